@@ -1,0 +1,107 @@
+/**
+ * Runs uvu test files and keeps uvu honest: each file runs in a process of its own, and the run fails when a
+ * file prints no totals (it crashed, never settled, or forgot `test.run()`), ran no test, failed or skipped one.
+ *
+ * `node .ci/test.ts [--unit] [--jobs N] [PATTERN…]`: PATTERN is a part of a file's path; `--unit` leaves out
+ * `*.e2e.test.ts`, the tests that need container tools. The last line is `N passed, N failed`.
+ */
+import { spawn } from 'node:child_process';
+import { globSync } from 'node:fs';
+import { availableParallelism } from 'node:os';
+import { fileURLToPath } from 'node:url';
+import { parseArgs } from 'node:util';
+
+const TIMEOUT_MS = 600_000;
+const root = fileURLToPath(new URL('..', import.meta.url));
+
+interface Outcome {
+  readonly file: string;
+  readonly passed: number;
+  readonly failed: number;
+  readonly skipped: number;
+  readonly trouble?: string;
+  readonly output: string;
+  readonly ms: number;
+}
+
+/** Totals as uvu prints them at the end; undefined when the run never got there. */
+function parseTotals(output: string): { total: number; passed: number; skipped: number } | undefined {
+  const number = (label: string): number | undefined => {
+    const found = [...output.matchAll(new RegExp(`^\\s*${label}:\\s+(\\d+)`, 'gm'))].at(-1);
+    return found && Number(found[1]);
+  };
+  const [total, passed, skipped] = [number('Total'), number('Passed'), number('Skipped')];
+  if (total === undefined || passed === undefined || skipped === undefined) return undefined;
+  return { total, passed, skipped };
+}
+
+function runFile(file: string): Promise<Outcome> {
+  const started = performance.now();
+  return new Promise((resolve) => {
+    const child = spawn(process.execPath, ['--disable-warning=ExperimentalWarning', file], {
+      cwd: root,
+      env: { ...process.env, FORCE_COLOR: '0', NO_COLOR: '1' },
+      stdio: ['ignore', 'pipe', 'pipe'],
+      timeout: TIMEOUT_MS,
+      killSignal: 'SIGKILL',
+    });
+    let output = '';
+    child.stdout.on('data', (data) => (output += data));
+    child.stderr.on('data', (data) => (output += data));
+    child.on('close', (code, signal) => {
+      const ms = performance.now() - started;
+      const totals = parseTotals(output);
+      const base = { file, output, ms };
+      if (!totals) {
+        const trouble = `ended without totals (exit ${code ?? signal})`;
+        return resolve({ ...base, passed: 0, failed: 1, skipped: 0, trouble });
+      }
+      const failed = totals.total - totals.passed;
+      const { passed, skipped } = totals;
+      if (totals.total === 0) {
+        return resolve({ ...base, passed, failed: 1, skipped, trouble: 'ran no test' });
+      }
+      if (failed === 0 && code !== 0) {
+        return resolve({ ...base, passed, failed: 1, skipped, trouble: `exit ${code ?? signal}` });
+      }
+      resolve({ ...base, passed, failed, skipped });
+    });
+  });
+}
+
+const { values, positionals } = parseArgs({
+  allowPositionals: true,
+  options: { unit: { type: 'boolean' }, jobs: { type: 'string' }, verbose: { type: 'boolean' } },
+});
+const files = globSync('{plugin,rechunk,registry,test-images,bench,.ci}/**/*.test.ts', { cwd: root })
+  .filter((file) => !values.unit || !file.endsWith('.e2e.test.ts'))
+  .filter((file) => positionals.length === 0 || positionals.some((part) => file.includes(part)))
+  .sort((a, b) => Number(b.includes('.e2e.')) - Number(a.includes('.e2e.')) || (a < b ? -1 : 1));
+
+const outcomes: Outcome[] = [];
+const queue = [...files];
+async function worker(): Promise<void> {
+  for (let file = queue.shift(); file; file = queue.shift()) {
+    const outcome = await runFile(file);
+    outcomes.push(outcome);
+    const bad = outcome.failed > 0 || outcome.skipped > 0;
+    const state = bad ? 'FAIL' : 'ok';
+    const why = outcome.trouble ? ` — ${outcome.trouble}` : '';
+    const skips = outcome.skipped ? `, ${outcome.skipped} skipped` : '';
+    console.log(
+      `${state.padEnd(4)} ${file}: ${outcome.passed} passed, ${outcome.failed} failed${skips} (${(outcome.ms / 1000).toFixed(1)} s)${why}`,
+    );
+    if (bad || values.verbose) console.log(outcome.output.replace(/^/gm, '     '));
+  }
+}
+const jobs = Number(values.jobs ?? availableParallelism());
+await Promise.all(Array.from({ length: jobs }, worker));
+
+const sum = (pick: (outcome: Outcome) => number): number =>
+  outcomes.reduce((total, outcome) => total + pick(outcome), 0);
+const skipped = sum((outcome) => outcome.skipped);
+const skipsFail = Boolean(process.env['CI']) && skipped > 0;
+const failed = sum((outcome) => outcome.failed) + (skipsFail ? skipped : 0);
+if (files.length === 0) console.log('no test file matches');
+console.log(`${sum((o) => o.passed)} passed, ${failed} failed${skipped && !skipsFail ? `, ${skipped} skipped` : ''}`);
+process.exitCode = failed > 0 || files.length === 0 ? 1 : 0;

@@ -1,0 +1,257 @@
+/**
+ * What a transport offers ({@link Source}, {@link Destination}) and what opening an image gives ({@link Image}).
+ *
+ * A Source hands out bytes by descriptor; every blob that is read through {@link Blob} must be checked by its reader
+ * against the descriptor (digest and size). A Destination takes bytes whose digest the caller states, and shows nothing
+ * to others before `commit`.
+ */
+import { RechunkError } from './errors.ts';
+import type { Path } from './path.ts';
+import {
+  type Descriptor,
+  type Digest,
+  digestOf,
+  formatPlatform,
+  type ImageConfig,
+  type Index,
+  isAttestation,
+  isImageConfigType,
+  isIndexType,
+  type Manifest,
+  matchPlatform,
+  type Platform,
+  parseConfig,
+  parseManifest,
+} from './oci.ts';
+import type { TarEntry } from './tar.ts';
+
+/** Bytes as a transport stores them, not yet checked against a digest. */
+export interface Blob {
+  /** Where the bytes lie on disk, when they do: readers may then read in place. */
+  readonly file?: { readonly path: string; readonly offset: number; readonly size: number };
+  /** Streams the bytes from the start; each call starts anew. Chunks may be of any size. */
+  stream(signal?: AbortSignal): AsyncIterable<Uint8Array>;
+}
+
+/** The raw bytes of a manifest, index or config, checked against its digest. */
+export interface Document {
+  readonly descriptor: Descriptor;
+  readonly bytes: Uint8Array;
+}
+
+/** An image, or an index of images, where it is stored. Call `close` when done; blobs are invalid after it. */
+export interface Source {
+  /** The reference as printed in messages: never with credentials. */
+  readonly reference: string;
+  /** What the reference names: an index or a manifest. */
+  readonly root: Document;
+  /** Reads a manifest, index or config whole; checks digest, size and the limit. */
+  document(descriptor: Descriptor): Promise<Document>;
+  /** Opens a layer's blob; throws `not-found` if the source lacks it. The reader checks digest and size. */
+  blob(descriptor: Descriptor): Promise<Blob>;
+  /** Signatures, SBOMs and attestations that name `digest`; empty where the transport cannot know. */
+  referrers(digest: Digest): Promise<readonly Descriptor[]>;
+  /** The layers of a source that has no blobs but a directory tree (`rootfs:`), in place of `blob`. */
+  readonly tree?: DirectoryTree;
+  close(): Promise<void>;
+}
+
+/** A directory tree read in place as the only layer of an image. */
+export interface DirectoryTree {
+  /** Every entry below the root, the root itself first as ''; hard links name the first path of their group. */
+  readonly entries: readonly TarEntry[];
+  /** The absolute path of an entry's content on this machine (one char a byte). */
+  locate(path: Path): string;
+}
+
+/** Where a finished image goes. Nothing is visible under a tag before `commit`; `close` without it leaves nothing. */
+export interface Destination {
+  /** The reference as printed in messages: never with credentials. */
+  readonly reference: string;
+  /** A directory where files may be made that `putFile` then moves into place without a copy; absent where none is. */
+  readonly directory?: string;
+  /** Layer compressions that the format can hold, most wanted first. */
+  readonly compressions: readonly Compression[];
+  /** Whether the destination can hold an index of several images. */
+  readonly holdsIndex: boolean;
+  /** Whether the blob is there already, so that it need not be sent. */
+  has(descriptor: Descriptor): Promise<boolean>;
+  /** Stores small bytes (config, manifest); checks them against the descriptor. Idempotent. */
+  putBytes(descriptor: Descriptor, bytes: Uint8Array): Promise<void>;
+  /**
+   * Stores the file at `path`, whose digest and size the descriptor states; the file is gone afterwards (moved, or sent
+   * and removed). `onProgress` is told how many bytes went out. Idempotent; may run concurrently.
+   */
+  putFile(descriptor: Descriptor, path: string, onProgress?: (bytes: number) => void): Promise<void>;
+  /**
+   * Stores a layer's blob from another source: mounted or linked where the transport can, else copied and checked.
+   */
+  putBlob(descriptor: Descriptor, blob: Blob, onProgress?: (bytes: number) => void): Promise<void>;
+  /** Opens a blob or document that was stored, for `--verify`. */
+  read(descriptor: Descriptor): Promise<Blob>;
+  /**
+   * Makes the image visible: stores `root` (a manifest or index; its children were stored with `putBytes`) under the
+   * reference's own tag and every one of `tags`. The last step, and atomic as far as the transport allows.
+   */
+  commit(root: Document, tags: readonly string[]): Promise<void>;
+  /** Releases what is held; without a `commit` before, takes back what was written, as far as the transport allows. */
+  close(): Promise<void>;
+}
+
+/** How a layer is compressed. */
+export type Compression = 'zstd' | 'gzip' | 'none';
+
+/** One layer of an image: what its manifest and config say of it. */
+export interface Layer {
+  readonly descriptor: Descriptor;
+  readonly diffId: Digest;
+}
+
+/** One image for one platform, loaded once: plain fields from here on. */
+export interface Image {
+  readonly source: Source;
+  readonly manifestDocument: Document;
+  readonly configDocument: Document;
+  readonly manifest: Manifest;
+  readonly config: ImageConfig;
+  readonly platform: Platform;
+  /** Lowest first. */
+  readonly layers: readonly Layer[];
+}
+
+/** An index and its images in order; `image` is absent for entries that are none (attestations, artifacts). */
+export interface ImageSet {
+  readonly index: Index;
+  readonly members: readonly { readonly descriptor: Descriptor; readonly image?: Image }[];
+}
+
+/** Deepest nesting of indexes that is followed. */
+const INDEX_DEPTH = 4;
+
+/** Loads the image that `document` describes; throws `unsupported` for artifacts and `manifest` for disagreements. */
+async function loadImage(source: Source, document: Document, manifest: Manifest): Promise<Image> {
+  const what = `${source.reference}@${document.descriptor.digest}`;
+  if (!isImageConfigType(manifest.config.mediaType)) {
+    throw new RechunkError(
+      'unsupported',
+      `${what} is an artifact of type ${manifest.artifactType ?? manifest.config.mediaType}, not a container image`,
+    );
+  }
+  const configDocument = await source.document(manifest.config);
+  const config = parseConfig(configDocument.bytes, `the config of ${what}`);
+  const diffIds = config.rootfs.diff_ids ?? [];
+  if (diffIds.length !== manifest.layers.length) {
+    throw new RechunkError(
+      'manifest',
+      `${what}: the config lists ${diffIds.length} diffIDs, but the manifest has ${manifest.layers.length} layers`,
+    );
+  }
+  const layers = manifest.layers.map((descriptor, i) => ({ descriptor, diffId: diffIds[i] as Digest }));
+  const platform: Platform = { os: config.os, architecture: config.architecture };
+  if (config.variant) platform.variant = config.variant;
+  return { source, manifestDocument: document, configDocument, manifest, config, platform, layers };
+}
+
+/** Every image manifest below `document`, depth first, in order. */
+async function listMembers(
+  source: Source,
+  index: Index,
+  depth: number,
+): Promise<{ descriptor: Descriptor; nested: boolean }[]> {
+  if (depth > INDEX_DEPTH) {
+    throw new RechunkError('limit', `${source.reference}: indexes are nested deeper than ${INDEX_DEPTH}`);
+  }
+  const members: { descriptor: Descriptor; nested: boolean }[] = [];
+  for (const descriptor of index.manifests) {
+    if (!isIndexType(descriptor.mediaType)) {
+      members.push({ descriptor, nested: depth > 1 });
+      continue;
+    }
+    const document = await source.document(descriptor);
+    const parsed = parseManifest(document.bytes, descriptor.mediaType);
+    if (parsed.kind === 'index') members.push(...(await listMembers(source, parsed.index, depth + 1)));
+  }
+  return members;
+}
+
+async function loadMember(source: Source, descriptor: Descriptor): Promise<Image> {
+  const document = await source.document(descriptor);
+  const parsed = parseManifest(document.bytes, descriptor.mediaType, `${source.reference}@${descriptor.digest}`);
+  if (parsed.kind === 'index') throw new RechunkError('manifest', `${descriptor.digest} is an index, want a manifest`);
+  return loadImage(source, document, parsed.manifest);
+}
+
+/**
+ * Loads the image that `source` names, picking `platform` from an index: the best variant that the platform can run, the
+ * first of equals. A single image is taken as it is unless `platform` is given and differs.
+ */
+export async function openImage(
+  source: Source,
+  options: { readonly platform?: Platform; readonly hostPlatform: Platform },
+): Promise<Image> {
+  const parsed = parseManifest(source.root.bytes, source.root.descriptor.mediaType, source.reference);
+  if (parsed.kind === 'manifest') {
+    const image = await loadImage(source, source.root, parsed.manifest);
+    if (options.platform && matchPlatform(image.platform, options.platform) === undefined) {
+      throw new RechunkError(
+        'platform',
+        `${source.reference} is for ${formatPlatform(image.platform)}, want ${formatPlatform(options.platform)}`,
+      );
+    }
+    return image;
+  }
+  const wanted = options.platform ?? options.hostPlatform;
+  const members = await listMembers(source, parsed.index, 1);
+  const candidates: { descriptor: Descriptor; platform: Platform; image?: Image }[] = [];
+  for (const { descriptor } of members) {
+    if (isAttestation(descriptor)) continue;
+    if (descriptor.platform) {
+      candidates.push({ descriptor, platform: descriptor.platform });
+      continue;
+    }
+    const image = await loadMember(source, descriptor);
+    candidates.push({ descriptor, platform: image.platform, image });
+  }
+  const ranked = candidates
+    .map((candidate) => ({ ...candidate, rank: matchPlatform(candidate.platform, wanted) }))
+    .filter((candidate) => candidate.rank !== undefined)
+    .sort((a, b) => (a.rank ?? 0) - (b.rank ?? 0));
+  const best = ranked[0];
+  if (!best) {
+    const there = candidates.map((candidate) => formatPlatform(candidate.platform)).join(', ');
+    throw new RechunkError(
+      'platform',
+      `${source.reference} has no image for ${formatPlatform(wanted)}; it has ${there || 'none'}`,
+    );
+  }
+  return best.image ?? loadMember(source, best.descriptor);
+}
+
+/** Loads every image of the index that `source` names, in order; a single image gives undefined. */
+export async function openImageSet(source: Source): Promise<ImageSet | undefined> {
+  const parsed = parseManifest(source.root.bytes, source.root.descriptor.mediaType, source.reference);
+  if (parsed.kind === 'manifest') return undefined;
+  const members: { descriptor: Descriptor; image?: Image }[] = [];
+  for (const descriptor of parsed.index.manifests) {
+    if (isAttestation(descriptor)) members.push({ descriptor });
+    else if (isIndexType(descriptor.mediaType)) {
+      throw new RechunkError('unsupported', `${source.reference}: an index within an index; name the inner one by digest`);
+    } else members.push({ descriptor, image: await loadMember(source, descriptor) });
+  }
+  return { index: parsed.index, members };
+}
+
+/** Checks `bytes` against `descriptor`; throws `size-mismatch` or `digest-mismatch` naming both. */
+export function checkDocument(descriptor: Descriptor, bytes: Uint8Array, what: string): Document {
+  if (bytes.length !== descriptor.size) {
+    throw new RechunkError(
+      'size-mismatch',
+      `${what} (${descriptor.digest}): got ${bytes.length} bytes, want ${descriptor.size}`,
+    );
+  }
+  const digest = digestOf(bytes);
+  if (descriptor.digest.startsWith('sha256:') && digest !== descriptor.digest) {
+    throw new RechunkError('digest-mismatch', `${what}: got digest ${digest}, want ${descriptor.digest}`);
+  }
+  return { descriptor, bytes };
+}
