@@ -25,7 +25,9 @@ interface Outcome {
 }
 
 /** Totals as uvu prints them at the end; undefined when the run never got there. */
-function parseTotals(output: string): { total: number; passed: number; skipped: number } | undefined {
+function parseTotals(
+  output: string,
+): { total: number; passed: number; skipped: number } | undefined {
   const number = (label: string): number | undefined => {
     const found = [...output.matchAll(new RegExp(`^\\s*${label}:\\s+(\\d+)`, 'gm'))].at(-1);
     return found && Number(found[1]);
@@ -73,7 +75,9 @@ const { values, positionals } = parseArgs({
   allowPositionals: true,
   options: { unit: { type: 'boolean' }, jobs: { type: 'string' }, verbose: { type: 'boolean' } },
 });
-const files = globSync('{plugin,rechunk,registry,test-images,bench,.ci}/**/*.test.ts', { cwd: root })
+const files = globSync('{plugin,rechunk,registry,test-images,bench,.ci}/**/*.test.ts', {
+  cwd: root,
+})
   .filter((file) => !values.unit || !file.endsWith('.e2e.test.ts'))
   .filter((file) => positionals.length === 0 || positionals.some((part) => file.includes(part)))
   .sort((a, b) => Number(b.includes('.e2e.')) - Number(a.includes('.e2e.')) || (a < b ? -1 : 1));
@@ -103,5 +107,7 @@ const skipped = sum((outcome) => outcome.skipped);
 const skipsFail = Boolean(process.env['CI']) && skipped > 0;
 const failed = sum((outcome) => outcome.failed) + (skipsFail ? skipped : 0);
 if (files.length === 0) console.log('no test file matches');
-console.log(`${sum((o) => o.passed)} passed, ${failed} failed${skipped && !skipsFail ? `, ${skipped} skipped` : ''}`);
+console.log(
+  `${sum((o) => o.passed)} passed, ${failed} failed${skipped && !skipsFail ? `, ${skipped} skipped` : ''}`,
+);
 process.exitCode = failed > 0 || files.length === 0 ? 1 : 0;

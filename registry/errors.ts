@@ -3,7 +3,8 @@
 /** What a user can do, by error code. Callers match on the code, people read the advice. */
 export const ADVICE = {
   usage: 'see `rechunk help COMMAND` for the form that is wanted',
-  reference: 'write docker://host/repo:tag, oci:DIR[:REF], oci-archive:FILE, docker-archive:FILE or rootfs:DIR',
+  reference:
+    'write docker://host/repo:tag, oci:DIR[:REF], oci-archive:FILE, docker-archive:FILE or rootfs:DIR',
   'not-found': 'check the name, the tag and that you may read it',
   exists: 'choose another destination, or remove what is there',
   platform: 'name one of the platforms that the image has with --platform',
@@ -13,7 +14,8 @@ export const ADVICE = {
   tar: 'the layer is no valid tar archive; build the image again',
   path: 'the archive holds a name that leaves its root or cannot be expressed; do not trust this image',
   manifest: 'the image metadata is not valid OCI or Docker JSON; build the image again',
-  unsupported: 'this kind of image or content cannot be rechunked; the message says what can be done instead',
+  unsupported:
+    'this kind of image or content cannot be rechunked; the message says what can be done instead',
   auth: 'log in with `skopeo login`, `podman login` or `docker login`, or pass --authfile',
   registry: 'the registry refused the request; its own message follows',
   network: 'check the host name, the network and proxies, then try again',
@@ -51,7 +53,8 @@ export class RechunkError extends Error {
 }
 
 /** System error codes that mean "the disk or its permissions", as opposed to a bug. */
-const IO_CODES = /^(E(ACCES|PERM|NOSPC|ROFS|IO|EXIST|NOTDIR|ISDIR|MFILE|NFILE|DQUOT|FBIG|NOENT|NOTEMPTY|BUSY|LOOP|NAMETOOLONG|XDEV))$/;
+const IO_CODES =
+  /^(E(ACCES|PERM|NOSPC|ROFS|IO|EXIST|NOTDIR|ISDIR|MFILE|NFILE|DQUOT|FBIG|NOENT|NOTEMPTY|BUSY|LOOP|NAMETOOLONG|XDEV))$/;
 
 /** The `code` of a system error (`ENOENT`), or undefined. */
 export function systemCode(error: unknown): string | undefined {
@@ -74,10 +77,14 @@ export async function during<T>(doing: string, work: () => Promise<T> | T): Prom
 /** The error that {@link during} throws for `error`. */
 export function describe(doing: string, error: unknown): unknown {
   if (error instanceof RechunkError) {
-    return new RechunkError(error.code, `${doing}: ${error.message}`, { details: error.details, cause: error });
+    return new RechunkError(error.code, `${doing}: ${error.message}`, {
+      details: error.details,
+      cause: error,
+    });
   }
   const code = systemCode(error);
-  if (code === 'ENOENT') return new RechunkError('not-found', `${doing}: ${(error as Error).message}`, { cause: error });
+  if (code === 'ENOENT')
+    return new RechunkError('not-found', `${doing}: ${(error as Error).message}`, { cause: error });
   if (code && IO_CODES.test(code)) {
     return new RechunkError('io', `${doing}: ${(error as Error).message}`, { cause: error });
   }

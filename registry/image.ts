@@ -6,7 +6,6 @@
  * to others before `commit`.
  */
 import { RechunkError } from './errors.ts';
-import type { Path } from './path.ts';
 import {
   type Descriptor,
   type Digest,
@@ -23,6 +22,7 @@ import {
   parseConfig,
   parseManifest,
 } from './oci.ts';
+import type { Path } from './path.ts';
 import type { TarEntry } from './tar.ts';
 
 /** Bytes as a transport stores them, not yet checked against a digest. */
@@ -82,7 +82,11 @@ export interface Destination {
    * Stores the file at `path`, whose digest and size the descriptor states; the file is gone afterwards (moved, or sent
    * and removed). `onProgress` is told how many bytes went out. Idempotent; may run concurrently.
    */
-  putFile(descriptor: Descriptor, path: string, onProgress?: (bytes: number) => void): Promise<void>;
+  putFile(
+    descriptor: Descriptor,
+    path: string,
+    onProgress?: (bytes: number) => void,
+  ): Promise<void>;
   /**
    * Stores a layer's blob from another source: mounted or linked where the transport can, else copied and checked.
    */
@@ -146,7 +150,10 @@ async function loadImage(source: Source, document: Document, manifest: Manifest)
       `${what}: the config lists ${diffIds.length} diffIDs, but the manifest has ${manifest.layers.length} layers`,
     );
   }
-  const layers = manifest.layers.map((descriptor, i) => ({ descriptor, diffId: diffIds[i] as Digest }));
+  const layers = manifest.layers.map((descriptor, i) => ({
+    descriptor,
+    diffId: diffIds[i] as Digest,
+  }));
   const platform: Platform = { os: config.os, architecture: config.architecture };
   if (config.variant) platform.variant = config.variant;
   return { source, manifestDocument: document, configDocument, manifest, config, platform, layers };
@@ -159,7 +166,10 @@ async function listMembers(
   depth: number,
 ): Promise<{ descriptor: Descriptor; nested: boolean }[]> {
   if (depth > INDEX_DEPTH) {
-    throw new RechunkError('limit', `${source.reference}: indexes are nested deeper than ${INDEX_DEPTH}`);
+    throw new RechunkError(
+      'limit',
+      `${source.reference}: indexes are nested deeper than ${INDEX_DEPTH}`,
+    );
   }
   const members: { descriptor: Descriptor; nested: boolean }[] = [];
   for (const descriptor of index.manifests) {
@@ -169,15 +179,21 @@ async function listMembers(
     }
     const document = await source.document(descriptor);
     const parsed = parseManifest(document.bytes, descriptor.mediaType);
-    if (parsed.kind === 'index') members.push(...(await listMembers(source, parsed.index, depth + 1)));
+    if (parsed.kind === 'index')
+      members.push(...(await listMembers(source, parsed.index, depth + 1)));
   }
   return members;
 }
 
 async function loadMember(source: Source, descriptor: Descriptor): Promise<Image> {
   const document = await source.document(descriptor);
-  const parsed = parseManifest(document.bytes, descriptor.mediaType, `${source.reference}@${descriptor.digest}`);
-  if (parsed.kind === 'index') throw new RechunkError('manifest', `${descriptor.digest} is an index, want a manifest`);
+  const parsed = parseManifest(
+    document.bytes,
+    descriptor.mediaType,
+    `${source.reference}@${descriptor.digest}`,
+  );
+  if (parsed.kind === 'index')
+    throw new RechunkError('manifest', `${descriptor.digest} is an index, want a manifest`);
   return loadImage(source, document, parsed.manifest);
 }
 
@@ -189,7 +205,11 @@ export async function openImage(
   source: Source,
   options: { readonly platform?: Platform; readonly hostPlatform: Platform },
 ): Promise<Image> {
-  const parsed = parseManifest(source.root.bytes, source.root.descriptor.mediaType, source.reference);
+  const parsed = parseManifest(
+    source.root.bytes,
+    source.root.descriptor.mediaType,
+    source.reference,
+  );
   if (parsed.kind === 'manifest') {
     const image = await loadImage(source, source.root, parsed.manifest);
     if (options.platform && matchPlatform(image.platform, options.platform) === undefined) {
@@ -229,13 +249,20 @@ export async function openImage(
 
 /** Loads every image of the index that `source` names, in order; a single image gives undefined. */
 export async function openImageSet(source: Source): Promise<ImageSet | undefined> {
-  const parsed = parseManifest(source.root.bytes, source.root.descriptor.mediaType, source.reference);
+  const parsed = parseManifest(
+    source.root.bytes,
+    source.root.descriptor.mediaType,
+    source.reference,
+  );
   if (parsed.kind === 'manifest') return undefined;
   const members: { descriptor: Descriptor; image?: Image }[] = [];
   for (const descriptor of parsed.index.manifests) {
     if (isAttestation(descriptor)) members.push({ descriptor });
     else if (isIndexType(descriptor.mediaType)) {
-      throw new RechunkError('unsupported', `${source.reference}: an index within an index; name the inner one by digest`);
+      throw new RechunkError(
+        'unsupported',
+        `${source.reference}: an index within an index; name the inner one by digest`,
+      );
     } else members.push({ descriptor, image: await loadMember(source, descriptor) });
   }
   return { index: parsed.index, members };
@@ -251,7 +278,10 @@ export function checkDocument(descriptor: Descriptor, bytes: Uint8Array, what: s
   }
   const digest = digestOf(bytes);
   if (descriptor.digest.startsWith('sha256:') && digest !== descriptor.digest) {
-    throw new RechunkError('digest-mismatch', `${what}: got digest ${digest}, want ${descriptor.digest}`);
+    throw new RechunkError(
+      'digest-mismatch',
+      `${what}: got digest ${digest}, want ${descriptor.digest}`,
+    );
   }
   return { descriptor, bytes };
 }

@@ -46,69 +46,145 @@ export const MANIFEST_LIMIT: number = 8 << 20;
 /** Largest image config that is read, bytes. */
 export const CONFIG_LIMIT: number = 64 << 20;
 
+/** Free-form facts about a manifest, index, descriptor or layer. */
+export type Annotations = Record<string, string>;
+
+/** Operating system and processor that an image is for (image-spec v1.1.1, image-index.md). */
+export interface Platform {
+  os: string;
+  architecture: string;
+  variant?: string | undefined;
+  'os.version'?: string | undefined;
+  'os.features'?: string[] | null | undefined;
+}
+
+/** A reference to stored bytes: media type, digest and size in bytes (image-spec v1.1.1, descriptor.md). */
+export interface Descriptor {
+  mediaType: string;
+  digest: Digest;
+  size: number;
+  annotations?: Annotations | null | undefined;
+  platform?: Platform | undefined;
+  artifactType?: string | undefined;
+  urls?: string[] | null | undefined;
+}
+
+/** An image manifest, OCI or Docker schema 2; layers lowest first. */
+export interface Manifest {
+  schemaVersion: 2;
+  mediaType?: string | undefined;
+  config: Descriptor;
+  layers: Descriptor[];
+  annotations?: Annotations | null | undefined;
+  artifactType?: string | undefined;
+  subject?: Descriptor | null | undefined;
+}
+
+/** An image index, or a Docker manifest list. */
+export interface Index {
+  schemaVersion: 2;
+  mediaType?: string | undefined;
+  manifests: Descriptor[];
+  annotations?: Annotations | null | undefined;
+}
+
+/** One step in an image's history; those with `empty_layer` made no layer. */
+export interface History {
+  created?: string | null | undefined;
+  created_by?: string | null | undefined;
+  comment?: string | null | undefined;
+  author?: string | null | undefined;
+  empty_layer?: boolean | null | undefined;
+}
+
+/** An image config (image-spec v1.1.1, config.md); `config` holds what a runtime needs. */
+export interface ImageConfig {
+  os: string;
+  architecture: string;
+  variant?: string | undefined;
+  created?: string | null | undefined;
+  config?:
+    | {
+        Labels?: Record<string, string> | null | undefined;
+        Env?: string[] | null | undefined;
+        Cmd?: string[] | null | undefined;
+        Entrypoint?: string[] | null | undefined;
+      }
+    | null
+    | undefined;
+  rootfs: { type: 'layers'; diff_ids: Digest[] | null };
+  history?: History[] | null | undefined;
+}
+
 const digestPattern = /^(sha256:[0-9a-f]{64}|sha512:[0-9a-f]{128})$/;
 
-const digestSchema = v.custom<Digest>(
+const digestSchema: v.GenericSchema<unknown, Digest> = v.custom<Digest>(
   (value) => typeof value === 'string' && digestPattern.test(value),
   (issue) => `got ${String(issue.received).slice(0, 80)}, want a sha256 or sha512 digest`,
 );
-const sizeSchema = v.pipe(v.number(), v.safeInteger(), v.minValue(0));
-const annotationsSchema = v.nullish(v.record(v.string(), v.string()));
+const annotationsSchema: v.GenericSchema<unknown, Annotations | null | undefined> = v.nullish(
+  v.record(v.string(), v.string()),
+);
+const optionalString: v.GenericSchema<unknown, string | undefined> = v.optional(v.string());
+const nullishString: v.GenericSchema<unknown, string | null | undefined> = v.nullish(v.string());
+const nullishStrings: v.GenericSchema<unknown, string[] | null | undefined> = v.nullish(
+  v.array(v.string()),
+);
 
-const platformSchema = v.looseObject({
+const platformSchema: v.GenericSchema<unknown, Platform> = v.looseObject({
   os: v.string(),
   architecture: v.string(),
-  variant: v.optional(v.string()),
-  'os.version': v.optional(v.string()),
-  'os.features': v.optional(v.nullable(v.array(v.string()))),
+  variant: optionalString,
+  'os.version': optionalString,
+  'os.features': nullishStrings,
 });
 
-const descriptorSchema = v.looseObject({
+const descriptorSchema: v.GenericSchema<unknown, Descriptor> = v.looseObject({
   mediaType: v.string(),
   digest: digestSchema,
-  size: sizeSchema,
+  size: v.pipe(v.number(), v.safeInteger(), v.minValue(0)),
   annotations: annotationsSchema,
   platform: v.optional(platformSchema),
-  artifactType: v.optional(v.string()),
-  urls: v.nullish(v.array(v.string())),
+  artifactType: optionalString,
+  urls: nullishStrings,
 });
 
-const manifestSchema = v.looseObject({
+const manifestSchema: v.GenericSchema<unknown, Manifest> = v.looseObject({
   schemaVersion: v.literal(2),
-  mediaType: v.optional(v.string()),
+  mediaType: optionalString,
   config: descriptorSchema,
   layers: v.array(descriptorSchema),
   annotations: annotationsSchema,
-  artifactType: v.optional(v.string()),
+  artifactType: optionalString,
   subject: v.nullish(descriptorSchema),
 });
 
-const indexSchema = v.looseObject({
+const indexSchema: v.GenericSchema<unknown, Index> = v.looseObject({
   schemaVersion: v.literal(2),
-  mediaType: v.optional(v.string()),
+  mediaType: optionalString,
   manifests: v.array(descriptorSchema),
   annotations: annotationsSchema,
 });
 
-const historySchema = v.looseObject({
-  created: v.nullish(v.string()),
-  created_by: v.nullish(v.string()),
-  comment: v.nullish(v.string()),
-  author: v.nullish(v.string()),
+const historySchema: v.GenericSchema<unknown, History> = v.looseObject({
+  created: nullishString,
+  created_by: nullishString,
+  comment: nullishString,
+  author: nullishString,
   empty_layer: v.nullish(v.boolean()),
 });
 
-const configSchema = v.looseObject({
+const configSchema: v.GenericSchema<unknown, ImageConfig> = v.looseObject({
   os: v.optional(v.string(), 'linux'),
   architecture: v.optional(v.string(), ''),
-  variant: v.optional(v.string()),
-  created: v.nullish(v.string()),
+  variant: optionalString,
+  created: nullishString,
   config: v.nullish(
     v.looseObject({
       Labels: v.nullish(v.record(v.string(), v.string())),
-      Env: v.nullish(v.array(v.string())),
-      Cmd: v.nullish(v.array(v.string())),
-      Entrypoint: v.nullish(v.array(v.string())),
+      Env: nullishStrings,
+      Cmd: nullishStrings,
+      Entrypoint: nullishStrings,
     }),
   ),
   rootfs: v.looseObject({
@@ -117,19 +193,6 @@ const configSchema = v.looseObject({
   }),
   history: v.nullish(v.array(historySchema)),
 });
-
-/** Operating system and processor that an image is for (image-spec v1.1.1, image-index.md). */
-export type Platform = v.InferOutput<typeof platformSchema>;
-/** A reference to stored bytes: media type, digest and size (image-spec v1.1.1, descriptor.md). */
-export type Descriptor = v.InferOutput<typeof descriptorSchema>;
-/** An image manifest, OCI or Docker schema 2. */
-export type Manifest = v.InferOutput<typeof manifestSchema>;
-/** An image index, or a Docker manifest list. */
-export type Index = v.InferOutput<typeof indexSchema>;
-/** One step in an image's history. */
-export type History = v.InferOutput<typeof historySchema>;
-/** An image config (image-spec v1.1.1, config.md); `config` holds what a runtime needs. */
-export type ImageConfig = v.InferOutput<typeof configSchema>;
 
 /** The sha256 digest of `bytes`. */
 export function digestOf(bytes: Uint8Array | string): Digest {
@@ -162,16 +225,14 @@ export function isAttestation(descriptor: Descriptor): boolean {
   return descriptor.annotations?.[ANNOTATION.attestationType] === 'attestation-manifest';
 }
 
-function parseJson<const Schema extends v.GenericSchema>(
-  schema: Schema,
-  bytes: Uint8Array,
-  what: string,
-): v.InferOutput<Schema> {
+function parseJson<T>(schema: v.GenericSchema<unknown, T>, bytes: Uint8Array, what: string): T {
   let json: unknown;
   try {
     json = JSON.parse(new TextDecoder('utf-8', { fatal: true }).decode(bytes));
   } catch (error) {
-    throw new RechunkError('manifest', `${what} is not JSON: ${(error as Error).message}`, { cause: error });
+    throw new RechunkError('manifest', `${what} is not JSON: ${(error as Error).message}`, {
+      cause: error,
+    });
   }
   const result = v.safeParse(schema, json);
   if (result.success) return result.output;
@@ -191,7 +252,11 @@ export type ManifestOrIndex =
  * Parses the bytes of a manifest or an index. `mediaType` is what the descriptor or the registry says; where the body
  * names a type too they must agree, and a document that could be read as both is refused (image-spec CVE-2021-41190).
  */
-export function parseManifest(bytes: Uint8Array, mediaType: string, what = 'the manifest'): ManifestOrIndex {
+export function parseManifest(
+  bytes: Uint8Array,
+  mediaType: string,
+  what = 'the manifest',
+): ManifestOrIndex {
   const shape = parseJson(v.looseObject({}), bytes, what) as Record<string, unknown>;
   const declared = typeof shape['mediaType'] === 'string' ? shape['mediaType'] : undefined;
   if ('fsLayers' in shape || shape['schemaVersion'] === 1) {
@@ -201,11 +266,22 @@ export function parseManifest(bytes: Uint8Array, mediaType: string, what = 'the 
     );
   }
   const type = declared ?? mediaType;
-  if (declared && mediaType && declared !== mediaType && (isIndexType(mediaType) || isManifestType(mediaType))) {
-    throw new RechunkError('manifest', `${what} says it is ${declared}, but it was announced as ${mediaType}`);
+  if (
+    declared &&
+    mediaType &&
+    declared !== mediaType &&
+    (isIndexType(mediaType) || isManifestType(mediaType))
+  ) {
+    throw new RechunkError(
+      'manifest',
+      `${what} says it is ${declared}, but it was announced as ${mediaType}`,
+    );
   }
   if ('manifests' in shape && ('layers' in shape || 'config' in shape)) {
-    throw new RechunkError('manifest', `${what} is ambiguous: it has the fields of an index and of a manifest`);
+    throw new RechunkError(
+      'manifest',
+      `${what} is ambiguous: it has the fields of an index and of a manifest`,
+    );
   }
   if (isIndexType(type) || (!isManifestType(type) && 'manifests' in shape)) {
     return { kind: 'index', index: parseJson(indexSchema, bytes, what) };
@@ -253,10 +329,16 @@ const DEFAULT_VARIANT: Readonly<Record<string, string>> = { arm64: 'v8', arm: 'v
 
 /** How well `candidate` serves `wanted`: undefined for not at all, else lower is better (0 is exact). */
 export function matchPlatform(candidate: Platform, wanted: Platform): number | undefined {
-  if (candidate.os !== wanted.os || candidate.architecture !== wanted.architecture) return undefined;
+  if (candidate.os !== wanted.os || candidate.architecture !== wanted.architecture)
+    return undefined;
   const fallback = DEFAULT_VARIANT[wanted.architecture] ?? '';
-  const level = (platform: Platform): number => Number(/\d+/.exec(platform.variant ?? fallback)?.[0] ?? 0);
-  if (candidate['os.version'] && wanted['os.version'] && candidate['os.version'] !== wanted['os.version']) {
+  const level = (platform: Platform): number =>
+    Number(/\d+/.exec(platform.variant ?? fallback)?.[0] ?? 0);
+  if (
+    candidate['os.version'] &&
+    wanted['os.version'] &&
+    candidate['os.version'] !== wanted['os.version']
+  ) {
     return undefined;
   }
   const distance = level(wanted) - level(candidate);

@@ -23,9 +23,10 @@ export function showPath(path: string): string {
   const bytes = Buffer.from(path, 'latin1');
   const text = bytes.toString('utf8');
   const safe = Buffer.from(text, 'utf8').equals(bytes) ? text : undefined;
-  const escape = (char: string): string => `\\x${char.charCodeAt(0).toString(16).padStart(2, '0')}`;
-  if (safe !== undefined) return safe.replace(/[\x00-\x1f\x7f\\]/g, escape);
-  return path.replace(/[^\x20-\x5b\x5d-\x7e]/g, escape);
+  const escaped = (char: string): string =>
+    `\\x${char.charCodeAt(0).toString(16).padStart(2, '0')}`;
+  if (safe !== undefined) return safe.replace(/[\x00-\x1f\x7f\\]/g, escaped);
+  return path.replace(/[^\x20-\x5b\x5d-\x7e]/g, escaped);
 }
 
 /** The path of the directory that holds `path`; the root's is the root. */
@@ -47,7 +48,8 @@ export function joinPath(directory: Path, name: string): Path {
 /** The ancestors of `path`, topmost first, without the root and without `path` itself. */
 export function ancestorsOf(path: Path): Path[] {
   const ancestors: Path[] = [];
-  for (let i = path.indexOf('/'); i >= 0; i = path.indexOf('/', i + 1)) ancestors.push(path.slice(0, i) as Path);
+  for (let i = path.indexOf('/'); i >= 0; i = path.indexOf('/', i + 1))
+    ancestors.push(path.slice(0, i) as Path);
   return ancestors;
 }
 

@@ -1,0 +1,171 @@
+/**
+ * One file system: the layers of an image flattened, or the tree that a rechunked image should have.
+ *
+ * Names (entries) and what they name (inodes) are apart, as in a file system: the names of a hard-link group share one
+ * {@link Inode}. Content is not held but pointed at ({@link Body}), so memory grows with the number of entries only.
+ */
+import { RechunkError } from '../registry/errors.ts';
+import { comparePaths, joinPath, type Path, parentOf, showPath } from '../registry/path.ts';
+import type { EntryType, Extent, Xattrs } from '../registry/tar.ts';
+
+/** What a name can stand for; hard links are names of the same inode, no type of their own. */
+export type InodeType = Exclude<EntryType, 'link'>;
+
+/** Where content lies: an open file (by descriptor, shared by all threads) or a path on this machine. */
+export interface Body {
+  /** A file descriptor number, or an absolute path with one char a byte. */
+  readonly file: number | string;
+  /** Where the content begins in the file, bytes; of a sparse body see `extents`. */
+  readonly offset: number;
+  /** The data of a sparse body, ascending; offsets are in the file. */
+  readonly extents?: readonly Extent[];
+}
+
+/** A file, directory, link or device, without its names. */
+export interface Inode {
+  readonly type: InodeType;
+  readonly mode: number;
+  readonly uid: number;
+  readonly gid: number;
+  /** Nanoseconds since the epoch. */
+  readonly mtime: bigint;
+  /** Bytes of content, holes included; 0 unless a file. */
+  readonly size: number;
+  /** A symlink's target, verbatim, one char a byte; else ''. */
+  readonly target: string;
+  readonly devMajor: number;
+  readonly devMinor: number;
+  readonly xattrs: Xattrs;
+  /** sha256 of the content, lower-case hex; '' unless a file. */
+  readonly sha256: string;
+  /** Absent where there is no content. */
+  readonly body?: Body;
+  /** Which input layer it came from, 0 the lowest; -1 for a directory that no layer defines. */
+  readonly layer: number;
+}
+
+/** A name and what it stands for. */
+export interface Entry {
+  readonly path: Path;
+  readonly inode: Inode;
+}
+
+/** Digest algorithms that package databases use, besides sha256 which every inode has. */
+export type FileDigest = 'md5' | 'sha1' | 'sha384' | 'sha512';
+
+/** Reads content for a {@link Tree}; given by whoever made it. */
+export interface Contents {
+  /** The whole content of a file inode. */
+  read(inode: Inode): Promise<Buffer>;
+  /** Lower-case hex digests, in the order of `inodes`; reads each body once, on all threads. */
+  digests(algorithm: FileDigest, inodes: readonly Inode[]): Promise<string[]>;
+}
+
+/** Largest file that is read whole (package databases, manifests of packages), bytes. */
+export const READ_LIMIT: number = 512 << 20;
+/** Longest chain of symlinks that is followed (Linux: MAXSYMLINKS). */
+const SYMLINK_HOPS = 40;
+
+/** A file system, immutable. Entries are in canonical order: parents first, siblings bytewise. */
+export class Tree {
+  readonly entries: readonly Entry[];
+  readonly #byPath: ReadonlyMap<Path, Inode>;
+  readonly #contents: Contents;
+  #children: Map<Path, Path[]> | undefined;
+  #links: Map<Inode, Path[]> | undefined;
+
+  /** `entries` may come in any order, each path once; every ancestor of an entry must be there and be a directory. */
+  constructor(entries: Iterable<Entry>, contents: Contents) {
+    const sorted = [...entries].sort((a, b) => comparePaths(a.path, b.path));
+    this.entries = sorted;
+    this.#byPath = new Map(sorted.map(({ path, inode }) => [path, inode]));
+    this.#contents = contents;
+  }
+
+  /** What `path` itself names: a symlink is not followed, but neither are symlinks among its parents. */
+  get(path: Path): Inode | undefined {
+    return this.#byPath.get(path);
+  }
+
+  /** The paths directly below a directory, in canonical order. */
+  list(directory: Path): readonly Path[] {
+    if (!this.#children) {
+      this.#children = new Map();
+      for (const { path } of this.entries) {
+        if (path === '') continue;
+        const siblings = this.#children.get(parentOf(path));
+        if (siblings) siblings.push(path);
+        else this.#children.set(parentOf(path), [path]);
+      }
+    }
+    return this.#children.get(directory) ?? [];
+  }
+
+  /** Hard-link groups: inodes with more than one name, and their names in canonical order. */
+  get links(): ReadonlyMap<Inode, readonly Path[]> {
+    if (!this.#links) {
+      const names = new Map<Inode, Path[]>();
+      const first = new Map<Inode, Path>();
+      for (const { path, inode } of this.entries) {
+        if (inode.type === 'dir') continue;
+        const group = names.get(inode);
+        const known = first.get(inode);
+        if (group) group.push(path);
+        else if (known !== undefined) names.set(inode, [known, path]);
+        else first.set(inode, path);
+      }
+      this.#links = names;
+    }
+    return this.#links;
+  }
+
+  /**
+   * The path that `path` stands for once the symlinks among its parents are followed within this tree; the last part is
+   * followed only with `follow: 'all'`. Undefined when a parent is missing or no directory, or for a loop.
+   */
+  resolve(path: string, follow: 'parents' | 'all' = 'parents'): Path | undefined {
+    const pending = path.split('/').reverse();
+    let at = '' as Path;
+    let hops = 0;
+    while (pending.length > 0) {
+      const part = pending.pop() as string;
+      if (part === '' || part === '.') continue;
+      if (part === '..') {
+        at = parentOf(at);
+        continue;
+      }
+      const next = joinPath(at, part);
+      const inode = this.get(next);
+      const last = pending.every((rest) => rest === '' || rest === '.');
+      if (inode?.type === 'symlink' && (!last || follow === 'all')) {
+        if (++hops > SYMLINK_HOPS) return undefined;
+        if (inode.target.startsWith('/')) at = '' as Path;
+        pending.push(...inode.target.split('/').reverse());
+        continue;
+      }
+      if (!last && inode?.type !== 'dir') return undefined;
+      if (follow === 'all' && !inode) return undefined;
+      at = next;
+    }
+    return at;
+  }
+
+  /** Reads the regular file at `path`, following symlinks; undefined when there is none. */
+  async read(path: string): Promise<Buffer | undefined> {
+    const resolved = this.resolve(path, 'all');
+    const inode = resolved === undefined ? undefined : this.get(resolved);
+    if (inode?.type !== 'file') return undefined;
+    if (inode.size > READ_LIMIT) {
+      throw new RechunkError(
+        'limit',
+        `reading /${showPath(path)}: it has ${inode.size} bytes, at most ${READ_LIMIT} are read`,
+      );
+    }
+    return this.#contents.read(inode);
+  }
+
+  /** Lower-case hex digests of file inodes, in their order; each body is read once, on all threads. */
+  digests(algorithm: FileDigest, inodes: readonly Inode[]): Promise<string[]> {
+    return this.#contents.digests(algorithm, inodes);
+  }
+}
