@@ -53,6 +53,8 @@ export interface Source {
   referrers(digest: Digest): Promise<readonly Descriptor[]>;
   /** The layers of a source that has no blobs but a directory tree (`rootfs:`), in place of `blob`. */
   readonly tree?: DirectoryTree;
+  /** What a user should know about how the source was read, each a sentence. */
+  readonly warnings?: readonly string[];
   close(): Promise<void>;
 }
 
