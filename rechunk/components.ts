@@ -2,6 +2,7 @@
  * Components: sets of files that change together, and the claims by which package databases and other sources
  * (component repos) say which file belongs to which.
  */
+import { joinPath, type Path } from '../registry/path.ts';
 import type { Entry, FileDigest, Tree } from './tree.ts';
 
 /** What a component is made of; the planner has a prior for each. */
@@ -48,7 +49,10 @@ export interface Claim {
   readonly strength: ClaimStrength;
   /** What kind of file the database lists, where it knows. */
   readonly type?: 'file' | 'dir' | 'symlink';
-  /** The content that the package shipped, lower-case hex; the claim holds for a regular file only if it agrees. */
+  /**
+   * The content that the package shipped, or a symlink's target, lower-case hex; the claim of an `owner` holds only if
+   * the tree agrees.
+   */
   readonly digest?: { readonly algorithm: FileDigest | 'sha256'; readonly hex: string };
   /** Content size in bytes that the package shipped; asked where there is no digest. */
   readonly size?: number;
@@ -70,6 +74,36 @@ export interface Detection {
 export interface ComponentRepo {
   readonly name: string;
   detect(tree: Tree): Promise<Detection | undefined>;
+}
+
+/** Directories that a merged `/usr` has in place of those at the root, for trees that lost the symlinks. */
+const ALIAS = /^(bin|sbin|lib|lib32|lib64|libx32)\//;
+/** Parts that no database lists in good faith. */
+const UNSAFE = /(^|\/)\.\.(\/|$)|\0/;
+
+/**
+ * Makes the function that finds where a listed path lies in `tree`: symlinks among its parents are followed, the last
+ * part is not, since a package may own a symlink. `/bin/x` is looked for as `/usr/bin/x` where the tree has no `/bin/x`
+ * (package-databases section 0). Undefined where nothing is there, and for the root.
+ */
+export function locator(tree: Tree): (listed: string) => Path | undefined {
+  const parents = new Map<string, Path | undefined>();
+  const resolveParent = (parent: string): Path | undefined => {
+    if (!parents.has(parent)) parents.set(parent, tree.resolve(parent, 'all'));
+    return parents.get(parent);
+  };
+  const find = (path: string): Path | undefined => {
+    const slash = path.lastIndexOf('/');
+    const parent = resolveParent(slash < 0 ? '' : path.slice(0, slash));
+    if (parent === undefined) return undefined;
+    const found = joinPath(parent, path.slice(slash + 1));
+    return tree.get(found) && found;
+  };
+  return (listed) => {
+    const path = listed.replace(/^(\.?\/)+|\/+$/g, '');
+    if (path === '' || path === '.' || UNSAFE.test(listed)) return undefined;
+    return find(path) ?? (ALIAS.test(path) ? find(`usr/${path}`) : undefined);
+  };
 }
 
 /** A set of entries that change together; every non-directory of the tree is in exactly one. */

@@ -55,8 +55,8 @@ export type FileDigest = 'md5' | 'sha1' | 'sha384' | 'sha512';
 
 /** Reads content for a {@link Tree}; given by whoever made it. */
 export interface Contents {
-  /** The whole content of a file inode. */
-  read(inode: Inode): Promise<Buffer>;
+  /** The content of a file inode: its first `limit` bytes, or all of it. */
+  read(inode: Inode, limit?: number): Promise<Buffer>;
   /** Lower-case hex digests, in the order of `inodes`; reads each body once, on all threads. */
   digests(algorithm: FileDigest, inodes: readonly Inode[]): Promise<string[]>;
 }
@@ -162,6 +162,16 @@ export class Tree {
       );
     }
     return this.#contents.read(inode);
+  }
+
+  /** The first `limit` bytes of a file's content, or all of it where that is less. */
+  readInode(inode: Inode, limit: number): Promise<Buffer> {
+    return this.#contents.read(inode, limit);
+  }
+
+  /** A tree of other entries whose content is read in the same way. */
+  with(entries: Iterable<Entry>): Tree {
+    return new Tree(entries, this.#contents);
   }
 
   /** Lower-case hex digests of file inodes, in their order; each body is read once, on all threads. */

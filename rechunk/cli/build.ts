@@ -1,0 +1,109 @@
+/** `rechunk build`: the main job. */
+import { writeFileSync } from 'node:fs';
+import type { Command } from 'commander';
+import { RechunkError } from '../../registry/errors.ts';
+import type { Compression } from '../../registry/image.ts';
+import { type BuildResult, type BuiltImage, rechunk } from '../rechunk.ts';
+import {
+  addGroupOptions,
+  addPolicyOptions,
+  addRunOptions,
+  groupOptions,
+  type Host,
+  listOption,
+  metadataOptions,
+  option,
+  platformOptions,
+  policyOptions,
+  type Values,
+} from './options.ts';
+import { print, withSession } from './session.ts';
+import { formatSize, parseCount } from './values.ts';
+
+/** Adds the command to `program`. */
+export function addBuild(program: Command, host: Host): void {
+  const command = program
+    .command('build')
+    .description('rechunk an image')
+    .argument('<source>', 'the image to read')
+    .argument('<destination>', 'where the result goes')
+    .addOption(
+      option('--compression <kind>', 'of layers (default: zstd)').choices(['zstd', 'gzip', 'none']),
+    )
+    .addOption(option('--compression-level <n>', 'default: 3 for zstd, 6 for gzip'))
+    .addOption(option('--all-platforms', 'rechunk every image of an index'))
+    .addOption(listOption('--tag <tag>', 'a further tag with the same digest'))
+    .addOption(option('--digest-file <file>', 'write the digest to a file'))
+    .addOption(
+      option('--verify', 'read the result again and prove that it is equal before it is tagged'),
+    )
+    .addOption(option('--dry-run', 'do everything but store the result'));
+  addRunOptions(addPolicyOptions(addGroupOptions(command))).action((source, destination, values) =>
+    build(source, destination, values, host),
+  );
+}
+
+/** Bounds of compression levels, by kind. */
+const LEVELS: Readonly<Record<Compression, readonly [number, number]>> = {
+  zstd: [1, 22],
+  gzip: [1, 9],
+  none: [0, 0],
+};
+
+function parseLevel(values: Values): number | undefined {
+  const level = values['compressionLevel'] as string | undefined;
+  if (level === undefined) return undefined;
+  const [least, most] = LEVELS[(values['compression'] as Compression | undefined) ?? 'zstd'];
+  return parseCount(level, '--compression-level', least, most);
+}
+
+const TAG = /^[\w][\w.-]{0,127}$/;
+
+async function build(
+  source: string,
+  destination: string,
+  values: Values,
+  host: Host,
+): Promise<void> {
+  const tags = (values['tag'] as readonly string[] | undefined) ?? [];
+  const bad = tags.find((tag) => !TAG.test(tag));
+  if (bad !== undefined)
+    throw new RechunkError('usage', `--tag: got '${bad}', want letters, digits, '_', '.' and '-'`);
+  const options = {
+    ...groupOptions(values),
+    ...metadataOptions(values, host),
+    ...platformOptions(values),
+    policy: policyOptions(values, host),
+    compression: values['compression'] as Compression | undefined,
+    compressionLevel: parseLevel(values),
+    allPlatforms: values['allPlatforms'] === true,
+    tags,
+    verify: values['verify'] === true,
+    dryRun: values['dryRun'] === true,
+  };
+  const result = await withSession(values, host, async (session) => {
+    const from = await session.source(source);
+    const to = await session.destination(destination);
+    return rechunk(from, to, { ...session.run, ...options });
+  });
+  const file = values['digestFile'] as string | undefined;
+  if (file !== undefined && !result.dryRun) writeFileSync(file, result.digest);
+  print(result, values, format);
+}
+
+function format(result: BuildResult): string {
+  const head = result.dryRun ? 'dry run, nothing was stored' : `written to ${result.destination}`;
+  const tags = result.tags.length > 0 ? `also tagged ${result.tags.join(', ')}\n` : '';
+  return `${result.images.map(formatImage).join('')}${head}\n${tags}${result.digest}\n`;
+}
+
+function formatImage(image: BuiltImage): string {
+  const reused = image.layers.filter((layer) => layer.reused).length;
+  const there = reused > 0 ? `, ${reused} of them there already` : '';
+  return [
+    `${image.platform}: ${image.entries} entries in ${image.components} components, ${image.layers.length} layers${there}`,
+    `${image.compression} ${formatSize(image.size)} (source ${formatSize(image.sourceSize)}), ${formatSize(image.sentBytes)} to store`,
+    ...(image.verified ? ['read again and equal to the source'] : []),
+    '',
+  ].join('\n');
+}

@@ -1,0 +1,79 @@
+/**
+ * The command line: argv to options, one library call, an exit status as diff(1) gives it: 0 done or same, 1 different,
+ * 2 trouble. Results go to stdout, everything else to stderr.
+ */
+import { Command, CommanderError } from 'commander';
+import { ADVICE, RechunkError } from '../../registry/errors.ts';
+import { addBuild } from './build.ts';
+import { addInspect } from './inspect.ts';
+import type { Host } from './options.ts';
+import { addPlan } from './plan.ts';
+import { addVerify } from './verify.ts';
+import { VERSION } from './version.ts';
+
+/** Exit status when something went wrong. */
+export const TROUBLE = 2;
+/** Exit status when two things differ. */
+export const DIFFERENT = 1;
+
+/** Every command, ready to parse; `host` is the machine as it is seen. */
+export function createProgram(host: Host): Command {
+  const program = new Command('rechunk')
+    .description('Rewrites a container image as layers that stay the same from build to build.')
+    .version(VERSION)
+    .exitOverride()
+    .showHelpAfterError('(see --help)')
+    .addHelpText('after', REFERENCES);
+  addBuild(program, host);
+  addPlan(program, host);
+  addVerify(program, host);
+  addInspect(program, host);
+  for (const command of program.commands) command.exitOverride();
+  return program;
+}
+
+const REFERENCES = `
+References:
+  docker://HOST/REPO:TAG   a registry (also without docker://)
+  oci:DIR[:REF]            an OCI layout
+  oci-archive:FILE[:REF]   an OCI layout in a tar file
+  docker-archive:FILE[:REF]  what docker save writes
+  rootfs:DIR               a directory tree (source only)
+  -                        an archive on standard input (source only)
+
+Every option can be given as RECHUNK_NAME in the environment. Exit status: 0 done or same, 1 different, 2 trouble.`;
+
+/** Runs the command line `argv` and sets the exit status. */
+export async function main(argv: readonly string[]): Promise<void> {
+  const controller = new AbortController();
+  const stop = (signal: NodeJS.Signals): void => {
+    if (controller.signal.aborted) process.exit(TROUBLE);
+    controller.abort(new RechunkError('interrupted', `stopped by ${signal}`));
+  };
+  process.on('SIGINT', stop).on('SIGTERM', stop).on('SIGHUP', stop);
+  process.stdout.on('error', (error: NodeJS.ErrnoException) => {
+    if (error.code !== 'EPIPE') throw error;
+  });
+  try {
+    await createProgram({ env: process.env, signal: controller.signal }).parseAsync([...argv]);
+  } catch (error) {
+    process.exitCode = fail(controller.signal.aborted ? controller.signal.reason : error, argv);
+  }
+}
+
+/** Tells of an error and returns the exit status. */
+function fail(error: unknown, argv: readonly string[]): number {
+  if (error instanceof CommanderError) return error.exitCode === 0 ? 0 : TROUBLE;
+  if (!(error instanceof RechunkError)) {
+    process.stderr.write(`rechunk: a bug, please report it: ${(error as Error)?.stack ?? error}\n`);
+    return TROUBLE;
+  }
+  if (argv.includes('--json')) {
+    const { code, message, details } = error;
+    process.stdout.write(
+      `${JSON.stringify({ error: { code, message, details, advice: ADVICE[code] } })}\n`,
+    );
+  }
+  process.stderr.write(`rechunk: ${error.message}\n  ${ADVICE[error.code]}\n`);
+  return TROUBLE;
+}

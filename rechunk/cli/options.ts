@@ -1,0 +1,227 @@
+/** Options that several commands share, declared once and turned into library options once. */
+import { readFileSync } from 'node:fs';
+import { availableParallelism, tmpdir } from 'node:os';
+import { type Command, Option } from 'commander';
+import { RechunkError } from '../../registry/errors.ts';
+import { type Platform, parsePlatform } from '../../registry/oci.ts';
+import type { TransportOptions } from '../../registry/transport.ts';
+import type { RunOptions } from '../context.ts';
+import type { GroupOptions } from '../grouping.ts';
+import type { MetadataOptions } from '../metadata.ts';
+import type { Policy } from '../policy.ts';
+import { parseMap } from '../repos/map.ts';
+import type { Reporter } from './reporter.ts';
+import { formatMoment, parseCount, parseMoment, parseMtime, parseSize } from './values.ts';
+
+/** Values as commander gives them. */
+export type Values = Readonly<Record<string, unknown>>;
+
+/** The machine as the CLI sees it: the only place where environment and clock enter. */
+export interface Host {
+  readonly env: Readonly<Record<string, string | undefined>>;
+  readonly signal: AbortSignal;
+}
+
+/** An option that can also be given as `RECHUNK_NAME` in the environment. */
+export function option(flags: string, description: string): Option {
+  const made = new Option(flags, description);
+  return made.env(
+    `RECHUNK_${made
+      .attributeName()
+      .replace(/[A-Z]/g, (letter) => `_${letter}`)
+      .toUpperCase()}`,
+  );
+}
+
+/** The same, for an option that may be repeated; the environment holds one value a line. */
+export function listOption(flags: string, description: string): Option {
+  return option(flags, `${description} (repeatable)`).argParser(
+    (value: string, previous: unknown) => [
+      ...((previous as string[] | undefined) ?? []),
+      ...(value.includes('\n') ? value.split('\n').filter(Boolean) : [value]),
+    ],
+  );
+}
+
+/** Options of every command. */
+export function addRunOptions(command: Command): Command {
+  return command
+    .addOption(option('--json', 'print the result as JSON'))
+    .addOption(option('-q, --quiet', 'print no progress and no notes'))
+    .addOption(option('--threads <n>', 'worker threads (default: one a core)'))
+    .addOption(
+      option('--temp-dir <dir>', 'where temporary files go (default: TMPDIR, else /var/tmp)'),
+    )
+    .addOption(option('--platform <os/arch>', 'which image of an index (default: this machine’s)'))
+    .addOption(
+      option('--authfile <file>', 'credentials, as `podman login` and `docker login` write them'),
+    )
+    .addOption(
+      option(
+        '--cert-file <file>',
+        'certificates of authorities to trust besides the system’s, PEM',
+      ),
+    )
+    .addOption(option('--insecure', 'allow plain http and unverified TLS'))
+    .addOption(option('--retries <n>', 'how often a failed request is tried again (default: 5)'))
+    .addOption(
+      option('--config <file>', 'rootfs: only: image config, or output of `podman inspect`'),
+    )
+    .addOption(option('--no-xattrs', 'rootfs: only: do not read extended attributes'));
+}
+
+/** Options that say what may differ between source and result. */
+export function addPolicyOptions(command: Command): Command {
+  return command
+    .addOption(
+      option('--mtime <when>', 'file times: keep, clamp (to SOURCE_DATE_EPOCH), or a date'),
+    )
+    .addOption(
+      option('--dir-mtime <how>', 'directory times').choices(['zero', 'keep']).default('zero'),
+    )
+    .addOption(
+      listOption('--prune <path>', 'leave out a path; a trailing slash keeps the directory itself'),
+    )
+    .addOption(listOption('--drop-xattr <glob>', 'leave out extended attributes by name'))
+    .addOption(listOption('--label <k=v>', 'set a label, or remove it: KEY-'))
+    .addOption(listOption('--annotation <k=v>', 'set a manifest annotation, or remove it: KEY-'))
+    .addOption(option('--created <date>', 'creation time of the image (default: as it was)'));
+}
+
+/** Options that decide how files are grouped. */
+export function addGroupOptions(command: Command): Command {
+  return command
+    .addOption(option('--max-layers <n>', 'most layers (default: 100; Docker stops at 127)'))
+    .addOption(
+      option('--max-layer-size <size>', 'most uncompressed bytes in a layer, such as 512MiB'),
+    )
+    .addOption(listOption('--map <file>', 'lines of GLOB COMPONENT that name components'))
+    .addOption(option('--strict', 'a damaged package database is an error'));
+}
+
+function text(values: Values, name: string): string | undefined {
+  const value = values[name];
+  return typeof value === 'string' ? value : undefined;
+}
+
+function list(values: Values, name: string): readonly string[] | undefined {
+  return values[name] as readonly string[] | undefined;
+}
+
+/** `SOURCE_DATE_EPOCH` in nanoseconds; undefined where it is not set. */
+function sourceDateEpoch(host: Host): bigint | undefined {
+  const value = host.env['SOURCE_DATE_EPOCH'];
+  return value === undefined || value === '' ? undefined : parseMoment(value, 'SOURCE_DATE_EPOCH');
+}
+
+/** Most layers that can be asked for: what containers-storage holds. */
+const MOST_LAYERS = 500;
+/** Most threads that can be asked for. */
+const MOST_THREADS = 1024;
+
+/** Settings of the run. */
+export function runOptions(values: Values, host: Host, reporter: Reporter): RunOptions {
+  const threads = text(values, 'threads');
+  return {
+    threads:
+      threads === undefined
+        ? availableParallelism()
+        : parseCount(threads, '--threads', 1, MOST_THREADS),
+    tempDirectory: tempDirectory(values, host),
+    onProgress: (progress) => reporter.progress(progress),
+    onNotice: (notice) => reporter.notice(notice),
+    signal: host.signal,
+  };
+}
+
+/** Large files belong in /var/tmp: /tmp is often memory. */
+function tempDirectory(values: Values, host: Host): string {
+  return (
+    text(values, 'tempDir') ??
+    host.env['TMPDIR'] ??
+    (process.platform === 'linux' ? '/var/tmp' : tmpdir())
+  );
+}
+
+/** How references are opened. */
+export function transportOptions(values: Values, host: Host, reporter: Reporter): TransportOptions {
+  const authFile = text(values, 'authfile');
+  const caFile = text(values, 'certFile');
+  const configFile = text(values, 'config');
+  const retries = text(values, 'retries');
+  return {
+    env: host.env,
+    signal: host.signal,
+    tempDirectory: tempDirectory(values, host),
+    insecure: values['insecure'] === true,
+    xattrs: values['xattrs'] !== false,
+    onNotice: (notice) => reporter.notice(notice),
+    ...(authFile === undefined ? {} : { authFile }),
+    ...(caFile === undefined ? {} : { caFile }),
+    ...(configFile === undefined ? {} : { configFile }),
+    ...(retries === undefined ? {} : { retries: parseCount(retries, '--retries', 0, 100) }),
+  };
+}
+
+/** The platform asked for, and this machine's. */
+export function platformOptions(values: Values): { platform?: Platform; hostPlatform: Platform } {
+  const hostPlatform = parsePlatform(`linux/${process.arch}`);
+  const platform = text(values, 'platform');
+  return platform === undefined
+    ? { hostPlatform }
+    : { platform: parsePlatform(platform), hostPlatform };
+}
+
+/** What may differ. */
+export function policyOptions(values: Values, host: Host): Policy {
+  return {
+    mtime: parseMtime(text(values, 'mtime'), sourceDateEpoch(host)),
+    dirMtime: values['dirMtime'] === 'keep' ? 'keep' : 'zero',
+    prune: list(values, 'prune'),
+    dropXattrs: list(values, 'dropXattr'),
+  };
+}
+
+function checkEdits(
+  edits: readonly string[] | undefined,
+  name: string,
+): readonly string[] | undefined {
+  const bad = edits?.find((edit) => !/^[^=]+=/s.test(edit) && !/^[^=]+-$/.test(edit));
+  if (bad === undefined) return edits;
+  throw new RechunkError('usage', `${name}: got '${bad}', want KEY=VALUE, or KEY- to remove it`);
+}
+
+/** Labels, annotations and the creation time; `SOURCE_DATE_EPOCH` sets the time where `--created` does not. */
+export function metadataOptions(values: Values, host: Host): MetadataOptions {
+  const created = text(values, 'created');
+  const moment = created === undefined ? sourceDateEpoch(host) : parseMoment(created, '--created');
+  return {
+    labels: checkEdits(list(values, 'label'), '--label'),
+    annotations: checkEdits(list(values, 'annotation'), '--annotation'),
+    created: moment === undefined ? undefined : formatMoment(moment),
+  };
+}
+
+/** How files are grouped. */
+export function groupOptions(values: Values): GroupOptions {
+  const maxLayers = text(values, 'maxLayers');
+  const maxLayerSize = text(values, 'maxLayerSize');
+  return {
+    maxLayers:
+      maxLayers === undefined ? undefined : parseCount(maxLayers, '--max-layers', 1, MOST_LAYERS),
+    maxLayerSize:
+      maxLayerSize === undefined ? undefined : parseSize(maxLayerSize, '--max-layer-size'),
+    strict: values['strict'] === true,
+    repos: (list(values, 'map') ?? []).map((file) => parseMap(readMap(file), file)),
+  };
+}
+
+function readMap(file: string): string {
+  try {
+    return readFileSync(file, 'latin1');
+  } catch (error) {
+    throw new RechunkError('io', `reading the map ${file}: ${(error as Error).message}`, {
+      cause: error,
+    });
+  }
+}

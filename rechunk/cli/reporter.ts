@@ -1,0 +1,84 @@
+/** What a run shows while it works, all on stderr: bars on a terminal, plain lines elsewhere, nothing with `--quiet`. */
+import { MultiBar, type SingleBar } from 'cli-progress';
+import type { Progress } from '../load.ts';
+import { formatSize } from './values.ts';
+
+/** Shows progress and notices; `close` leaves the terminal clean. */
+export interface Reporter {
+  progress(progress: Progress): void;
+  notice(text: string): void;
+  close(): void;
+}
+
+const STEP_NAMES: Readonly<Record<Progress['step'], string>> = {
+  read: 'reading',
+  write: 'writing',
+  send: 'sending',
+  verify: 'verifying',
+};
+
+/** How often plain lines tell of progress, milliseconds. */
+const LINE_INTERVAL_MS = 5000;
+
+/** A reporter for `stream`; `now` is a clock in milliseconds. */
+export function createReporter(
+  stream: NodeJS.WriteStream,
+  options: { readonly quiet: boolean; readonly now: () => number },
+): Reporter {
+  if (options.quiet) return { progress: () => {}, notice: () => {}, close: () => {} };
+  return stream.isTTY ? barReporter(stream) : lineReporter(stream, options.now);
+}
+
+function lineReporter(stream: NodeJS.WriteStream, now: () => number): Reporter {
+  const done = new Map<Progress['step'], number>();
+  let last = now();
+  return {
+    progress({ step, bytes, total }) {
+      const sum = (done.get(step) ?? 0) + bytes;
+      done.set(step, sum);
+      if (now() - last < LINE_INTERVAL_MS) return;
+      last = now();
+      stream.write(
+        `${STEP_NAMES[step]}: ${formatSize(sum)}${step === 'send' ? '' : ` of ${formatSize(total)}`}\n`,
+      );
+    },
+    notice: (text) => stream.write(`note: ${text}\n`),
+    close: () => {},
+  };
+}
+
+function barReporter(stream: NodeJS.WriteStream): Reporter {
+  const bars = new MultiBar({
+    stream,
+    format: '{step} [{bar}] {percentage}% {done} of {all}',
+    hideCursor: true,
+    clearOnComplete: true,
+    barCompleteChar: '=',
+    barIncompleteChar: ' ',
+    gracefulExit: false,
+  });
+  const open = new Map<Progress['step'], { bar: SingleBar; done: number; total: number }>();
+  return {
+    progress({ step, bytes, total }) {
+      let state = open.get(step);
+      if (!state) {
+        state = {
+          bar: bars.create(total, 0, { step: STEP_NAMES[step].padEnd(9), done: '', all: '' }),
+          done: 0,
+          total: 0,
+        };
+        open.set(step, state);
+      }
+      state.done += bytes;
+      // Sending is told of blob by blob, so its total grows.
+      state.total = step === 'send' ? Math.max(state.total, state.done) : total;
+      state.bar.setTotal(state.total);
+      state.bar.update(Math.min(state.done, state.total), {
+        done: formatSize(state.done),
+        all: formatSize(state.total),
+      });
+    },
+    notice: (text) => bars.log(`note: ${text}\n`),
+    close: () => bars.stop(),
+  };
+}

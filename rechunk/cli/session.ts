@@ -1,0 +1,50 @@
+/** Opens what a command works on and closes it whatever happens; an error while closing never hides the first one. */
+import type { Destination, Source } from '../../registry/image.ts';
+import { openDestination, openSource } from '../../registry/transport.ts';
+import type { RunOptions } from '../context.ts';
+import { type Host, runOptions, transportOptions, type Values } from './options.ts';
+import { createReporter, type Reporter } from './reporter.ts';
+
+/** What a command has open while it runs. */
+export interface Session {
+  readonly reporter: Reporter;
+  readonly run: RunOptions;
+  source(reference: string): Promise<Source>;
+  destination(reference: string): Promise<Destination>;
+}
+
+/** Runs `work`; what it opened is closed afterwards, the last first. */
+export async function withSession<T>(
+  values: Values,
+  host: Host,
+  work: (session: Session) => Promise<T>,
+): Promise<T> {
+  const quiet = values['quiet'] === true;
+  const reporter = createReporter(process.stderr, { quiet, now: () => performance.now() });
+  const open: { close(): Promise<void> }[] = [];
+  const keep = <Opened extends { close(): Promise<void> }>(opened: Opened): Opened => {
+    open.unshift(opened);
+    return opened;
+  };
+  const transport = transportOptions(values, host, reporter);
+  const session: Session = {
+    reporter,
+    run: runOptions(values, host, reporter),
+    source: async (reference) => keep(await openSource(reference, transport)),
+    destination: async (reference) => keep(await openDestination(reference, transport)),
+  };
+  try {
+    const result = await work(session);
+    for (const opened of open.splice(0)) await opened.close();
+    return result;
+  } finally {
+    // Only after an error is anything left; what closing it says matters less than what went wrong.
+    await Promise.allSettled(open.map((opened) => opened.close()));
+    reporter.close();
+  }
+}
+
+/** Prints a result: JSON, or the text that `format` makes of it. */
+export function print<T>(result: T, values: Values, format: (result: T) => string): void {
+  process.stdout.write(values['json'] === true ? `${JSON.stringify(result)}\n` : format(result));
+}

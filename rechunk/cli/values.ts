@@ -1,0 +1,81 @@
+/** What option values mean: text from the command line or the environment to typed values, or a `usage` error. */
+import { RechunkError } from '../../registry/errors.ts';
+import type { MtimePolicy } from '../policy.ts';
+
+const UNITS: Readonly<Record<string, number>> = {
+  '': 1,
+  k: 1e3,
+  m: 1e6,
+  g: 1e9,
+  t: 1e12,
+  ki: 1 << 10,
+  mi: 1 << 20,
+  gi: 1 << 30,
+  ti: 2 ** 40,
+};
+
+/** Parses a number of bytes: `1048576`, `512MiB`, `10G`. */
+export function parseSize(text: string, option: string): number {
+  const match = /^(\d+(?:\.\d+)?)\s*([kmgt]i?)?b?$/i.exec(text.trim());
+  const unit = UNITS[(match?.[2] ?? '').toLowerCase()];
+  const size = Math.floor(Number(match?.[1]) * (unit ?? Number.NaN));
+  if (Number.isSafeInteger(size) && size > 0) return size;
+  throw new RechunkError('usage', `${option}: got '${text}', want a size such as 512MiB or 10GB`);
+}
+
+/** Parses a whole number within bounds. */
+export function parseCount(text: string, option: string, least: number, most: number): number {
+  const count = Number(text);
+  if (/^\d+$/.test(text.trim()) && count >= least && count <= most) return count;
+  throw new RechunkError(
+    'usage',
+    `${option}: got '${text}', want a whole number from ${least} to ${most}`,
+  );
+}
+
+/** Parses a moment: seconds since the epoch, or an RFC 3339 date or date and time; nanoseconds. */
+export function parseMoment(text: string, option: string): bigint {
+  if (/^-?\d+$/.test(text)) return BigInt(text) * 1_000_000_000n;
+  const milliseconds = /^\d{4}-\d\d-\d\d([T ]|$)/.test(text) ? Date.parse(text) : Number.NaN;
+  if (!Number.isNaN(milliseconds)) return BigInt(milliseconds) * 1_000_000n;
+  throw new RechunkError(
+    'usage',
+    `${option}: got '${text}', want seconds since 1970 or a date such as 2026-11-21T00:00:00Z`,
+  );
+}
+
+/** A moment as RFC 3339, in UTC, whole seconds. */
+export function formatMoment(time: bigint): string {
+  return new Date(Number(time / 1_000_000n)).toISOString().replace(/\.\d+Z$/, 'Z');
+}
+
+/**
+ * Parses `--mtime keep|clamp|DATE`. `clamp` takes its moment from `SOURCE_DATE_EPOCH`; without the option, files are clamped
+ * where that is set and kept where it is not.
+ */
+export function parseMtime(text: string | undefined, epoch: bigint | undefined): MtimePolicy {
+  if (text === 'keep') return { kind: 'keep' };
+  if (text === undefined)
+    return epoch === undefined ? { kind: 'keep' } : { kind: 'clamp', time: epoch };
+  if (text !== 'clamp') return { kind: 'set', time: parseMoment(text, '--mtime') };
+  if (epoch === undefined) {
+    throw new RechunkError(
+      'usage',
+      '--mtime clamp: SOURCE_DATE_EPOCH is not set, and it says to which moment',
+    );
+  }
+  return { kind: 'clamp', time: epoch };
+}
+
+/** A number of bytes for people. */
+export function formatSize(bytes: number): string {
+  if (bytes < 1000) return `${bytes} B`;
+  const units = ['kB', 'MB', 'GB', 'TB'];
+  let value = bytes;
+  let unit = -1;
+  while (value >= 999.95 && unit < units.length - 1) {
+    value /= 1000;
+    unit++;
+  }
+  return `${value.toFixed(1)} ${units[unit]}`;
+}

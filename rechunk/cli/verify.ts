@@ -1,0 +1,51 @@
+/** `rechunk verify`: is it the same root file system and config? */
+import type { Command } from 'commander';
+import { verify as verifyImages } from '../rechunk.ts';
+import type { Verification } from '../verify.ts';
+import {
+  addPolicyOptions,
+  addRunOptions,
+  type Host,
+  metadataOptions,
+  platformOptions,
+  policyOptions,
+  type Values,
+} from './options.ts';
+import { print, withSession } from './session.ts';
+
+/** Adds the command to `program`. */
+export function addVerify(program: Command, host: Host): void {
+  const command = program
+    .command('verify')
+    .description(
+      'same root file system and config? lists every difference, and what was excused; exit status 1 if they differ',
+    )
+    .argument('<a>', 'the original')
+    .argument('<b>', 'the result');
+  addRunOptions(addPolicyOptions(command)).action((a, b, values) => verify(a, b, values, host));
+}
+
+async function verify(a: string, b: string, values: Values, host: Host): Promise<void> {
+  const options = {
+    ...metadataOptions(values, host),
+    ...platformOptions(values),
+    policy: policyOptions(values, host),
+  };
+  const result = await withSession(values, host, async (session) =>
+    verifyImages(await session.source(a), await session.source(b), { ...session.run, ...options }),
+  );
+  print(result, values, format);
+  if (!result.equal) process.exitCode = 1;
+}
+
+function format(result: Verification): string {
+  const { differences, excuses, entries, equal } = result;
+  return [
+    ...differences.map(({ at, what, want, got }) => `${at}: ${what}: want ${want}, got ${got}`),
+    ...excuses.map((excuse) => `excused: ${excuse.text}`),
+    equal
+      ? `equal: ${entries} entries and the config`
+      : `different: ${differences.length} differences`,
+    '',
+  ].join('\n');
+}

@@ -1,0 +1,129 @@
+/** From an image to planned layers: read, shape by the policy, find components, plan. */
+import { RechunkError } from '../registry/errors.ts';
+import type { Image } from '../registry/image.ts';
+import type { Path } from '../registry/path.ts';
+import { assign, detectAll } from './assign.ts';
+import type { Component, ComponentRepo } from './components.ts';
+import type { Context } from './context.ts';
+import { compressedSizeOf, tarSizeOf } from './estimate.ts';
+import { type Loaded, loadTree } from './load.ts';
+import { editLabels, type MetadataOptions } from './metadata.ts';
+import { changeRate, type Plan, type PlanItem, type PlanOptions, plan } from './plan.ts';
+import { applyPolicy, type Excuse, type Policy } from './policy.ts';
+import { REPOS } from './repos.ts';
+import type { Entry, Inode, Tree } from './tree.ts';
+
+/** What decides how files are grouped. */
+export interface GroupOptions extends PlanOptions, MetadataOptions {
+  /** What may differ from the source. */
+  readonly policy?: Policy | undefined;
+  /** Further component repos, asked beside the built-in ones (a map file). */
+  readonly repos?: readonly ComponentRepo[] | undefined;
+  /** Unowned files from this size on are components of their own, bytes. */
+  readonly largeFileSize?: number | undefined;
+  /** Makes trouble with a package database an error. */
+  readonly strict?: boolean | undefined;
+}
+
+/** An image's file system as it will be written, its components and plan. */
+export interface Grouping {
+  readonly loaded: Loaded;
+  readonly tree: Tree;
+  readonly components: readonly Component[];
+  readonly items: readonly PlanItem[];
+  readonly plan: Plan;
+  readonly excuses: readonly Excuse[];
+}
+
+/** Reads an image, applies the policy and plans its layers; writes nothing. */
+export async function groupImage(
+  image: Image,
+  options: GroupOptions,
+  context: Context,
+): Promise<Grouping> {
+  const loaded = await loadTree(image, context);
+  for (const warning of loaded.warnings) context.onNotice?.(warning);
+  const shaped = await applyPolicy(loaded.tree, options.policy ?? {});
+  for (const warning of shaped.warnings) context.onNotice?.(warning);
+  refuseOstree(image, shaped.tree, options);
+  const repos = [...REPOS, ...(options.repos ?? [])];
+  const { detections, warnings } = await detectAll(shaped.tree, repos, {
+    strict: options.strict ?? false,
+  });
+  const { largeFileSize } = options;
+  const assignment = await assign(
+    shaped.tree,
+    detections,
+    largeFileSize === undefined ? {} : { largeFileSize },
+  );
+  for (const warning of [...warnings, ...assignment.warnings]) context.onNotice?.(warning);
+  const items = itemsOf(assignment.components);
+  const excuses = [...overlayExcuse(loaded), ...shaped.excuses];
+  return {
+    loaded,
+    tree: shaped.tree,
+    components: assignment.components,
+    items,
+    plan: plan(items, options),
+    excuses,
+  };
+}
+
+/** The excuse for dropped overlay xattrs, if there were any. */
+export function overlayExcuse({ droppedXattrs }: Loaded): Excuse[] {
+  if (droppedXattrs === 0) return [];
+  return [
+    {
+      kind: 'overlay-xattr',
+      count: droppedXattrs,
+      text: `${droppedXattrs} overlay.* xattrs dropped`,
+    },
+  ];
+}
+
+/** Labels of ostree's encapsulated form that bind the image to its own layers. */
+const OSTREE_LABELS = ['ostree.commit', 'ostree.final-diffid'];
+
+/** An image whose files lie in an ostree repository too would keep them twice, and its labels would lie. */
+function refuseOstree(image: Image, tree: Tree, options: MetadataOptions): void {
+  const labels = OSTREE_LABELS.filter((label) => label in editLabels(image, options));
+  const repository = tree.get('sysroot/ostree/repo' as Path) !== undefined;
+  if (labels.length === 0 && !repository) return;
+  const flags = [
+    ...(repository ? ['--prune /sysroot/'] : []),
+    ...labels.map((label) => `--label ${label}-`),
+  ];
+  throw new RechunkError(
+    'unsupported',
+    `${image.source.reference} is in ostree's encapsulated form; to convert it into a plain image add ${flags.join(' ')}`,
+  );
+}
+
+/** The planner's view of components; its clock is the newest change in the image. */
+function itemsOf(components: readonly Component[]): PlanItem[] {
+  const now = components.reduce(
+    (newest, { changeTimes }) => (changeTimes ?? []).reduce((a, b) => Math.max(a, b), newest),
+    0,
+  );
+  return components.map((component) => {
+    const counted = distinct(component.entries);
+    const sum = (size: (entry: Entry) => number): number =>
+      counted.reduce((total, entry) => total + size(entry), 0);
+    return {
+      id: component.id,
+      size: sum(compressedSizeOf),
+      tarSize: sum(tarSizeOf),
+      rate: changeRate(component, now),
+    };
+  });
+}
+
+/** The first name of every inode. */
+function distinct(entries: readonly Entry[]): Entry[] {
+  const seen = new Set<Inode>();
+  return entries.filter(({ inode }) => {
+    if (seen.has(inode)) return false;
+    seen.add(inode);
+    return true;
+  });
+}

@@ -1,0 +1,155 @@
+/**
+ * Reads one layer: stored bytes are checked against the descriptor, decompressed, digested for the diffID, indexed, each
+ * file digested, and the tar stream spooled to disk once (or left in place where it already lies there uncompressed).
+ */
+import { createHash, type Hash, hash } from 'node:crypto';
+import { createReadStream, writeSync } from 'node:fs';
+import type { MessagePort } from 'node:worker_threads';
+import { decompress, verifying } from '../registry/blob.ts';
+import { RechunkError } from '../registry/errors.ts';
+import type { Descriptor, Digest } from '../registry/oci.ts';
+import type { TarEntry } from '../registry/tar.ts';
+import { TarReader } from '../registry/tarreader.ts';
+import type { IndexedEntry } from './flatten.ts';
+import { receiveStream } from './pool.ts';
+
+/** Where a layer's stored bytes come from: a stretch of an open file, or a stream through a port. */
+export type IngestInput =
+  | { readonly kind: 'file'; readonly fd: number; readonly offset: number; readonly size: number }
+  | { readonly kind: 'port'; readonly port: MessagePort };
+
+/** A layer to read. */
+export interface IngestJob {
+  readonly input: IngestInput;
+  readonly descriptor: Descriptor;
+  readonly diffId: Digest;
+  /** An open file that takes the uncompressed tar stream; absent where the input is that already. */
+  readonly spool?: number;
+  /** How messages name the layer. */
+  readonly name: string;
+}
+
+/** Entries in archive order, some at a time. An entry without xattrs comes with none, since empty maps clone badly. */
+export type IngestPart = readonly SentEntry[];
+
+/** An {@link IndexedEntry} on its way between threads. */
+export type SentEntry = Omit<IndexedEntry, 'xattrs'> & {
+  readonly xattrs: ReadonlyMap<string, Uint8Array> | undefined;
+};
+
+/** What reading a layer found. */
+export interface IngestResult {
+  /** Bytes of the uncompressed tar. */
+  readonly size: number;
+  readonly warnings: readonly string[];
+}
+
+/** Entries that are sent at a time. */
+const BATCH_ENTRIES = 2000;
+/** Bytes read from disk at a time. */
+const READ_BYTES = 1 << 20;
+
+/** Gathers entries with their content digests as the parser finds them, and passes them on in batches. */
+class Indexer {
+  readonly #send: (part: IngestPart) => void;
+  #batch: SentEntry[] = [];
+  #entry: TarEntry | undefined;
+  #sha256 = '';
+  #hash: Hash | undefined;
+
+  constructor(send: (part: IngestPart) => void) {
+    this.#send = send;
+  }
+
+  entry(entry: TarEntry): void {
+    this.#flushEntry();
+    this.#entry = entry;
+  }
+
+  data(chunk: Uint8Array): void {
+    const whole = !this.#hash && chunk.length === this.#entry?.size;
+    if (whole) {
+      this.#sha256 = hash('sha256', chunk, 'hex');
+      return;
+    }
+    this.#hash ??= createHash('sha256');
+    this.#hash.update(chunk);
+  }
+
+  end(): void {
+    if (this.#hash) this.#sha256 = this.#hash.digest('hex');
+    else if (this.#sha256 === '') this.#sha256 = EMPTY_SHA256;
+    this.#hash = undefined;
+  }
+
+  #flushEntry(): void {
+    if (!this.#entry) return;
+    const { xattrs } = this.#entry;
+    this.#batch.push({
+      ...this.#entry,
+      xattrs: xattrs.size > 0 ? xattrs : undefined,
+      sha256: this.#sha256,
+    });
+    this.#sha256 = '';
+    if (this.#batch.length >= BATCH_ENTRIES) this.#flushBatch();
+  }
+
+  #flushBatch(): void {
+    this.#send(this.#batch);
+    this.#batch = [];
+  }
+
+  finish(): void {
+    this.#flushEntry();
+    this.#flushBatch();
+  }
+}
+
+/** sha256 of no bytes. */
+export const EMPTY_SHA256: string = hash('sha256', '', 'hex');
+
+function openInput(input: IngestInput): AsyncIterable<Uint8Array> {
+  if (input.kind === 'port') return receiveStream(input.port);
+  if (input.size === 0) return (async function* () {})();
+  return createReadStream('', {
+    fd: input.fd,
+    autoClose: false,
+    start: input.offset,
+    end: input.offset + input.size - 1,
+    highWaterMark: READ_BYTES,
+  });
+}
+
+/** Reads one layer; sends its entries on the way. Throws when its digest, size or diffID is not what was promised. */
+export async function ingestLayer(
+  job: IngestJob,
+  send: (part: IngestPart) => void,
+): Promise<IngestResult> {
+  const stored = verifying(openInput(job.input), job.descriptor, job.name);
+  const diffHash = createHash(job.diffId.startsWith('sha512:') ? 'sha512' : 'sha256');
+  const indexer = new Indexer(send);
+  const reader = new TarReader(indexer);
+  let size = 0;
+  for await (const chunk of decompress(stored)) {
+    diffHash.update(chunk);
+    if (job.spool !== undefined) writeFully(job.spool, chunk, size);
+    reader.push(chunk);
+    size += chunk.length;
+  }
+  reader.finish();
+  indexer.finish();
+  const found = `${job.diffId.slice(0, 6)}:${diffHash.digest('hex')}`;
+  if (found !== job.diffId) {
+    throw new RechunkError(
+      'digest-mismatch',
+      `the uncompressed layer has diffID ${found}, the image config promises ${job.diffId}`,
+    );
+  }
+  return { size, warnings: reader.warnings };
+}
+
+function writeFully(fd: number, chunk: Uint8Array, position: number): void {
+  for (let done = 0; done < chunk.length; ) {
+    done += writeSync(fd, chunk, done, chunk.length - done, position + done);
+  }
+}

@@ -1,0 +1,254 @@
+/** Reads an image into a {@link Tree}: every layer on the pool, each checked, then flattened. */
+import { readSync } from 'node:fs';
+import { detectCompression } from '../registry/blob.ts';
+import { during, RechunkError } from '../registry/errors.ts';
+import type { Image, Layer } from '../registry/image.ts';
+import { NO_XATTRS, type TarEntry } from '../registry/tar.ts';
+import { readBody } from './digests.ts';
+import { flatten, type IndexedEntry, type LayerIndex } from './flatten.ts';
+import type { IngestInput, IngestPart } from './ingest.ts';
+import { type Pool, sendStream } from './pool.ts';
+import type { Spool } from './spool.ts';
+import { type Body, type Contents, type FileDigest, type Inode, Tree } from './tree.ts';
+
+/** How far a step has come, for a progress display. */
+export interface Progress {
+  readonly step: 'read' | 'write' | 'send' | 'verify';
+  /** Bytes done since the last call. */
+  readonly bytes: number;
+  /** Bytes that the step will take, as far as known. */
+  readonly total: number;
+}
+
+/** What reading an image needs. */
+export interface LoadContext {
+  readonly pool: Pool;
+  readonly spool: Spool;
+  readonly onProgress?: ((progress: Progress) => void) | undefined;
+  readonly step?: 'read' | 'verify';
+}
+
+/** An image's file system, and what was noticed while reading it. */
+export interface Loaded {
+  readonly tree: Tree;
+  readonly warnings: readonly string[];
+  /** How many `overlay.*` xattrs were dropped. */
+  readonly droppedXattrs: number;
+  /** Bytes of all uncompressed layers. */
+  readonly tarSize: number;
+}
+
+/** Bytes at the start of a blob that tell its compression. */
+const HEAD_BYTES = 16;
+
+/** Layer kinds that cannot be taken apart, by a part of their media type, and why. */
+const REFUSED: readonly (readonly [RegExp, string])[] = [
+  [
+    /nondistributable|rootfs\.foreign/,
+    'is a foreign (non-distributable) layer, which may not be repacked',
+  ],
+  [
+    /\+encrypted/,
+    'is encrypted; decrypt the image first, for example with `skopeo copy --decryption-key`',
+  ],
+  [/nydus/, 'is a nydus blob; convert the image back to plain layers first'],
+  [/in-toto|cosign|sigstore/, 'is no file system layer'],
+];
+
+function checkLayer(layer: Layer, name: string): void {
+  const type = layer.descriptor.mediaType;
+  const refused = REFUSED.find(([pattern]) => pattern.test(type));
+  if (refused) throw new RechunkError('unsupported', `${name} (${type}) ${refused[1]}`);
+}
+
+/** Reads all layers of `image`; throws when any is not what its manifest and config promise. */
+export async function loadTree(image: Image, context: LoadContext): Promise<Loaded> {
+  if (image.source.tree) return loadDirectory(image, context);
+  const total = image.layers.reduce((sum, layer) => sum + layer.descriptor.size, 0);
+  const loads = image.layers.map((layer, i) => loadLayer(image, layer, i, total, context));
+  const layers = await Promise.all(loads);
+  const { entries, warnings, droppedXattrs } = flatten(layers.map(({ index }) => index));
+  return {
+    tree: new Tree(entries, contentsOf(context.pool)),
+    warnings: [...layers.flatMap((layer) => layer.warnings), ...warnings],
+    droppedXattrs,
+    tarSize: layers.reduce((sum, layer) => sum + layer.size, 0),
+  };
+}
+
+interface LoadedLayer {
+  readonly index: LayerIndex;
+  readonly size: number;
+  readonly warnings: readonly string[];
+}
+
+async function loadLayer(
+  image: Image,
+  layer: Layer,
+  number: number,
+  total: number,
+  context: LoadContext,
+): Promise<LoadedLayer> {
+  const name = `layer ${number + 1} (${layer.descriptor.digest.slice(0, 19)}…) of ${image.source.reference}`;
+  checkLayer(layer, name);
+  return during(`reading ${name}`, async () => {
+    const opened = await openLayer(image, layer, total, context);
+    const entries: IndexedEntry[] = [];
+    const onPart = (part: IngestPart): void => {
+      for (const entry of part) entries.push({ ...entry, xattrs: entry.xattrs ?? NO_XATTRS });
+    };
+    const { descriptor, diffId } = layer;
+    const spool = opened.spool === undefined ? {} : { spool: opened.spool };
+    const job = { input: opened.input, descriptor, diffId, name, ...spool };
+    const transfer = opened.input.kind === 'port' ? [opened.input.port] : [];
+    const [result] = await Promise.all([
+      context.pool.run('ingest', job, { onPart, transfer }),
+      opened.sent,
+    ]);
+    if (opened.input.kind === 'file') report(context, descriptor.size, total);
+    const base = opened.base;
+    const body = (entry: IndexedEntry): Body => {
+      const extents = entry.extents?.map((extent) => ({ ...extent, offset: extent.offset + base }));
+      const plain = { file: opened.bodies, offset: entry.offset + base };
+      return extents ? { ...plain, extents } : plain;
+    };
+    const kept = isStargz(layer)
+      ? entries.filter((entry) => !STARGZ_FILES.has(entry.path))
+      : entries;
+    return {
+      index: { entries: kept, body, name },
+      size: result.size,
+      warnings: result.warnings.map((w) => `${name}: ${w}`),
+    };
+  });
+}
+
+function report(context: LoadContext, bytes: number, total: number): void {
+  context.onProgress?.({ step: context.step ?? 'read', bytes, total });
+}
+
+/** Files that eStargz adds to a layer for its own use (stargz-snapshotter, docs/estargz.md). */
+const STARGZ_FILES: ReadonlySet<string> = new Set([
+  'stargz.index.json',
+  '.prefetch.landmark',
+  '.no.prefetch.landmark',
+]);
+
+function isStargz(layer: Layer): boolean {
+  return layer.descriptor.annotations?.['containerd.io/snapshot/stargz/toc.digest'] !== undefined;
+}
+
+interface OpenedLayer {
+  readonly input: IngestInput;
+  readonly spool?: number;
+  /** The file that bodies are read from, and where in it the tar stream begins. */
+  readonly bodies: number;
+  readonly base: number;
+  /** Settles when a streamed input was sent whole. */
+  readonly sent?: Promise<void>;
+}
+
+/** Opens a layer: uncompressed layers that lie on disk are used in place, all others are spooled. */
+async function openLayer(
+  image: Image,
+  layer: Layer,
+  total: number,
+  context: LoadContext,
+): Promise<OpenedLayer> {
+  const blob = await image.source.blob(layer.descriptor);
+  if (!blob.file) {
+    const spool = context.spool.create();
+    const { port, done } = sendStream(
+      counted(blob.stream(), (bytes) => report(context, bytes, total)),
+    );
+    return { input: { kind: 'port', port }, spool, bodies: spool, base: 0, sent: done };
+  }
+  const { path, offset, size } = blob.file;
+  const fd = context.spool.open(path);
+  const input: IngestInput = { kind: 'file', fd, offset, size };
+  const head = Buffer.alloc(Math.min(HEAD_BYTES, size));
+  readSync(fd, head, 0, head.length, offset);
+  if (detectCompression(head) === 'none') return { input, bodies: fd, base: offset };
+  const spool = context.spool.create();
+  return { input, spool, bodies: spool, base: 0 };
+}
+
+async function* counted(
+  chunks: AsyncIterable<Uint8Array>,
+  count: (bytes: number) => void,
+): AsyncGenerator<Uint8Array> {
+  for await (const chunk of chunks) {
+    count(chunk.length);
+    yield chunk;
+  }
+}
+
+/** Bytes read at a time. */
+const READ_BYTES = 1 << 20;
+/** Bytes of content that one digest task takes, so that all threads share the work. */
+const DIGEST_SHARE_BYTES = 16 << 20;
+
+async function digestAll(
+  pool: Pool,
+  algorithm: FileDigest | 'sha256',
+  inodes: readonly { body?: Body; size: number }[],
+): Promise<string[]> {
+  const shares: { body: Body | undefined; size: number }[][] = [];
+  let bytes = DIGEST_SHARE_BYTES;
+  for (const { body, size } of inodes) {
+    if (bytes >= DIGEST_SHARE_BYTES) {
+      shares.push([]);
+      bytes = 0;
+    }
+    shares.at(-1)?.push({ body, size });
+    // A file costs as much as a few kilobytes more.
+    bytes += size + 4096;
+  }
+  const digests = await Promise.all(
+    shares.map((items) => pool.run('digests', { algorithm, items })),
+  );
+  return digests.flat();
+}
+
+/** Reads and digests content on the pool. */
+function contentsOf(pool: Pool): Contents {
+  return {
+    read: async (inode, limit) => readContent(inode, limit),
+    digests: (algorithm, inodes) => digestAll(pool, algorithm, inodes),
+  };
+}
+
+function readContent(inode: Inode, limit = inode.size): Buffer {
+  const content = Buffer.allocUnsafe(Math.min(inode.size, limit));
+  const buffer = Buffer.allocUnsafe(Math.max(1, Math.min(content.length, READ_BYTES)));
+  let at = 0;
+  for (const chunk of inode.body ? readBody(inode.body, inode.size, buffer) : []) {
+    if (at >= content.length) break;
+    at += chunk.copy(content, at);
+  }
+  return content;
+}
+
+/** A directory tree read in place: only digests are computed. */
+async function loadDirectory(image: Image, context: LoadContext): Promise<Loaded> {
+  const { tree } = image.source;
+  if (!tree) throw new Error('the source is no directory tree');
+  const name = image.source.reference;
+  const files = tree.entries.filter((entry) => entry.type === 'file');
+  const bodyOf = (entry: TarEntry): Body => ({ file: tree.locate(entry.path), offset: 0 });
+  const total = files.reduce((sum, entry) => sum + entry.size, 0);
+  const items = files.map((entry) =>
+    entry.size > 0 ? { body: bodyOf(entry), size: entry.size } : { size: 0 },
+  );
+  const digests = await during(`reading ${name}`, () => digestAll(context.pool, 'sha256', items));
+  report(context, total, total);
+  const sha256 = new Map(files.map((entry, i) => [entry, digests[i] as string]));
+  const entries = tree.entries.map((entry) => ({ ...entry, sha256: sha256.get(entry) ?? '' }));
+  const flattened = flatten([{ entries, body: bodyOf, name }]);
+  return {
+    tree: new Tree(flattened.entries, contentsOf(context.pool)),
+    warnings: flattened.warnings,
+    droppedXattrs: flattened.droppedXattrs,
+    tarSize: total,
+  };
+}

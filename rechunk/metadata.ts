@@ -1,0 +1,195 @@
+/**
+ * The config and manifest of a rechunked image: the old ones edited in place, so that unknown fields survive, with what
+ * describes the old layers taken out.
+ *
+ * Spec: image-spec v1.1.1, config.md and manifest.md.
+ */
+import { layerMediaType } from '../registry/compress.ts';
+import type { Compression, Document, Image } from '../registry/image.ts';
+import {
+  ANNOTATION,
+  type Annotations,
+  type Descriptor,
+  type Digest,
+  digestOf,
+  type History,
+  MEDIA,
+} from '../registry/oci.ts';
+import { formatJson, parseJson } from './json.ts';
+
+/** A layer that was written, and what is in it. */
+export interface WrittenLayer {
+  readonly diffId: Digest;
+  /** Bytes of uncompressed tar. */
+  readonly tarSize: number;
+  readonly digest: Digest;
+  /** Bytes of the blob. */
+  readonly size: number;
+  /** Component ids, sorted. */
+  readonly components: readonly string[];
+}
+
+/** What the user wants changed in the metadata. */
+export interface MetadataOptions {
+  /** `KEY=VALUE` sets a label, `KEY-` removes it, in order. */
+  readonly labels?: readonly string[] | undefined;
+  /** The same for manifest annotations. */
+  readonly annotations?: readonly string[] | undefined;
+  /** RFC 3339; default: what the image says. */
+  readonly created?: string | undefined;
+}
+
+/** Keys of annotations that this program writes. */
+export const OWN = {
+  /** On a layer: the components in it, separated by spaces. */
+  components: 'dev.rechunk.components',
+  /** On a manifest: the digest of the image that was rechunked. */
+  source: 'dev.rechunk.source.digest',
+  /** On a manifest: the base image that the original was built on; its layers are no longer those of this image. */
+  baseName: 'dev.rechunk.original.base.name',
+  baseDigest: 'dev.rechunk.original.base.digest',
+} as const;
+
+/** Config fields that describe layers that are gone (BuildKit's inline cache, Docker's build container). */
+const STALE_CONFIG = [
+  'moby.buildkit.cache.v0',
+  'moby.buildkit.buildinfo.v1',
+  'container',
+  'container_config',
+  'id',
+  'parent',
+  'parent_id',
+  'layer_id',
+];
+/** Characters of a list of components that go into one history entry. */
+const HISTORY_CHARS = 200;
+/** Bytes of component lists in all layer annotations of a manifest; registries must take manifests of 4 MiB. */
+const ANNOTATION_BYTES = 256 << 10;
+
+/** Applies `KEY=VALUE` and `KEY-` to a record, in order. */
+function editRecord(
+  record: Record<string, string>,
+  edits: readonly string[],
+): Record<string, string> {
+  const result = new Map(Object.entries(record));
+  for (const edit of edits) {
+    const equals = edit.indexOf('=');
+    if (equals > 0) result.set(edit.slice(0, equals), edit.slice(equals + 1));
+    else result.delete(edit.replace(/-$/, ''));
+  }
+  return Object.fromEntries(result);
+}
+
+/** A list of components, cut to `limit` characters with the number left out. */
+export function listComponents(components: readonly string[], limit: number): string {
+  let text = components.join(' ');
+  for (
+    let shown = components.length;
+    text.length > limit && shown > 0;
+    shown = Math.floor(shown / 2)
+  ) {
+    text =
+      `${components.slice(0, shown >> 1).join(' ')} +${components.length - (shown >> 1)}`.trim();
+  }
+  return text;
+}
+
+/** The labels of a config, as a plain record. */
+export function labelsOf(config: Image['config']): Record<string, string> {
+  return config.config?.Labels ?? {};
+}
+
+/** The labels that the written image has. */
+export function editLabels(image: Image, options: MetadataOptions): Record<string, string> {
+  return editRecord(labelsOf(image.config), options.labels ?? []);
+}
+
+function editHistory(
+  old: readonly History[],
+  layers: readonly WrittenLayer[],
+  created: string | undefined,
+): History[] {
+  const kept = old.filter((entry) => entry.empty_layer === true);
+  const made = layers.map(
+    (layer): History => ({
+      ...(created === undefined ? {} : { created }),
+      created_by: 'rechunk',
+      comment: listComponents(layer.components, HISTORY_CHARS),
+    }),
+  );
+  return [...kept, ...made];
+}
+
+/** The config of the written image: the old one with new layers, history, labels and creation time. */
+export function writeConfig(
+  image: Image,
+  layers: readonly WrittenLayer[],
+  options: MetadataOptions,
+): Document {
+  const config = parseJson(image.configDocument.bytes);
+  for (const key of STALE_CONFIG) delete config[key];
+  const created = options.created ?? image.config.created ?? undefined;
+  if (created !== undefined) config['created'] = created;
+  config['os'] ??= image.config.os;
+  config['rootfs'] = { type: 'layers', diff_ids: layers.map(({ diffId }) => diffId) };
+  config['history'] = editHistory((config['history'] ?? []) as History[], layers, created);
+  if (options.labels && options.labels.length > 0) {
+    const inner = (config['config'] ?? {}) as Record<string, unknown>;
+    config['config'] = { ...inner, Labels: editLabels(image, options) };
+  }
+  const bytes = formatJson(config);
+  return {
+    descriptor: { mediaType: MEDIA.config, digest: digestOf(bytes), size: bytes.length },
+    bytes,
+  };
+}
+
+function editAnnotations(image: Image, options: MetadataOptions): Annotations {
+  const {
+    [ANNOTATION.baseName]: baseName,
+    [ANNOTATION.baseDigest]: baseDigest,
+    ...kept
+  } = image.manifest.annotations ?? {};
+  const own: Annotations = { ...kept };
+  if (baseName !== undefined) own[OWN.baseName] = baseName;
+  if (baseDigest !== undefined) own[OWN.baseDigest] = baseDigest;
+  if (options.created !== undefined && ANNOTATION.created in own)
+    own[ANNOTATION.created] = options.created;
+  own[OWN.source] = image.manifestDocument.descriptor.digest;
+  return editRecord(own, options.annotations ?? []);
+}
+
+/** The descriptor of a written layer, with the list of its components. */
+export function layerDescriptor(
+  layer: WrittenLayer,
+  compression: Compression,
+  listChars: number,
+): Descriptor {
+  return {
+    mediaType: layerMediaType(compression),
+    digest: layer.digest,
+    size: layer.size,
+    annotations: { [OWN.components]: listComponents(layer.components, listChars) },
+  };
+}
+
+/** The manifest of the written image: always OCI, the old annotations kept, layers described anew. */
+export function writeManifest(
+  image: Image,
+  layers: readonly WrittenLayer[],
+  config: Descriptor,
+  compression: Compression,
+  options: MetadataOptions,
+): Document {
+  const manifest = parseJson(image.manifestDocument.bytes);
+  const listChars = Math.max(64, Math.floor(ANNOTATION_BYTES / Math.max(1, layers.length)));
+  manifest['mediaType'] = MEDIA.manifest;
+  manifest['config'] = config;
+  manifest['layers'] = layers.map((layer) => layerDescriptor(layer, compression, listChars));
+  manifest['annotations'] = editAnnotations(image, options);
+  const bytes = formatJson(manifest);
+  return {
+    descriptor: { mediaType: MEDIA.manifest, digest: digestOf(bytes), size: bytes.length },
+    bytes,
+  };
+}

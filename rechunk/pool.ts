@@ -1,0 +1,229 @@
+/**
+ * A pool of worker threads, and streams into them. Tasks are named functions of `worker.ts`; what they take and give is
+ * plain data. The longest-waiting task goes to the first free worker.
+ *
+ * File descriptors are shared by all threads of a process, so open files are passed as numbers; they belong to whoever
+ * opened them.
+ */
+import { MessageChannel, type MessagePort, Worker } from 'node:worker_threads';
+import { RechunkError } from '../registry/errors.ts';
+import type { Tasks } from './worker.ts';
+
+/** What a worker sends back for a task: any number of parts, then the result or an error. */
+export type Reply =
+  | { readonly id: number; readonly kind: 'part'; readonly part: unknown }
+  | { readonly id: number; readonly kind: 'result'; readonly result: unknown }
+  | { readonly id: number; readonly kind: 'error'; readonly error: SentError };
+
+/** An error as plain data, since structured clone keeps neither class nor code. */
+export interface SentError {
+  readonly message: string;
+  readonly stack: string | undefined;
+  readonly code: string | undefined;
+  readonly rechunk: { readonly code: string; readonly details: object } | undefined;
+}
+
+/** The error that `sent` describes. */
+function receiveError(sent: SentError): Error {
+  if (sent.rechunk) {
+    return new RechunkError(sent.rechunk.code as RechunkError['code'], sent.message, {
+      details: sent.rechunk.details as RechunkError['details'],
+    });
+  }
+  const error = new Error(sent.message);
+  if (sent.stack !== undefined) error.stack = sent.stack;
+  return Object.assign(error, sent.code === undefined ? {} : { code: sent.code });
+}
+
+interface Waiting {
+  readonly id: number;
+  readonly name: string;
+  readonly job: unknown;
+  readonly transfer: readonly MessagePort[];
+  readonly onPart: ((part: never) => void) | undefined;
+  readonly resolve: (result: never) => void;
+  readonly reject: (error: unknown) => void;
+}
+
+interface Seat {
+  readonly worker: Worker;
+  task: Waiting | undefined;
+}
+
+/** Old-generation heap of a worker, MiB: it holds one layer's index in parts and one layer's headers. */
+const WORKER_HEAP_MIB = 512;
+
+/** Worker threads that run {@link Tasks}. `close` ends them, whatever they do. */
+export class Pool {
+  readonly threads: number;
+  readonly #seats: Seat[] = [];
+  readonly #queue: Waiting[] = [];
+  #ids = 0;
+  #failure: unknown;
+
+  /** Workers are started when they are first needed, at most `threads`. */
+  constructor(threads: number) {
+    this.threads = threads;
+  }
+
+  /** Runs one task; `onPart` is told of each part in order before the result. */
+  run<Name extends keyof Tasks>(
+    name: Name,
+    job: Tasks[Name]['job'],
+    options: {
+      readonly onPart?: (part: Tasks[Name]['part']) => void;
+      readonly transfer?: readonly MessagePort[];
+    } = {},
+  ): Promise<Tasks[Name]['result']> {
+    if (this.#failure) return Promise.reject(this.#failure);
+    return new Promise((resolve, reject) => {
+      this.#queue.push({
+        id: ++this.#ids,
+        name,
+        job,
+        transfer: options.transfer ?? [],
+        onPart: options.onPart as ((part: never) => void) | undefined,
+        resolve: resolve as (result: never) => void,
+        reject,
+      });
+      this.#assign();
+    });
+  }
+
+  #assign(): void {
+    while (this.#queue.length > 0) {
+      let seat = this.#seats.find((candidate) => !candidate.task);
+      if (!seat && this.#seats.length < this.threads) seat = this.#start();
+      if (!seat) return;
+      const task = this.#queue.shift() as Waiting;
+      seat.task = task;
+      seat.worker.ref();
+      seat.worker.postMessage({ id: task.id, name: task.name, job: task.job }, [...task.transfer]);
+    }
+  }
+
+  #start(): Seat {
+    const extension = import.meta.url.endsWith('.ts') ? 'ts' : 'js';
+    const worker = new Worker(new URL(`./worker.${extension}`, import.meta.url), {
+      // The pool outlives no run; files opened in a worker must outlive the worker.
+      trackUnmanagedFds: false,
+      resourceLimits: { maxOldGenerationSizeMb: WORKER_HEAP_MIB },
+      execArgv: process.execArgv.filter((arg) => arg.startsWith('--disable-warning')),
+    });
+    const seat: Seat = { worker, task: undefined };
+    worker.unref();
+    worker.on('message', (reply: Reply) => this.#receive(seat, reply));
+    worker.on('error', (error) => this.#fail(error));
+    worker.on('exit', (code) => {
+      if (seat.task) this.#fail(new Error(`a worker thread ended with exit code ${code}`));
+    });
+    this.#seats.push(seat);
+    return seat;
+  }
+
+  #receive(seat: Seat, reply: Reply): void {
+    const { task } = seat;
+    if (!task || reply.id !== task.id) return;
+    if (reply.kind === 'part') {
+      task.onPart?.(reply.part as never);
+      return;
+    }
+    seat.task = undefined;
+    seat.worker.unref();
+    if (reply.kind === 'result') task.resolve(reply.result as never);
+    else task.reject(receiveError(reply.error));
+    this.#assign();
+  }
+
+  #fail(error: unknown): void {
+    this.#failure = error;
+    for (const seat of this.#seats) seat.task?.reject(error);
+    for (const task of this.#queue.splice(0)) task.reject(error);
+  }
+
+  /** Ends all workers; tasks under way are rejected. */
+  async close(): Promise<void> {
+    this.#fail(new RechunkError('interrupted', 'the run was stopped'));
+    await Promise.all(this.#seats.map(({ worker }) => worker.terminate()));
+  }
+}
+
+/** Bytes that may be under way to a worker before it has taken them. */
+const WINDOW_BYTES = 8 << 20;
+
+/**
+ * Sends a byte stream through a message port, with flow control. `done` settles when all is sent, and rejects with the
+ * stream's error, which the receiver sees too.
+ */
+export function sendStream(chunks: AsyncIterable<Uint8Array>): {
+  port: MessagePort;
+  done: Promise<void>;
+} {
+  const { port1, port2 } = new MessageChannel();
+  const done = pump(chunks, port1).finally(() => port1.close());
+  return { port: port2, done };
+}
+
+async function pump(chunks: AsyncIterable<Uint8Array>, port: MessagePort): Promise<void> {
+  let outstanding = 0;
+  let closed = false;
+  let wake: (() => void) | undefined;
+  port.on('message', (taken: number) => {
+    outstanding -= taken;
+    wake?.();
+  });
+  port.on('close', () => {
+    closed = true;
+    wake?.();
+  });
+  try {
+    for await (const chunk of chunks) {
+      while (outstanding >= WINDOW_BYTES && !closed) {
+        await new Promise<void>((resolve) => {
+          wake = resolve;
+        });
+      }
+      if (closed) return;
+      outstanding += chunk.length;
+      port.postMessage(chunk);
+    }
+    port.postMessage('end');
+  } catch (error) {
+    port.postMessage('error');
+    throw error;
+  }
+  // The last chunks must reach the other side before the port is closed.
+  while (outstanding > 0 && !closed) {
+    await new Promise<void>((resolve) => {
+      wake = resolve;
+    });
+  }
+}
+
+/** The stream that {@link sendStream} sends; ends with an error when the sender failed. */
+export async function* receiveStream(port: MessagePort): AsyncGenerator<Uint8Array> {
+  const inbox: (Uint8Array | 'end' | 'error')[] = [];
+  let wake: (() => void) | undefined;
+  port.on('message', (message: Uint8Array | 'end' | 'error') => {
+    inbox.push(message);
+    wake?.();
+  });
+  try {
+    for (;;) {
+      const message = inbox.shift();
+      if (message === undefined) {
+        await new Promise<void>((resolve) => {
+          wake = resolve;
+        });
+        continue;
+      }
+      if (message === 'end') return;
+      // The sender's own error says what happened; it is thrown there.
+      if (message === 'error') throw new RechunkError('network', 'the stream broke off');
+      port.postMessage(message.length);
+      yield message;
+    }
+  } finally {
+    port.close();
+  }
+}

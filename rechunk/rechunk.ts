@@ -1,0 +1,327 @@
+/**
+ * The pipeline: an image is read and flattened, its files are grouped into components, components into layers; layers are
+ * written, sent as they are finished, proved equal if asked, and made visible last.
+ *
+ * Everything that is needed is handed in (source, destination, clock, threads); nothing here reads the environment, prints or
+ * exits.
+ */
+import { RechunkError } from '../registry/errors.ts';
+import {
+  type Compression,
+  type Destination,
+  type Document,
+  type Image,
+  openImage,
+  openImageSet,
+  type Source,
+} from '../registry/image.ts';
+import {
+  ANNOTATION,
+  type Descriptor,
+  digestOf,
+  formatPlatform,
+  isAttestation,
+  MEDIA,
+  type Platform,
+} from '../registry/oci.ts';
+import type { ComponentInfo } from './components.ts';
+import { type Context, type RunOptions, withContext } from './context.ts';
+import { type Grouping, type GroupOptions, groupImage, overlayExcuse } from './grouping.ts';
+import { formatJson, parseJson } from './json.ts';
+import { loadTree } from './load.ts';
+import { type MetadataOptions, writeConfig, writeManifest } from './metadata.ts';
+import type { PlannedLayer } from './plan.ts';
+import type { Excuse, Policy } from './policy.ts';
+import { proveEqual } from './proof.ts';
+import { compareConfigs, compareTrees, type Verification } from './verify.ts';
+import { type BuiltLayer, writeLayers } from './writer.ts';
+
+/** What decides the bytes of the result. */
+export interface BuildOptions extends GroupOptions {
+  /** Default: the first that the destination can hold. */
+  readonly compression?: Compression | undefined;
+  /** Default: 3 for zstd, 6 for gzip. */
+  readonly compressionLevel?: number | undefined;
+  /** Which image of an index; default the host's. */
+  readonly platform?: Platform | undefined;
+  readonly hostPlatform: Platform;
+  /** Rechunks every image of an index. */
+  readonly allPlatforms?: boolean | undefined;
+  /** Further tags that get the same digest. */
+  readonly tags?: readonly string[] | undefined;
+  /** Reads the written image again and proves that it is equal before it becomes visible. */
+  readonly verify?: boolean | undefined;
+  /** Does everything but store. */
+  readonly dryRun?: boolean | undefined;
+}
+
+/** One image that was built. */
+export interface BuiltImage {
+  readonly platform: string;
+  readonly source: string;
+  readonly digest: string;
+  readonly compression: Compression;
+  readonly layers: readonly BuiltLayer[];
+  readonly components: number;
+  readonly entries: number;
+  /** Compressed bytes of all layers. */
+  readonly size: number;
+  /** Compressed bytes of all layers of the source. */
+  readonly sourceSize: number;
+  /** Compressed bytes that were not at the destination yet. */
+  readonly sentBytes: number;
+  readonly excuses: readonly Excuse[];
+  /** Whether the result was read again and found equal. */
+  readonly verified: boolean;
+}
+
+/** What a build made. */
+export interface BuildResult {
+  /** Of the manifest, or of the index with `allPlatforms`. */
+  readonly digest: string;
+  readonly destination: string;
+  readonly tags: readonly string[];
+  readonly dryRun: boolean;
+  readonly images: readonly BuiltImage[];
+}
+
+/** Rechunks the image (or index) `source` into `destination`; the caller closes both. */
+export async function rechunk(
+  source: Source,
+  destination: Destination,
+  options: BuildOptions & RunOptions,
+): Promise<BuildResult> {
+  const compression = chooseCompression(destination, options.compression);
+  return withContext(options, async (context) => {
+    const built = options.allPlatforms
+      ? await buildIndex(source, destination, compression, options, context)
+      : await buildOne(source, destination, compression, options, context);
+    const tags = options.tags ?? [];
+    if (!options.dryRun) await destination.commit(built.root, tags);
+    return {
+      digest: built.root.descriptor.digest,
+      destination: destination.reference,
+      tags,
+      dryRun: options.dryRun ?? false,
+      images: built.images,
+    };
+  });
+}
+
+function chooseCompression(destination: Destination, wanted: Compression | undefined): Compression {
+  const possible = destination.compressions;
+  const chosen = wanted ?? possible[0];
+  if (chosen && possible.includes(chosen)) return chosen;
+  throw new RechunkError(
+    'usage',
+    `--compression ${wanted}: ${destination.reference} holds only ${possible.join(', ')}`,
+  );
+}
+
+interface Built {
+  readonly root: Document;
+  readonly images: readonly BuiltImage[];
+}
+
+async function buildOne(
+  source: Source,
+  destination: Destination,
+  compression: Compression,
+  options: BuildOptions,
+  context: Context,
+): Promise<Built> {
+  const { platform, hostPlatform } = options;
+  const image = await openImage(source, platform ? { platform, hostPlatform } : { hostPlatform });
+  await noticeReferrers(source, image, context);
+  const { document, built } = await buildImage(image, destination, compression, options, context);
+  return { root: document, images: [built] };
+}
+
+/** Rechunks every image of an index; order, platforms and annotations are kept, attestations of old digests are not. */
+async function buildIndex(
+  source: Source,
+  destination: Destination,
+  compression: Compression,
+  options: BuildOptions,
+  context: Context,
+): Promise<Built> {
+  const set = await openImageSet(source);
+  if (!set) return buildOne(source, destination, compression, options, context);
+  if (!destination.holdsIndex) {
+    throw new RechunkError(
+      'usage',
+      `--all-platforms: ${destination.reference} cannot hold an index of images`,
+    );
+  }
+  const images: BuiltImage[] = [];
+  const manifests: Descriptor[] = [];
+  for (const { descriptor, image } of set.members) {
+    if (!image) {
+      context.onNotice?.(
+        `${descriptor.digest} (${kindOf(descriptor)}) names an old digest and is not copied`,
+      );
+      continue;
+    }
+    await noticeReferrers(source, image, context);
+    const { document, built } = await buildImage(image, destination, compression, options, context);
+    if (!options.dryRun) await destination.putBytes(document.descriptor, document.bytes);
+    images.push(built);
+    const { platform, annotations } = descriptor;
+    manifests.push({
+      ...document.descriptor,
+      ...(annotations ? { annotations } : {}),
+      platform: platform ?? image.platform,
+    });
+  }
+  const index = parseJson(source.root.bytes);
+  index['mediaType'] = MEDIA.index;
+  index['manifests'] = manifests;
+  const bytes = formatJson(index);
+  const root = {
+    descriptor: { mediaType: MEDIA.index, digest: digestOf(bytes), size: bytes.length },
+    bytes,
+  };
+  return { root, images };
+}
+
+function kindOf(descriptor: Descriptor): string {
+  if (isAttestation(descriptor)) return 'attestation';
+  return descriptor.artifactType ?? descriptor.mediaType;
+}
+
+/** Signatures and the like are bound to the old digest: named, never copied. */
+async function noticeReferrers(source: Source, image: Image, context: Context): Promise<void> {
+  const { digest } = image.manifestDocument.descriptor;
+  for (const descriptor of await source.referrers(digest)) {
+    const name = descriptor.annotations?.[ANNOTATION.refName] ?? descriptor.digest;
+    context.onNotice?.(
+      `${kindOf(descriptor)} ${name} belongs to ${digest} and is not copied: make it anew for the new digest`,
+    );
+  }
+}
+
+async function buildImage(
+  image: Image,
+  destination: Destination,
+  compression: Compression,
+  options: BuildOptions,
+  context: Context,
+): Promise<{ document: Document; built: BuiltImage }> {
+  const { dryRun, compressionLevel: level } = options;
+  const grouping = await groupImage(image, options, context);
+  for (const excuse of grouping.excuses) context.onNotice?.(excuse.text);
+  const layers = await writeLayers(grouping, destination, { compression, level, dryRun }, context);
+  const config = writeConfig(image, layers, options);
+  const document = writeManifest(image, layers, config.descriptor, compression, options);
+  context.onNotice?.(`digest ${document.descriptor.digest}`);
+  if (!dryRun) await destination.putBytes(config.descriptor, config.bytes);
+  const verified = Boolean(options.verify && !dryRun);
+  if (verified)
+    await proveEqual(image, grouping.tree, { document, config }, destination, options, context);
+  return {
+    document,
+    built: { ...summary(image, grouping, document, layers), compression, verified },
+  };
+}
+
+function summary(
+  image: Image,
+  grouping: Grouping,
+  document: Document,
+  layers: readonly BuiltLayer[],
+): Omit<BuiltImage, 'compression' | 'verified'> {
+  const sum = (sizes: readonly number[]): number => sizes.reduce((total, size) => total + size, 0);
+  return {
+    platform: formatPlatform(image.platform),
+    source: image.manifestDocument.descriptor.digest,
+    digest: document.descriptor.digest,
+    layers,
+    components: grouping.components.length,
+    entries: grouping.tree.entries.length,
+    size: sum(layers.map((layer) => layer.size)),
+    sourceSize: sum(image.layers.map((layer) => layer.descriptor.size)),
+    sentBytes: sum(layers.map((layer) => (layer.reused ? 0 : layer.size))),
+    excuses: grouping.excuses,
+  };
+}
+
+/** A planned component, for people and scripts. */
+export interface PlannedComponent extends ComponentInfo {
+  /** Estimated compressed bytes. */
+  readonly size: number;
+  /** Expected changes in a million updates. */
+  readonly rate: number;
+  readonly entries: number;
+}
+
+/** What a plan says, without anything being written. */
+export interface PlanReport {
+  readonly source: string;
+  readonly platform: string;
+  readonly entries: number;
+  /** Sorted by id. */
+  readonly components: readonly PlannedComponent[];
+  /** From most to least stable. */
+  readonly layers: readonly PlannedLayer[];
+  /** Estimated compressed bytes of the image. */
+  readonly size: number;
+  /** Estimated compressed bytes that an update pulls. */
+  readonly updateBytes: number;
+  readonly excuses: readonly Excuse[];
+}
+
+/** Reads the image `source` and plans its layers; writes nothing. */
+export async function planSource(
+  source: Source,
+  options: GroupOptions &
+    RunOptions & { readonly platform?: Platform; readonly hostPlatform: Platform },
+): Promise<PlanReport> {
+  return withContext(options, async (context) => {
+    const image = await openImage(source, options);
+    const { tree, components, items, plan, excuses } = await groupImage(image, options, context);
+    const byId = new Map(items.map((item) => [item.id, item]));
+    return {
+      source: image.manifestDocument.descriptor.digest,
+      platform: formatPlatform(image.platform),
+      entries: tree.entries.length,
+      components: components.map(({ entries, ...info }) => ({
+        ...info,
+        size: byId.get(info.id)?.size ?? 0,
+        rate: byId.get(info.id)?.rate ?? 0,
+        entries: entries.length,
+      })),
+      layers: plan.layers,
+      size: items.reduce((sum, item) => sum + item.size, 0),
+      updateBytes: plan.updateBytes,
+      excuses,
+    };
+  });
+}
+
+/** What decides whether two images count as equal. */
+export interface VerifyOptions extends MetadataOptions {
+  readonly policy?: Policy | undefined;
+  readonly platform?: Platform | undefined;
+  readonly hostPlatform: Platform;
+}
+
+/** Compares the images `original` and `result`: file systems and configs. */
+export async function verify(
+  original: Source,
+  result: Source,
+  options: VerifyOptions & RunOptions,
+): Promise<Verification> {
+  return withContext(options, async (context) => {
+    const { platform, hostPlatform, policy = {} } = options;
+    const choice = platform ? { platform, hostPlatform } : { hostPlatform };
+    const [a, b] = [await openImage(original, choice), await openImage(result, choice)];
+    const before = await loadTree(a, context);
+    const after = await loadTree(b, context);
+    for (const warning of new Set([...before.warnings, ...after.warnings]))
+      context.onNotice?.(warning);
+    const compared = await compareTrees(before.tree, after.tree, policy);
+    const differences = [...compared.differences, ...compareConfigs(a, b, options)];
+    const excuses = [...overlayExcuse(before), ...compared.excuses];
+    return { ...compared, equal: differences.length === 0, differences, excuses };
+  });
+}

@@ -1,0 +1,65 @@
+/**
+ * Temporary files. Spool files have no name: they are unlinked as soon as they are open, so that nothing is left behind
+ * however a run ends. Files that must have a name (finished blobs on their way out) lie in one private directory.
+ */
+import { randomBytes } from 'node:crypto';
+import { closeSync, mkdirSync, openSync, rmSync, unlinkSync } from 'node:fs';
+import { join } from 'node:path';
+import { RechunkError, systemCode } from '../registry/errors.ts';
+
+/** Files of one run; `close` closes and removes them all. */
+export class Spool {
+  readonly #directory: string;
+  readonly #open = new Set<number>();
+  #blobs: string | undefined;
+
+  /** `directory` must exist; it needs room for the uncompressed image and one round of finished layers. */
+  constructor(directory: string) {
+    this.#directory = directory;
+  }
+
+  /** A new file without a name, open for reading and writing. */
+  create(): number {
+    const path = join(this.#directory, `rechunk-${process.pid}-${randomBytes(8).toString('hex')}`);
+    try {
+      const fd = openSync(path, 'wx+', 0o600);
+      unlinkSync(path);
+      this.#open.add(fd);
+      return fd;
+    } catch (error) {
+      throw new RechunkError(
+        'io',
+        `making a temporary file in ${this.#directory}: ${systemCode(error)}`,
+        {
+          cause: error,
+        },
+      );
+    }
+  }
+
+  /** Opens a file that lies elsewhere, for reading, until the run ends. */
+  open(path: string): number {
+    const fd = openSync(path, 'r');
+    this.#open.add(fd);
+    return fd;
+  }
+
+  /** The private directory for finished blobs, made when it is first asked for. */
+  get blobDirectory(): string {
+    if (!this.#blobs) {
+      this.#blobs = join(
+        this.#directory,
+        `rechunk-${process.pid}-${randomBytes(8).toString('hex')}`,
+      );
+      mkdirSync(this.#blobs, { mode: 0o700 });
+    }
+    return this.#blobs;
+  }
+
+  close(): void {
+    for (const fd of this.#open) closeSync(fd);
+    this.#open.clear();
+    if (this.#blobs) rmSync(this.#blobs, { recursive: true, force: true });
+    this.#blobs = undefined;
+  }
+}

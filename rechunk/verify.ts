@@ -1,0 +1,216 @@
+/**
+ * Compares two images: type, mode, owner, times, sizes, content, hard-link groups, device numbers, xattrs and config. Every
+ * difference is listed, and every one that the policy excuses is counted.
+ */
+
+import type { Image } from '../registry/image.ts';
+import { type Path, showPath } from '../registry/path.ts';
+import { parseJson } from './json.ts';
+import { editLabels, type MetadataOptions } from './metadata.ts';
+import { applyPolicy, type Excuse, type Policy } from './policy.ts';
+import type { Inode, Tree } from './tree.ts';
+
+/** One way in which two images differ. */
+export interface Difference {
+  /** Where: an absolute path of the file system (for people), or `config.FIELD`. */
+  readonly at: string;
+  readonly what:
+    | 'missing'
+    | 'extra'
+    | 'type'
+    | 'mode'
+    | 'owner'
+    | 'mtime'
+    | 'size'
+    | 'content'
+    | 'target'
+    | 'device'
+    | 'xattrs'
+    | 'links'
+    | 'config';
+  readonly want: string;
+  readonly got: string;
+}
+
+/** The outcome of a comparison. */
+export interface Verification {
+  /** Whether nothing differs but what the policy excuses. */
+  readonly equal: boolean;
+  readonly differences: readonly Difference[];
+  readonly excuses: readonly Excuse[];
+  /** How many entries were compared. */
+  readonly entries: number;
+}
+
+/**
+ * Compares the file system `got` with `original` as `policy` shapes it. A time that the policy changes may also be as it was
+ * (an image is equal to itself under any policy for times).
+ */
+export async function compareTrees(
+  original: Tree,
+  got: Tree,
+  policy: Policy,
+): Promise<Verification> {
+  const { tree: wanted, excuses } = await applyPolicy(original, policy);
+  const differences: Difference[] = [];
+  const excused = new Set<Excuse['kind']>();
+  for (const { path, inode } of wanted.entries) {
+    const other = got.get(path);
+    if (!other) {
+      if (path === '' && inode.layer === -1) continue;
+      differences.push({ at: show(path), what: 'missing', want: inode.type, got: 'nothing' });
+      continue;
+    }
+    differences.push(...compareInodes(path, inode, other, original.get(path)));
+    if (other.mtime !== original.get(path)?.mtime)
+      excused.add(inode.type === 'dir' ? 'dir-mtime' : 'mtime');
+  }
+  for (const { path, inode } of got.entries) {
+    if (wanted.get(path) || (path === '' && inode.layer === -1)) continue;
+    differences.push({ at: show(path), what: 'extra', want: 'nothing', got: inode.type });
+  }
+  differences.push(...compareLinks(wanted, got));
+  const used = excuses.filter(({ kind }) => !kind.endsWith('mtime') || excused.has(kind));
+  return {
+    equal: differences.length === 0,
+    differences,
+    excuses: used,
+    entries: wanted.entries.length,
+  };
+}
+
+function show(path: Path): string {
+  return `/${showPath(path)}`;
+}
+
+/** What is compared of each inode, as text. */
+const FIELDS: readonly (readonly [Difference['what'], (inode: Inode) => string])[] = [
+  ['mode', (inode) => inode.mode.toString(8)],
+  ['owner', (inode) => `${inode.uid}:${inode.gid}`],
+  ['size', (inode) => String(inode.size)],
+  ['content', (inode) => inode.sha256],
+  ['target', (inode) => showPath(inode.target)],
+  ['device', (inode) => `${inode.devMajor}:${inode.devMinor}`],
+  ['xattrs', showXattrs],
+];
+
+function showXattrs(inode: Inode): string {
+  return [...inode.xattrs]
+    .sort(([a], [b]) => (a < b ? -1 : 1))
+    .map(([name, value]) => `${showPath(name)}=${Buffer.from(value).toString('hex')}`)
+    .join(' ');
+}
+
+function compareInodes(
+  path: Path,
+  want: Inode,
+  got: Inode,
+  original: Inode | undefined,
+): Difference[] {
+  const at = show(path);
+  if (want.type !== got.type) return [{ at, what: 'type', want: want.type, got: got.type }];
+  const differences: Difference[] = [];
+  for (const [what, field] of FIELDS) {
+    const [wanted, found] = [field(want), field(got)];
+    if (wanted !== found) differences.push({ at, what, want: wanted, got: found });
+  }
+  if (got.mtime !== want.mtime && got.mtime !== original?.mtime) {
+    differences.push({ at, what: 'mtime', want: showTime(want.mtime), got: showTime(got.mtime) });
+  }
+  return differences;
+}
+
+/** Nanoseconds as decimal seconds. */
+export function showTime(time: bigint): string {
+  const negative = time < 0n;
+  const digits = (negative ? -time : time).toString().padStart(10, '0');
+  const fraction = digits.slice(-9).replace(/0+$/, '');
+  return `${negative ? '-' : ''}${digits.slice(0, -9)}${fraction ? `.${fraction}` : ''}`;
+}
+
+/** Names of one group must be one group on the other side, no more and no fewer. */
+function compareLinks(want: Tree, got: Tree): Difference[] {
+  const wanted = groupNames(want);
+  const found = groupNames(got);
+  const differences: Difference[] = [];
+  for (const path of new Set([...wanted.keys(), ...found.keys()])) {
+    const [a, b] = [wanted.get(path) ?? '', found.get(path) ?? ''];
+    if (a !== b)
+      differences.push({
+        at: show(path),
+        what: 'links',
+        want: a || 'no other name',
+        got: b || 'no other name',
+      });
+  }
+  return differences;
+}
+
+/** For each path that has other names: all names of its group. */
+function groupNames(tree: Tree): Map<Path, string> {
+  const names = new Map<Path, string>();
+  for (const group of tree.links.values()) {
+    const text = group.map(show).join(' ');
+    for (const path of group) names.set(path, text);
+  }
+  return names;
+}
+
+/** Config fields that name layers, or that rechunking may not keep; everything else must be equal. */
+const LAYER_FIELDS = new Set([
+  'rootfs',
+  'history',
+  'moby.buildkit.cache.v0',
+  'moby.buildkit.buildinfo.v1',
+  'container',
+  'container_config',
+  'id',
+  'parent',
+  'parent_id',
+  'layer_id',
+]);
+
+/** Compares two image configs field by field, but for those that describe layers; empty history entries must be kept. */
+export function compareConfigs(
+  original: Image,
+  got: Image,
+  options: MetadataOptions,
+): Difference[] {
+  const want = parseJson(original.configDocument.bytes);
+  const found = parseJson(got.configDocument.bytes);
+  if (options.created !== undefined) want['created'] = options.created;
+  if (options.labels && options.labels.length > 0) {
+    want['config'] = { ...(want['config'] as object), Labels: editLabels(original, options) };
+  }
+  want['os'] ??= original.config.os;
+  const differences: Difference[] = [];
+  for (const key of new Set([...Object.keys(want), ...Object.keys(found)])) {
+    if (LAYER_FIELDS.has(key)) continue;
+    differences.push(...compareValues(`config.${key}`, want[key], found[key]));
+  }
+  const empty = (config: Record<string, unknown>): unknown[] =>
+    ((config['history'] ?? []) as { empty_layer?: boolean }[]).filter(
+      (entry) => entry.empty_layer === true,
+    );
+  differences.push(...compareValues('config.history (empty layers)', empty(want), empty(found)));
+  return differences;
+}
+
+function compareValues(at: string, want: unknown, got: unknown): Difference[] {
+  if (isRecord(want) && isRecord(got)) {
+    return [...new Set([...Object.keys(want), ...Object.keys(got)])].flatMap((key) =>
+      compareValues(`${at}.${key}`, want[key], got[key]),
+    );
+  }
+  const [a, b] = [JSON.stringify(want), JSON.stringify(got)];
+  return a === b ? [] : [{ at, what: 'config', want: a ?? 'nothing', got: b ?? 'nothing' }];
+}
+
+function isRecord(value: unknown): value is Record<string, unknown> {
+  return typeof value === 'object' && value !== null && !Array.isArray(value) && !isRaw(value);
+}
+
+/** Numbers that are kept as text are objects without a prototype; see json.ts. */
+function isRaw(value: object): boolean {
+  return Object.getPrototypeOf(value) === null && Object.isFrozen(value);
+}

@@ -1,0 +1,95 @@
+/** Writes planned layers on all threads, the largest first, and hands each to the destination as it is finished. */
+import { randomBytes } from 'node:crypto';
+import { unlink } from 'node:fs/promises';
+import { join } from 'node:path';
+import { layerMediaType } from '../registry/compress.ts';
+import type { Compression, Destination } from '../registry/image.ts';
+import { comparePaths } from '../registry/path.ts';
+import type { Context } from './context.ts';
+import type { Grouping } from './grouping.ts';
+import { compileLayer, withParents } from './layer.ts';
+import type { WrittenLayer } from './metadata.ts';
+
+/** One layer that was built. */
+export interface BuiltLayer extends WrittenLayer {
+  /** Whether the destination had it before. */
+  readonly reused: boolean;
+  /** Expected probability that an update changes it, in millionths. */
+  readonly changes: number;
+}
+
+/** How layers are written. */
+export interface WriteOptions {
+  readonly compression: Compression;
+  /** Default: 3 for zstd, 6 for gzip. */
+  readonly level?: number | undefined;
+  /** Writes and digests, but stores nothing. */
+  readonly dryRun?: boolean | undefined;
+}
+
+/** Frames under way in all compressors together, for each thread. */
+const FRAMES_PER_THREAD = 2;
+
+/** Writes and sends all planned layers; the result is in the plan's order. */
+export async function writeLayers(
+  grouping: Grouping,
+  destination: Destination,
+  options: WriteOptions,
+  context: Context,
+): Promise<BuiltLayer[]> {
+  const { layers } = grouping.plan;
+  const byId = new Map(grouping.components.map((component) => [component.id, component]));
+  const total = layers.reduce((sum, layer) => sum + layer.tarSize, 0);
+  const queue = layers
+    .map((layer, i) => ({ layer, i }))
+    .sort((a, b) => b.layer.tarSize - a.layer.tarSize);
+  const directory = (!options.dryRun && destination.directory) || context.spool.blobDirectory;
+  const built: BuiltLayer[] = [];
+  const writeNext = async (): Promise<void> => {
+    for (let next = queue.shift(); next; next = queue.shift()) {
+      const { components, changes, tarSize } = next.layer;
+      const entries = components.flatMap((id) => byId.get(id)?.entries ?? []);
+      entries.sort((a, b) => comparePaths(a.path, b.path));
+      const job = {
+        program: compileLayer(withParents(grouping.tree, entries)),
+        compression: options.compression,
+        level: options.level,
+        path: join(directory, `${process.pid}-${randomBytes(8).toString('hex')}`),
+        inFlight: framesFor(tarSize / Math.max(1, total), context.threads),
+      };
+      const written = await context.pool.run('assemble', job, {
+        onPart: (bytes) => context.onProgress?.({ step: 'write', bytes, total }),
+      });
+      const reused = await store(written, job.path, destination, options, context);
+      built[next.i] = { ...written, components, changes, reused };
+    }
+  };
+  // Twice as many as threads, so that sending overlaps with writing.
+  await Promise.all(Array.from({ length: context.threads * 2 }, writeNext));
+  return built;
+}
+
+/** A large layer gets the share of frames that it has of the bytes, so that it does not end alone on one core. */
+function framesFor(share: number, threads: number): number {
+  return Math.max(FRAMES_PER_THREAD, Math.ceil(threads * FRAMES_PER_THREAD * share));
+}
+
+/** Hands a finished blob to the destination, unless it is there already; the file is gone afterwards. */
+async function store(
+  layer: { readonly digest: WrittenLayer['digest']; readonly size: number },
+  path: string,
+  destination: Destination,
+  options: WriteOptions,
+  context: Context,
+): Promise<boolean> {
+  const { digest, size } = layer;
+  const descriptor = { mediaType: layerMediaType(options.compression), digest, size };
+  const reused = await destination.has(descriptor);
+  if (reused || options.dryRun) await unlink(path);
+  else {
+    await destination.putFile(descriptor, path, (bytes) =>
+      context.onProgress?.({ step: 'send', bytes, total: size }),
+    );
+  }
+  return reused;
+}
