@@ -3,10 +3,19 @@
  * encoding and string order is byte order.
  */
 
+import { RechunkError } from './errors.ts';
+
 declare const brand: unique symbol;
 
 /** A path in an image: one char a byte, no leading or trailing slash, no empty, `.` or `..` part; '' is the root. */
 export type Path = string & { readonly [brand]: never };
+
+/** Longest name of a path's part, bytes (Linux: NAME_MAX). */
+export const NAME_LIMIT = 255;
+/** Longest path, bytes (Linux: PATH_MAX). */
+export const PATH_LIMIT = 4096;
+/** Most parts that a path can have: one more and no container file system is known to hold it. */
+export const DEPTH_LIMIT = 1024;
 
 /** The path that has these bytes; the caller vouches for the form. */
 export function pathOf(bytes: Buffer): Path {
@@ -16,6 +25,62 @@ export function pathOf(bytes: Buffer): Path {
 /** The path of a text that is written in this program or typed by a user (UTF-8 encoded); slashes at the ends are dropped. */
 export function pathFromText(text: string): Path {
   return Buffer.from(text.replace(/^\/+|\/+$/g, ''), 'utf8').toString('latin1') as Path;
+}
+
+const SLASH = 0x2f;
+const DOT = 0x2e;
+
+/** Whether `raw` is a path as it stands: no part is empty or starts with a dot, no NUL, nothing near a limit. */
+function isPlain(raw: string): boolean {
+  if (raw.length > NAME_LIMIT) return false;
+  let previous = SLASH;
+  for (let i = 0; i < raw.length; i++) {
+    const code = raw.charCodeAt(i);
+    if (code === 0 || (previous === SLASH && (code === SLASH || code === DOT))) return false;
+    previous = code;
+  }
+  return previous !== SLASH;
+}
+
+/** The parts of `raw` with `.`, `..` and empty ones resolved by name alone; undefined when they leave the root. */
+function resolveParts(raw: string): string[] | undefined {
+  const parts: string[] = [];
+  for (const part of raw.split('/')) {
+    if (part === '' || part === '.') continue;
+    if (part !== '..') parts.push(part);
+    else if (parts.pop() === undefined) return undefined;
+  }
+  return parts;
+}
+
+/** Throws `limit` where no file system could hold a path of these parts. */
+function checkLimits(parts: readonly string[]): void {
+  const length = parts.reduce((sum, part) => sum + part.length + 1, -1);
+  const name = parts.find((part) => part.length > NAME_LIMIT);
+  let found: string | undefined;
+  if (name !== undefined) found = `a name of ${name.length} bytes, at most ${NAME_LIMIT}`;
+  else if (length > PATH_LIMIT) found = `a path of ${length} bytes, at most ${PATH_LIMIT}`;
+  else if (parts.length > DEPTH_LIMIT) found = `${parts.length} parts, at most ${DEPTH_LIMIT}`;
+  if (found === undefined) return;
+  const shown = showPath(parts.join('/').slice(0, NAME_LIMIT));
+  throw new RechunkError('limit', `reading the path "${shown}": got ${found} are read`);
+}
+
+/**
+ * The path that an archive writes as `raw` (one char a byte): leading slashes, `.`, empty parts and a slash at the end are
+ * dropped, `..` takes back the part before it. Throws `path` for what is empty, holds a NUL or leaves the root, and `limit`
+ * for what is longer or deeper than any file system allows.
+ */
+export function parsePath(raw: string): Path {
+  if (raw !== '' && isPlain(raw)) return raw as Path;
+  const refuse = (found: string): RechunkError =>
+    new RechunkError('path', `reading the path "${showPath(raw.slice(0, PATH_LIMIT))}": ${found}`);
+  if (raw === '') throw refuse('it is empty');
+  if (raw.includes('\0')) throw refuse('it holds a NUL byte');
+  const parts = resolveParts(raw);
+  if (!parts) throw refuse('its ".." leave the root');
+  checkLimits(parts);
+  return parts.join('/') as Path;
 }
 
 /** The path as text for people: UTF-8 where it is, else bytes escaped as `\xNN`; control characters are escaped too. */
