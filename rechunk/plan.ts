@@ -1,10 +1,11 @@
 /**
  * The planner: components into at most N layers so that an update pulls few bytes.
  *
- * The expected bytes of an update are `Σ bytes(L) × P(L changes)` over the layers, plus a fixed cost for each layer.
- * Where components change independently with rates λ, a layer changes with `P = 1 − exp(−Σλ)`, and a best grouping puts
- * components of like rate together; so components are sorted by rate and the sorted row is cut where it costs least, by
- * dynamic programming, exactly.
+ * The expected bytes of an update are `Σ bytes(L) × P(L changes)` over the layers, plus a fixed cost for each layer. Where
+ * components change independently with rates λ, a layer changes with `P = 1 − exp(−Σλ)`. For small rates that is a sum of
+ * products of sums, and good groups lie next to each other when components are sorted by rate for each byte (large and cold
+ * at one end, small and hot at the other); where rates are high, sorting by rate alone is better. So both rows are cut by
+ * dynamic programming, the better result is taken, and single components are moved while that saves anything.
  *
  * Pure and deterministic: no I/O, no clock, no randomness, integer rates and sizes, and only IEEE-exact arithmetic (+ − × ÷),
  * so that every machine gives the same plan.
@@ -85,10 +86,16 @@ interface Row {
   readonly maxLayerSize: number;
 }
 
-function sortRow(items: readonly PlanItem[], maxLayerSize: number): Row {
-  const sorted = [...items].sort(
-    (a, b) => a.rate - b.rate || b.size - a.size || (a.id < b.id ? -1 : 1),
-  );
+type Order = (a: PlanItem, b: PlanItem) => number;
+
+const byId: Order = (a, b) => (a.id < b.id ? -1 : 1);
+const byRate: Order = (a, b) => a.rate - b.rate || b.size - a.size || byId(a, b);
+/** By rate for each byte, compared without division. */
+const byDensity: Order = (a, b) =>
+  a.rate * b.size - b.rate * a.size || b.size - a.size || byId(a, b);
+
+function sortRow(items: readonly PlanItem[], order: Order, maxLayerSize: number): Row {
+  const sorted = [...items].sort(order);
   const sizes = new Float64Array(sorted.length + 1);
   const tarSizes = new Float64Array(sorted.length + 1);
   const rates = new Float64Array(sorted.length + 1);
@@ -105,8 +112,12 @@ function stretchCost(row: Row, from: number, to: number): number {
   const size = (row.sizes[to] as number) - (row.sizes[from] as number);
   const rate = (row.rates[to] as number) - (row.rates[from] as number);
   const tarSize = (row.tarSizes[to] as number) - (row.tarSizes[from] as number);
-  const excess = to - from > 1 ? Math.max(0, tarSize - row.maxLayerSize) : 0;
-  return size * changeProbability(rate / MILLION) + LAYER_COST + excess * EXCESS_COST;
+  return layerCost(size, rate, to - from > 1 ? tarSize - row.maxLayerSize : 0);
+}
+
+/** Expected bytes per update of a layer of `size` compressed bytes, with `excess` tar bytes above the limit. */
+function layerCost(size: number, rate: number, excess: number): number {
+  return size * changeProbability(rate / MILLION) + LAYER_COST + Math.max(0, excess) * EXCESS_COST;
 }
 
 /**
@@ -150,25 +161,122 @@ function cutRow(row: Row, most: number): { cuts: Int32Array[]; costs: number[] }
   return { cuts, costs };
 }
 
-/** Groups `items` into layers; every item is in exactly one. The order of `items` does not matter. */
-export function plan(items: readonly PlanItem[], options: PlanOptions = {}): Plan {
-  if (items.length === 0) return { layers: [], updateBytes: 0 };
-  const row = sortRow(items, options.maxLayerSize ?? Number.MAX_SAFE_INTEGER);
-  const most = Math.min(options.maxLayers ?? DEFAULT_MAX_LAYERS, items.length);
+/** The row cut into at most `most` layers, as lists of items. */
+function cutGroups(row: Row, most: number): PlanItem[][] {
   const { cuts, costs } = cutRow(row, most);
   let k = 1;
   costs.forEach((cost, i) => {
     if (cost < (costs[k - 1] as number)) k = i + 1;
   });
-  const layers: PlannedLayer[] = [];
-  for (let end = items.length; k > 0; k--) {
+  const groups: PlanItem[][] = [];
+  for (let end = row.items.length; k > 0; k--) {
     const start = k === 1 ? 0 : (cuts[k - 1]?.[end] as number);
-    layers.unshift(describe(row, start, end));
+    groups.unshift(row.items.slice(start, end));
     end = start;
   }
+  return groups;
+}
+
+/** A layer while the search goes on. */
+class Group {
+  readonly items: Set<PlanItem>;
+  size = 0;
+  tarSize = 0;
+  rate = 0;
+  cost = 0;
+
+  constructor(items: readonly PlanItem[], maxLayerSize: number) {
+    this.items = new Set(items);
+    for (const item of items) this.#count(item, 1);
+    this.cost = this.costWith(undefined, 1, maxLayerSize);
+  }
+
+  #count(item: PlanItem, sign: 1 | -1): void {
+    this.size += sign * item.size;
+    this.tarSize += sign * item.tarSize;
+    this.rate += sign * item.rate;
+  }
+
+  /** What the group would cost with `item` added (`sign` 1) or taken out (-1). */
+  costWith(item: PlanItem | undefined, sign: 1 | -1, maxLayerSize: number): number {
+    const count = this.items.size + (item ? sign : 0);
+    if (count === 0) return 0;
+    const change = item ?? { size: 0, tarSize: 0, rate: 0 };
+    return layerCost(
+      this.size + sign * change.size,
+      this.rate + sign * change.rate,
+      count > 1 ? this.tarSize + sign * change.tarSize - maxLayerSize : 0,
+    );
+  }
+
+  add(item: PlanItem, maxLayerSize: number): void {
+    this.items.add(item);
+    this.#count(item, 1);
+    this.cost = this.costWith(undefined, 1, maxLayerSize);
+  }
+
+  remove(item: PlanItem, maxLayerSize: number): void {
+    this.items.delete(item);
+    this.#count(item, -1);
+    this.cost = this.costWith(undefined, 1, maxLayerSize);
+  }
+}
+
+/** Rounds over all components in which single ones are moved; later rounds find next to nothing. */
+const IMPROVE_ROUNDS = 8;
+
+/** Moves single components to where they cost less, the first best place each, until nothing is saved any more. */
+function improve(groups: readonly Group[], items: readonly PlanItem[], maxLayerSize: number): void {
+  const home = new Map<PlanItem, Group>();
+  for (const group of groups) for (const item of group.items) home.set(item, group);
+  for (let round = 0; round < IMPROVE_ROUNDS; round++) {
+    let moved = false;
+    for (const item of items) {
+      const from = home.get(item) as Group;
+      const saved = from.cost - from.costWith(item, -1, maxLayerSize);
+      let best: Group | undefined;
+      let least = saved * (1 - 1e-9);
+      for (const group of groups) {
+        if (group === from) continue;
+        const added = group.costWith(item, 1, maxLayerSize) - group.cost;
+        if (added < least) {
+          least = added;
+          best = group;
+        }
+      }
+      if (!best) continue;
+      from.remove(item, maxLayerSize);
+      best.add(item, maxLayerSize);
+      home.set(item, best);
+      moved = true;
+    }
+    if (!moved) return;
+  }
+}
+
+function totalCost(groups: readonly Group[]): number {
+  return groups.reduce((sum, group) => sum + group.cost, 0);
+}
+
+/** Groups `items` into layers; every item is in exactly one. The order of `items` does not matter. */
+export function plan(items: readonly PlanItem[], options: PlanOptions = {}): Plan {
+  if (items.length === 0) return { layers: [], updateBytes: 0 };
+  const limit = options.maxLayerSize ?? Number.MAX_SAFE_INTEGER;
+  const most = Math.min(options.maxLayers ?? DEFAULT_MAX_LAYERS, items.length);
+  const candidates = [byDensity, byRate].map((order) => {
+    const row = sortRow(items, order, limit);
+    const groups = cutGroups(row, most).map((group) => new Group(group, limit));
+    // Empty places let a component leave for a layer of its own.
+    while (groups.length < most) groups.push(new Group([], limit));
+    improve(groups, row.items, limit);
+    return groups;
+  });
+  const [first, second] = candidates as [Group[], Group[]];
+  const chosen = totalCost(second) < totalCost(first) ? second : first;
+  const layers = chosen.filter((group) => group.items.size > 0).map(describe);
   layers.sort((a, b) => a.changes - b.changes || (idOf(a) < idOf(b) ? -1 : 1));
   const updateBytes = layers.reduce(
-    (sum, layer) => sum + (layer.size * layer.changes) / MILLION,
+    (sum, { size, changes }) => sum + (size * changes) / MILLION,
     0,
   );
   return { layers, updateBytes: Math.round(updateBytes) };
@@ -178,16 +286,12 @@ function idOf(layer: PlannedLayer): string {
   return layer.components[0] ?? '';
 }
 
-function describe(row: Row, start: number, end: number): PlannedLayer {
-  const rate = (row.rates[end] as number) - (row.rates[start] as number);
+function describe(group: Group): PlannedLayer {
   return {
-    components: row.items
-      .slice(start, end)
-      .map(({ id }) => id)
-      .sort(),
-    size: (row.sizes[end] as number) - (row.sizes[start] as number),
-    tarSize: (row.tarSizes[end] as number) - (row.tarSizes[start] as number),
-    changes: Math.round(changeProbability(rate / MILLION) * MILLION),
+    components: [...group.items].map(({ id }) => id).sort(),
+    size: group.size,
+    tarSize: group.tarSize,
+    changes: Math.round(changeProbability(group.rate / MILLION) * MILLION),
   };
 }
 

@@ -1,0 +1,160 @@
+import assert from 'node:assert/strict';
+import fc from 'fast-check';
+import { test } from 'uvu';
+import {
+  changeProbability,
+  changeRate,
+  type PlanItem,
+  type PlannedLayer,
+  PRIOR_RATE,
+  plan,
+} from './plan.ts';
+
+const SEED = 20261121;
+
+function item(id: string, size: number, rate: number): PlanItem {
+  return { id, size, tarSize: size * 3, rate };
+}
+
+const items = fc
+  .array(fc.tuple(fc.integer({ min: 1, max: 5_000_000 }), fc.integer({ min: 0, max: 1_000_000 })), {
+    minLength: 1,
+    maxLength: 9,
+  })
+  .map((pairs) => pairs.map(([size, rate], i) => item(`c${i}`, size, rate)));
+
+const LAYER_COST = 2048;
+
+function cost(groups: readonly (readonly PlanItem[])[]): number {
+  return groups.reduce((sum, group) => {
+    const size = group.reduce((total, { size }) => total + size, 0);
+    const rate = group.reduce((total, { rate }) => total + rate, 0);
+    return sum + size * (1 - Math.exp(-rate / 1e6)) + LAYER_COST;
+  }, 0);
+}
+
+/** The cheapest way to put items into at most `most` groups, by trying all. */
+function bruteForce(all: readonly PlanItem[], most: number): number {
+  let best = Number.POSITIVE_INFINITY;
+  const place = (i: number, groups: PlanItem[][]): void => {
+    const next = all[i];
+    if (!next) {
+      best = Math.min(best, cost(groups));
+      return;
+    }
+    for (const group of groups) {
+      group.push(next);
+      place(i + 1, groups);
+      group.pop();
+    }
+    if (groups.length < most) {
+      groups.push([next]);
+      place(i + 1, groups);
+      groups.pop();
+    }
+  };
+  place(0, []);
+  return best;
+}
+
+function groupsOf(layers: readonly PlannedLayer[], all: readonly PlanItem[]): PlanItem[][] {
+  return layers.map((layer) =>
+    layer.components.map((id) => all.find((one) => one.id === id) as PlanItem),
+  );
+}
+
+test('1 - exp(-x) is exact to twelve digits', () => {
+  for (const x of [1e-9, 1e-6, 0.001, 0.05, 0.0625, 0.5, 1, 3, 12, 39]) {
+    const want = -Math.expm1(-x);
+    assert.ok(Math.abs(changeProbability(x) - want) <= 1e-12 * want, `x = ${x}`);
+  }
+  assert.equal(changeProbability(0), 0);
+  assert.equal(changeProbability(1000), 1);
+});
+
+test('every component is in exactly one layer, and there are no more layers than allowed', () => {
+  fc.assert(
+    fc.property(items, fc.integer({ min: 1, max: 12 }), (all, maxLayers) => {
+      const { layers } = plan(all, { maxLayers });
+      assert.ok(layers.length <= maxLayers);
+      assert.ok(layers.every((layer) => layer.components.length > 0));
+      const placed = layers.flatMap((layer) => layer.components).sort();
+      assert.deepEqual(placed, all.map(({ id }) => id).sort());
+    }),
+    { seed: SEED },
+  );
+});
+
+test('the plan does not depend on the order of the components', () => {
+  fc.assert(
+    fc.property(items, fc.integer(), (all, salt) => {
+      const shuffled = [...all].sort(
+        (a, b) => ((a.size * 31 + salt) % 97) - ((b.size * 31 + salt) % 97),
+      );
+      assert.deepEqual(plan(shuffled, { maxLayers: 4 }), plan(all, { maxLayers: 4 }));
+    }),
+    { seed: SEED },
+  );
+});
+
+test('small plans cost at most five per cent more than the best of all partitions', () => {
+  fc.assert(
+    fc.property(items, fc.integer({ min: 1, max: 5 }), (all, maxLayers) => {
+      const found = cost(groupsOf(plan(all, { maxLayers }).layers, all));
+      const best = bruteForce(all, maxLayers);
+      assert.ok(found <= best * 1.05 + 1, `found ${found}, best ${best}`);
+    }),
+    { seed: SEED, numRuns: 200 },
+  );
+});
+
+test('layers run from most to least stable', () => {
+  const { layers } = plan(
+    Array.from({ length: 60 }, (_, i) => item(`c${i}`, 1_000_000 + i, (i * 7919) % 900_000)),
+    { maxLayers: 20 },
+  );
+  assert.equal(layers.length, 20);
+  assert.deepEqual(
+    layers,
+    [...layers].sort((a, b) => a.changes - b.changes),
+  );
+});
+
+test('a layer size limit is kept wherever components are small enough', () => {
+  const all = Array.from({ length: 40 }, (_, i) => item(`c${i}`, 1_000_000, 10_000));
+  const { layers } = plan(all, { maxLayers: 20, maxLayerSize: 7_000_000 });
+  assert.ok(layers.every((layer) => layer.tarSize <= 7_000_000));
+});
+
+test('five thousand components are planned within a few seconds', () => {
+  const all = Array.from({ length: 5000 }, (_, i) =>
+    item(`c${i}`, 1000 + ((i * 7907) % 900_000), (i * 104_729) % 1_000_000),
+  );
+  const { layers } = plan(all, { maxLayers: 120 });
+  assert.equal(layers.length, 120);
+});
+
+test('a stated interval is the rate; else changes within a year before the newest one are counted', () => {
+  const day = 86_400;
+  const now = 2_000_000_000;
+  assert.equal(changeRate({ kind: 'user', updateIntervalDays: 7 }, now), 1_000_000);
+  assert.equal(changeRate({ kind: 'user', updateIntervalDays: 70 }, now), 100_000);
+  assert.equal(changeRate({ kind: 'package' }, now), PRIOR_RATE.package);
+  const weekly = Array.from({ length: 52 }, (_, i) => now - i * 7 * day);
+  const quarterly = Array.from({ length: 4 }, (_, i) => now - i * 91 * day);
+  const old = [now - 700 * day];
+  const rates = [weekly, quarterly, old].map((changeTimes) =>
+    changeRate({ kind: 'package', changeTimes }, now),
+  );
+  assert.deepEqual(
+    rates,
+    [...rates].sort((a, b) => b - a),
+  );
+  assert.ok((rates[0] as number) > 800_000 && (rates[2] as number) < PRIOR_RATE.package);
+});
+
+test('an empty image has an empty plan', () => {
+  assert.deepEqual(plan([]), { layers: [], updateBytes: 0 });
+});
+
+test.run();
