@@ -133,11 +133,11 @@ export function parseMtree(bytes: Buffer): Map<string, MtreeEntry> {
   return entries;
 }
 
-const TYPES: Readonly<Record<string, 'file' | 'dir' | 'symlink'>> = {
-  file: 'file',
-  dir: 'dir',
-  link: 'symlink',
-};
+const TYPES: ReadonlyMap<string, 'file' | 'dir' | 'symlink'> = new Map([
+  ['file', 'file'],
+  ['dir', 'dir'],
+  ['link', 'symlink'],
+]);
 
 function digestOf(entry: MtreeEntry): Pick<Claim, 'digest'> {
   if (/^[0-9a-f]{64}$/.test(entry.sha256 ?? '')) {
@@ -151,7 +151,7 @@ function digestOf(entry: MtreeEntry): Pick<Claim, 'digest'> {
 function claimOf(listed: string, entry: MtreeEntry | undefined, component: string): Claim {
   const path = listed.replace(/\/$/, '');
   if (path !== listed) return { path, component, strength: 'owner', type: 'dir' };
-  const type = TYPES[entry?.type ?? ''];
+  const type = TYPES.get(entry?.type ?? '');
   return {
     path,
     component,

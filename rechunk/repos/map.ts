@@ -84,7 +84,7 @@ function parseLine(text: string, line: number, name: string): Rule | undefined {
   const fail = (what: string): never => {
     throw new RechunkError('usage', `reading map ${name}: line ${line} ${what}`);
   };
-  const words = trimmed.match(/(?:\\.|[^\s\\])+|\\$/g) ?? [];
+  const words = trimmed.match(/(?:\\.|[^\s\\]|\\$)+/g) ?? [];
   const [glob = '', component = ''] = words;
   if (words.length !== 2) {
     return fail(`has ${words.length} words, want two: a glob and the name of a component`);

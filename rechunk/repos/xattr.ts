@@ -15,14 +15,14 @@ const NAME_LIMIT = 255;
 const INTERVAL_LIMIT = 36_525;
 
 /** Days of the intervals that have a name. */
-const NAMED_INTERVALS: Readonly<Record<string, number>> = {
-  daily: 1,
-  weekly: 7,
-  biweekly: 14,
-  monthly: 30,
-  quarterly: 90,
-  yearly: 365,
-};
+const NAMED_INTERVALS: ReadonlyMap<string, number> = new Map([
+  ['daily', 1],
+  ['weekly', 7],
+  ['biweekly', 14],
+  ['monthly', 30],
+  ['quarterly', 90],
+  ['yearly', 365],
+]);
 
 /** What the attributes of a tree say. */
 interface Findings {
@@ -46,7 +46,7 @@ function readText({ inode }: Entry, name: string): string | undefined {
 
 /** Days of an interval as users write it: `7`, `weekly`; undefined for anything else. */
 export function parseInterval(text: string): number | undefined {
-  const days = /^\d{1,5}$/.test(text) ? Number(text) : NAMED_INTERVALS[text];
+  const days = /^\d{1,5}$/.test(text) ? Number(text) : NAMED_INTERVALS.get(text);
   return days !== undefined && days >= 1 && days <= INTERVAL_LIMIT ? days : undefined;
 }
 
@@ -69,7 +69,7 @@ function noteInterval(entry: Entry, component: string | undefined, findings: Fin
   const at = `/${showPath(entry.path)}: ${INTERVAL} is ${JSON.stringify(text.slice(0, 80))}`;
   const days = parseInterval(text.trim());
   if (days === undefined) {
-    const wanted = Object.keys(NAMED_INTERVALS).join(', ');
+    const wanted = [...NAMED_INTERVALS.keys()].join(', ');
     findings.warnings.push(`${at}, want a number of days or one of ${wanted}`);
   } else if (component === undefined) {
     findings.warnings.push(`${at}, but it is in no component: set ${COMPONENT} too`);
