@@ -1,0 +1,271 @@
+import assert from 'node:assert/strict';
+import { test } from 'uvu';
+import { RechunkError } from '../registry/errors.ts';
+import type { Path } from '../registry/path.ts';
+import { type EntryType, NO_XATTRS } from '../registry/tar.ts';
+import { flatten, type IndexedEntry, type LayerIndex } from './flatten.ts';
+
+/** An entry by one line: `d/` a directory, `s -> t` a symlink, `h => f` a hard link, `c!` device 0:0, else a file. */
+function entryOf(line: string, sha256: string, more: Partial<IndexedEntry> = {}): IndexedEntry {
+  const [, name = '', kind = '', link = ''] =
+    /^(.*?)(\/| -> | => |!)?(?:(?<=> )(.*))?$/.exec(line) ?? [];
+  const types: Record<string, EntryType> = {
+    '/': 'dir',
+    ' -> ': 'symlink',
+    ' => ': 'link',
+    '!': 'char',
+  };
+  const type = types[kind] ?? 'file';
+  return {
+    type,
+    path: (name === '.' ? '' : name) as Path,
+    mode: type === 'dir' ? 0o755 : 0o644,
+    uid: 0,
+    gid: 0,
+    mtime: 0n,
+    size: 0,
+    link,
+    devMajor: 0,
+    devMinor: 0,
+    xattrs: NO_XATTRS,
+    offset: 0,
+    sha256: type === 'file' ? sha256 : '',
+    ...more,
+  };
+}
+
+/** A layer of lines; the sha256 of each file is `LAYER.LINE`, so that a result says where a file came from. */
+function layers(...all: (string | [string, Partial<IndexedEntry>])[][]): LayerIndex[] {
+  return all.map((lines, number) => ({
+    name: `layer ${number}`,
+    entries: lines.map((line, i) => {
+      const [text, more] = typeof line === 'string' ? [line, {}] : line;
+      return entryOf(text, `${number}.${i}`, more);
+    }),
+    body: () => ({ file: 0, offset: 0 }),
+  }));
+}
+
+/** A flattened tree as lines: `path type` with the origin of files. */
+function show(all: LayerIndex[]): string[] {
+  return flatten(all)
+    .entries.slice(1)
+    .map(({ path, inode }) => {
+      const suffix = {
+        dir: '/',
+        symlink: ` -> ${inode.target}`,
+        file: ` ${inode.sha256}`,
+      } as Record<string, string>;
+      return `${path}${suffix[inode.type] ?? ` ${inode.type}`}`;
+    });
+}
+
+const base = ['d/', 'd/a', 'd/b', 'f', 'r/', 'r/z', 'ln -> r'];
+
+const cases: readonly (readonly [string, readonly string[], readonly string[], RegExp?])[] = [
+  [
+    'a whiteout before its replacement hides the lower file only',
+    ['.wh.f', 'f'],
+    ['d/', 'd/a 0.1', 'd/b 0.2', 'f 1.1', 'ln -> r', 'r/', 'r/z 0.5'],
+    /deletes and makes/,
+  ],
+  [
+    'a whiteout after its replacement hides the lower file only',
+    ['f', '.wh.f'],
+    ['d/', 'd/a 0.1', 'd/b 0.2', 'f 1.0', 'ln -> r', 'r/', 'r/z 0.5'],
+    /deletes and makes/,
+  ],
+  [
+    'a whiteout of a directory that the layer makes again hides its lower children',
+    ['.wh.d', 'd/', 'd/c'],
+    ['d/', 'd/c 1.2', 'f 0.3', 'ln -> r', 'r/', 'r/z 0.5'],
+    /deletes and makes/,
+  ],
+  [
+    'an opaque marker before the children keeps them',
+    ['d/.wh..wh..opq', 'd/c'],
+    ['d/', 'd/c 1.1', 'f 0.3', 'ln -> r', 'r/', 'r/z 0.5'],
+  ],
+  [
+    'an opaque marker after the children keeps them',
+    ['d/', 'd/c', 'd/.wh..wh..opq'],
+    ['d/', 'd/c 1.1', 'f 0.3', 'ln -> r', 'r/', 'r/z 0.5'],
+  ],
+  [
+    'a file replaces a directory and all below it',
+    ['d'],
+    ['d 1.0', 'f 0.3', 'ln -> r', 'r/', 'r/z 0.5'],
+  ],
+  ['a symlink replaces a directory', ['d -> r'], ['d -> r', 'f 0.3', 'ln -> r', 'r/', 'r/z 0.5']],
+  [
+    'a directory replaces a file',
+    ['f/', 'f/x'],
+    ['d/', 'd/a 0.1', 'd/b 0.2', 'f/', 'f/x 1.1', 'ln -> r', 'r/', 'r/z 0.5'],
+  ],
+  [
+    'an entry below a lower symlink replaces the symlink',
+    ['ln/x'],
+    ['d/', 'd/a 0.1', 'd/b 0.2', 'f 0.3', 'ln/', 'ln/x 1.0', 'r/', 'r/z 0.5'],
+    /symlink of a lower layer/,
+  ],
+  [
+    'a whiteout below a lower symlink replaces it by an empty directory',
+    ['ln/.wh.z'],
+    ['d/', 'd/a 0.1', 'd/b 0.2', 'f 0.3', 'ln/', 'r/', 'r/z 0.5'],
+    /symlink of a lower layer/,
+  ],
+  [
+    'an entry below a symlink of its own layer follows it',
+    ['s -> r', 's/x'],
+    ['d/', 'd/a 0.1', 'd/b 0.2', 'f 0.3', 'ln -> r', 'r/', 'r/x 1.1', 'r/z 0.5', 's -> r'],
+    /symlink of its own layer/,
+  ],
+  [
+    'an absolute symlink stays within the image',
+    ['s -> /r', 'q/', 'q/t -> ../../../r', 's/x', 'q/t/y'],
+    [
+      'd/',
+      'd/a 0.1',
+      'd/b 0.2',
+      'f 0.3',
+      'ln -> r',
+      'q/',
+      'q/t -> ../../../r',
+      'r/',
+      'r/x 1.3',
+      'r/y 1.4',
+      'r/z 0.5',
+      's -> /r',
+    ],
+    /symlink of its own layer/,
+  ],
+  [
+    'a whiteout of a directory and of its child hides both',
+    ['.wh.d', 'd/.wh.a'],
+    ['d/', 'f 0.3', 'ln -> r', 'r/', 'r/z 0.5'],
+    /./,
+  ],
+  [
+    'the last of two entries counts',
+    ['f', 'f'],
+    ['d/', 'd/a 0.1', 'd/b 0.2', 'f 1.1', 'ln -> r', 'r/', 'r/z 0.5'],
+    /lists a path twice/,
+  ],
+  [
+    'a device 0:0 deletes',
+    ['f!'],
+    ['d/', 'd/a 0.1', 'd/b 0.2', 'ln -> r', 'r/', 'r/z 0.5'],
+    /character device 0:0/,
+  ],
+  [
+    'aufs bookkeeping is no content',
+    ['.wh..wh.aufs', '.wh..wh.plnk/', 'd/.wh..wh.orph'],
+    ['d/', 'd/a 0.1', 'd/b 0.2', 'f 0.3', 'ln -> r', 'r/', 'r/z 0.5'],
+  ],
+  [
+    'a root entry changes the root and nothing else',
+    ['./'],
+    ['d/', 'd/a 0.1', 'd/b 0.2', 'f 0.3', 'ln -> r', 'r/', 'r/z 0.5'],
+  ],
+];
+
+for (const [name, upper, want, warning] of cases) {
+  test(name, () => {
+    const all = layers(base, [...upper]);
+    assert.deepEqual(show(all), want);
+    const { warnings } = flatten(all);
+    if (warning) assert.match(warnings.join('\n'), warning);
+    else assert.deepEqual(warnings, []);
+  });
+}
+
+test('hard links of one layer share an inode, and replacing one name leaves the others', () => {
+  const { entries } = flatten(layers(['a', 'b => a', 'c => b'], ['b']));
+  const inodes = Object.fromEntries(entries.map(({ path, inode }) => [path, inode]));
+  assert.equal(inodes['a'], inodes['c']);
+  assert.notEqual(inodes['a'], inodes['b']);
+  assert.equal(inodes['b']?.sha256, '1.0');
+});
+
+test('a hard link to a lower file shares its inode as it was before the layer, with a warning', () => {
+  const { entries, warnings } = flatten(layers(['a'], ['h => a', 'a']));
+  const inodes = Object.fromEntries(entries.map(({ path, inode }) => [path, inode]));
+  assert.equal(inodes['h']?.sha256, '0.0');
+  assert.equal(inodes['a']?.sha256, '1.1');
+  assert.match(warnings.join('\n'), /hard link names a file of a lower layer/);
+});
+
+test('a directory entry replaces all attributes; an implied directory keeps the lower ones', () => {
+  const xattrs = new Map([['user.x', Buffer.from('1')]]);
+  const lower: [string, Partial<IndexedEntry>][] = [
+    ['d/', { mode: 0o700, uid: 7, xattrs, mtime: 5n }],
+  ];
+  const find = (all: LayerIndex[]) => flatten(all).entries.find(({ path }) => path === 'd')?.inode;
+  const implied = find(layers(lower, ['d/x']));
+  assert.deepEqual(
+    [implied?.mode, implied?.uid, implied?.mtime, implied?.xattrs.size],
+    [0o700, 7, 5n, 1],
+  );
+  const replaced = find(layers(lower, ['d/', 'd/x']));
+  assert.deepEqual(
+    [replaced?.mode, replaced?.uid, replaced?.mtime, replaced?.xattrs.size],
+    [0o755, 0, 0n, 0],
+  );
+});
+
+test('a directory that no layer defines is told of', () => {
+  const { entries, warnings } = flatten(layers(['x/y']));
+  assert.deepEqual(
+    entries.map(({ path, inode }) => [path, inode.layer]),
+    [
+      ['', -1],
+      ['x', -1],
+      ['x/y', 0],
+    ],
+  );
+  assert.match(warnings.join('\n'), /no layer defines a directory.*\/x$/);
+});
+
+test('overlay xattrs are dropped and counted, live, escaped and in both namespaces', () => {
+  const value = Buffer.from('y');
+  const names = [
+    'trusted.overlay.opaque',
+    'user.overlay.origin',
+    'trusted.overlay.overlay.opaque',
+    'user.keep',
+    'trusted.keep',
+  ];
+  const xattrs = new Map(names.map((name) => [name, value]));
+  const { entries, droppedXattrs, warnings } = flatten(layers([['d/', { xattrs }]]));
+  assert.deepEqual([...(entries[1]?.inode.xattrs.keys() ?? [])], ['user.keep', 'trusted.keep']);
+  assert.equal(droppedXattrs, 3);
+  assert.match(warnings.join('\n'), /trusted\.overlay\.opaque on \/d/);
+});
+
+const broken: readonly (readonly [string, readonly string[], RegExp])[] = [
+  ['an entry below a file', ['f', 'f/x'], /layer 0: entry \/f\/x lies below a file/],
+  ['a hard link to nothing', ['h => nowhere'], /hard link to \/nowhere, which does not exist/],
+  ['a hard link to a directory', ['d/', 'h => d'], /hard link to the directory \/d/],
+  ['a loop of symlinks', ['a -> b', 'b -> a', 'a/x'], /loop of symlinks/],
+  ['a whiteout of nothing', ['.wh.'], /whiteout of nothing/],
+  ['a root that is no directory', ['.'], /root must be a directory/],
+];
+
+for (const [name, lines, message] of broken) {
+  test(`refuses ${name}`, () => {
+    assert.throws(
+      () => flatten(layers([...lines])),
+      (error: unknown) =>
+        error instanceof RechunkError && error.code === 'tar' && message.test(error.message),
+    );
+  });
+}
+
+test('entries come in canonical order: parents first, siblings bytewise', () => {
+  const paths = flatten(
+    layers(['b', 'a-b', 'a/', 'a/z', 'a/b/', 'a/b/c', 'a.b', '\xff', 'Z']),
+  ).entries.map(({ path }) => path);
+  assert.deepEqual(paths, ['', 'Z', 'a', 'a/b', 'a/b/c', 'a/z', 'a-b', 'a.b', 'b', '\xff']);
+});
+
+test.run();
