@@ -1,0 +1,331 @@
+/**
+ * Gives every file of a tree to one component, from the claims of all component repos.
+ *
+ * A claim counts where its path leads to a file, and the claim of a package only where the file is still what the package
+ * shipped. Of the claims that hold for a name the best one counts: what a user said, then owners before ghosts before
+ * guesses, then operating systems before languages, then content that was checked, then the smallest id. The names of a
+ * hard-link group vote. What is left is placed by rules ({@link placeUnowned}). Nothing depends on the order of repos,
+ * claims or packages.
+ */
+import { createHash } from 'node:crypto';
+import { RechunkError } from '../registry/errors.ts';
+import { type Path, showPath } from '../registry/path.ts';
+import {
+  type Assignment,
+  type Claim,
+  type ClaimStrength,
+  type Component,
+  type ComponentInfo,
+  type ComponentRepo,
+  type Detection,
+  locator,
+} from './components.ts';
+import {
+  LARGE_FILE_SIZE,
+  type Placement,
+  placeUnowned,
+  type UnownedState,
+} from './repos/unowned.ts';
+import type { Entry, FileDigest, Inode, Tree } from './tree.ts';
+
+/** How files are given to components. */
+export interface AssignOptions {
+  /** Smallest file, bytes, that is a component of its own where nobody owns it; default 1 MiB. */
+  readonly largeFileSize?: number;
+}
+
+/** What every repo found, and which could not read what they found. */
+export interface Detections {
+  readonly detections: readonly Detection[];
+  readonly warnings: readonly string[];
+}
+
+/** Claims of one strength are ranked by who makes them: who unpacked the files first, then who manages parts of them. */
+const PRECEDENCE: readonly (readonly string[])[] = [
+  ['map'],
+  ['xattr'],
+  ['rpm', 'dpkg', 'apk', 'alpm', 'nix', 'flatpak'],
+  ['conda'],
+  ['python'],
+  ['node'],
+];
+const STRENGTHS: readonly ClaimStrength[] = ['explicit', 'owner', 'ghost', 'guess'];
+const DIRECTORIES: Placement = { id: 'directories', kind: 'directories' };
+/** Files that a warning names before it only counts. */
+const WARNING_EXAMPLES = 3;
+
+/**
+ * Asks every repo what it finds. A database that cannot be read is a warning and the others go on, unless `strict`.
+ */
+export async function detectAll(
+  tree: Tree,
+  repos: readonly ComponentRepo[],
+  options: { readonly strict?: boolean } = {},
+): Promise<Detections> {
+  const detections: Detection[] = [];
+  const warnings: string[] = [];
+  for (const repo of repos) {
+    try {
+      const detection = await repo.detect(tree);
+      if (detection) detections.push(detection);
+    } catch (error) {
+      if (options.strict || !isDamage(error)) throw error;
+      warnings.push(`${repo.name}: ${error.message}; its packages are not told apart`);
+    }
+  }
+  return { detections, warnings };
+}
+
+function isDamage(error: unknown): error is RechunkError {
+  return error instanceof RechunkError && (error.code === 'database' || error.code === 'limit');
+}
+
+/**
+ * Gives every non-directory, and every directory without children, of `tree` to exactly one component; hard-link groups
+ * whole. Reads the content of files for digests other than sha256 that packages state, each file once per algorithm.
+ */
+export async function assign(
+  tree: Tree,
+  detections: readonly Detection[],
+  options: AssignOptions = {},
+): Promise<Assignment> {
+  const candidates = findCandidates(tree, detections);
+  const agrees = await checker(tree, candidates);
+  const { owners, ghosts, modified } = elect(tree, candidates, agrees);
+  const stateOf = (inode: Inode): UnownedState =>
+    modified.has(inode) ? 'modified' : ghosts.has(inode) ? 'ghost' : 'unlisted';
+  const around = {
+    tree,
+    ownerOf: (inode: Inode) => owners.get(inode),
+    stateOf,
+    largeFileSize: options.largeFileSize ?? LARGE_FILE_SIZE,
+  };
+  const place = ({ path, inode }: Entry): Placement | string =>
+    owners.get(inode) ??
+    (inode.type === 'dir'
+      ? DIRECTORIES
+      : placeUnowned(around, inode, tree.links.get(inode) ?? [path]));
+  const warnings = [...detections]
+    .sort((a, b) => compare(a.repo, b.repo))
+    .flatMap((detection) => detection.warnings);
+  return {
+    components: gather(tree, describeAll(detections), place),
+    warnings: [...warnings, ...describeModified(tree, modified)],
+  };
+}
+
+/** A claim on a path that is there. */
+interface Candidate {
+  readonly path: Path;
+  readonly inode: Inode;
+  readonly claim: Claim;
+  /** Index in {@link PRECEDENCE}. */
+  readonly precedence: number;
+}
+
+function findCandidates(tree: Tree, detections: readonly Detection[]): Candidate[] {
+  const locate = locator(tree);
+  return detections.flatMap(({ repo, claims }) => {
+    const found = PRECEDENCE.findIndex((names) => names.includes(repo));
+    const precedence = found < 0 ? PRECEDENCE.length : found;
+    return claims.flatMap((claim) => {
+      const path = claim.type === 'dir' ? undefined : locate(claim.path);
+      const inode = path === undefined ? undefined : tree.get(path);
+      if (path === undefined || !inode || !canOwn(tree, path, inode, claim)) return [];
+      return [{ path, inode, claim, precedence }];
+    });
+  });
+}
+
+/** Packages list shared directories many times over, so that only what a user says of one counts, where it is empty. */
+function canOwn(tree: Tree, path: Path, inode: Inode, claim: Claim): boolean {
+  return inode.type !== 'dir' || (claim.strength === 'explicit' && tree.list(path).length === 0);
+}
+
+/** What comparing a file with its claim showed. */
+type Verdict = 'equal' | 'unknown' | 'different';
+type Check = (candidate: Candidate) => Verdict;
+
+/** Reads the digests that `candidates` ask for, all files of an algorithm in one call. */
+async function checker(tree: Tree, candidates: readonly Candidate[]): Promise<Check> {
+  const wanted = new Map<FileDigest, Set<Inode>>();
+  for (const { inode, claim } of candidates) {
+    const algorithm = claim.digest?.algorithm;
+    if (claim.strength !== 'owner' || inode.type !== 'file' || !algorithm) continue;
+    if (algorithm === 'sha256' || (claim.size ?? inode.size) !== inode.size) continue;
+    wanted.set(algorithm, (wanted.get(algorithm) ?? new Set()).add(inode));
+  }
+  const known = new Map<FileDigest, Map<Inode, string>>();
+  for (const [algorithm, set] of wanted) {
+    const inodes = [...set];
+    const digests = await tree.digests(algorithm, inodes);
+    known.set(algorithm, new Map(inodes.map((inode, i) => [inode, digests[i] as string])));
+  }
+  return (candidate) => judge(candidate, (algorithm, inode) => known.get(algorithm)?.get(inode));
+}
+
+function judge(
+  { inode, claim }: Candidate,
+  digestOf: (algorithm: FileDigest, inode: Inode) => string | undefined,
+): Verdict {
+  const { digest, size, target, type } = claim;
+  if (claim.strength !== 'owner') return 'unknown';
+  if (inode.type !== 'file' && inode.type !== 'symlink') return 'unknown';
+  if (type !== undefined && type !== inode.type) return 'different';
+  if (inode.type === 'symlink') {
+    if (target !== undefined) return same(target, inode.target);
+    if (digest) return same(digest.hex, digestOfTarget(digest.algorithm, inode));
+    return 'unknown';
+  }
+  if (size !== undefined && size !== inode.size) return 'different';
+  if (!digest) return size === undefined ? 'unknown' : 'equal';
+  const { algorithm, hex } = digest;
+  return same(hex, algorithm === 'sha256' ? inode.sha256 : digestOf(algorithm, inode));
+}
+
+const same = (a: string, b: string | undefined): Verdict => (a === b ? 'equal' : 'different');
+
+const digestOfTarget = (algorithm: string, inode: Inode): string =>
+  createHash(algorithm).update(inode.target, 'latin1').digest('hex');
+
+interface Election {
+  readonly owners: ReadonlyMap<Inode, string>;
+  /** Files for which the best claim is that of a ghost. */
+  readonly ghosts: ReadonlySet<Inode>;
+  /** Files without owner that differ from what a package shipped. */
+  readonly modified: ReadonlySet<Inode>;
+}
+
+interface Vote {
+  readonly inode: Inode;
+  readonly component: string;
+  readonly strength: ClaimStrength;
+  /** Lower is better; see {@link rankOf}. */
+  readonly rank: readonly number[];
+}
+
+/** The best holding claim of each name, and of the names of an inode the component that most of them name. */
+function elect(tree: Tree, candidates: readonly Candidate[], check: Check): Election {
+  const best = new Map<Path, Vote>();
+  const doubted = new Set<Inode>();
+  for (const candidate of candidates) {
+    const verdict = check(candidate);
+    if (verdict === 'different') doubted.add(candidate.inode);
+    else keepBetter(best, candidate.path, voteFor(candidate, verdict));
+  }
+  const owners = new Map<Inode, string>();
+  const ghosts = new Set<Inode>();
+  for (const [path, { inode }] of best) {
+    if (owners.has(inode) || ghosts.has(inode)) continue;
+    const names = tree.links.get(inode) ?? [path];
+    const winner = count(names.flatMap((name) => best.get(name) ?? []));
+    if (winner.strength === 'ghost') ghosts.add(inode);
+    else owners.set(inode, winner.component);
+  }
+  const modified = new Set([...doubted].filter((inode) => !owners.has(inode)));
+  return { owners, ghosts, modified };
+}
+
+function voteFor({ inode, claim, precedence }: Candidate, verdict: Verdict): Vote {
+  const { component, strength } = claim;
+  const rank = [STRENGTHS.indexOf(strength), precedence, verdict === 'equal' ? 0 : 1];
+  return { inode, component, strength, rank };
+}
+
+function keepBetter(best: Map<Path, Vote>, path: Path, vote: Vote): void {
+  const known = best.get(path);
+  if (!known || compareVotes(vote, known) < 0) best.set(path, vote);
+}
+
+function compareVotes(a: Vote, b: Vote): number {
+  const i = a.rank.findIndex((part, at) => part !== b.rank[at]);
+  if (i >= 0) return (a.rank[i] as number) - (b.rank[i] as number);
+  return compare(a.component, b.component);
+}
+
+/** The vote for the component that most votes of the best strength are for; the smallest id of equals. */
+function count(votes: readonly Vote[]): Vote {
+  const strength = Math.min(...votes.map(({ rank }) => rank[0] as number));
+  const counts = new Map<string, { vote: Vote; votes: number }>();
+  for (const vote of votes) {
+    if (vote.rank[0] !== strength) continue;
+    const known = counts.get(vote.component);
+    if (known) known.votes++;
+    else counts.set(vote.component, { vote, votes: 1 });
+  }
+  const [first] = [...counts.values()].sort(
+    (a, b) => b.votes - a.votes || compare(a.vote.component, b.vote.component),
+  );
+  return (first as { vote: Vote }).vote;
+}
+
+/** What is known of each component; where several repos tell of one, all that they tell. */
+function describeAll(detections: readonly Detection[]): Map<string, ComponentInfo> {
+  const infos = new Map<string, ComponentInfo>();
+  for (const info of detections.flatMap(({ components }) => components)) {
+    const known = infos.get(info.id);
+    infos.set(info.id, known ? mergeInfos(known, info) : info);
+  }
+  return infos;
+}
+
+function mergeInfos(a: ComponentInfo, b: ComponentInfo): ComponentInfo {
+  const packages = new Set([...(a.packages ?? []), ...(b.packages ?? [])]);
+  const changeTimes = new Set([...(a.changeTimes ?? []), ...(b.changeTimes ?? [])]);
+  const days = Math.min(a.updateIntervalDays ?? Infinity, b.updateIntervalDays ?? Infinity);
+  return {
+    id: a.id,
+    kind: a.kind < b.kind ? a.kind : b.kind,
+    ...(packages.size > 0 && { packages: [...packages].sort() }),
+    ...(changeTimes.size > 0 && { changeTimes: [...changeTimes].sort((x, y) => x - y) }),
+    ...(days < Infinity && { updateIntervalDays: days }),
+  };
+}
+
+/** Puts every entry where `place` says and sorts the components that got one. */
+function gather(
+  tree: Tree,
+  infos: ReadonlyMap<string, ComponentInfo>,
+  place: (entry: Entry) => Placement | string,
+): Component[] {
+  const groups = new Map<string, { info: ComponentInfo; entries: Entry[] }>();
+  for (const entry of tree.entries) {
+    const { path, inode } = entry;
+    if (path === '' || (inode.type === 'dir' && tree.list(path).length > 0)) continue;
+    const placement = place(entry);
+    const id = typeof placement === 'string' ? placement : placement.id;
+    const group = groups.get(id);
+    if (group) group.entries.push(entry);
+    else groups.set(id, { info: infoOf(id, placement, infos), entries: [entry] });
+  }
+  return [...groups.values()]
+    .map(({ info, entries }) => ({ ...info, entries, size: sizeOf(entries) }))
+    .sort((a, b) => compare(a.id, b.id));
+}
+
+function infoOf(
+  id: string,
+  placement: Placement | string,
+  infos: ReadonlyMap<string, ComponentInfo>,
+): ComponentInfo {
+  const info = infos.get(id) ?? (typeof placement === 'string' ? undefined : placement);
+  if (!info) throw new Error(`a repo claims files for ${id}, which it does not describe`);
+  return info;
+}
+
+function sizeOf(entries: readonly Entry[]): number {
+  const inodes = new Set(entries.map(({ inode }) => inode));
+  return [...inodes].reduce((total, { size }) => total + size, 0);
+}
+
+function describeModified(tree: Tree, modified: ReadonlySet<Inode>): string[] {
+  if (modified.size === 0) return [];
+  const paths = tree.entries.filter(({ inode }) => modified.has(inode)).map(({ path }) => path);
+  const examples = paths.slice(0, WARNING_EXAMPLES).map((path) => `/${showPath(path)}`);
+  const more = paths.length - examples.length;
+  const count = paths.length === 1 ? '1 file differs' : `${paths.length} files differ`;
+  const rest = more > 0 ? ` and ${more} more` : '';
+  return [`${count} from what packages shipped, and leave them: ${examples.join(', ')}${rest}`];
+}
+
+const compare = (a: string, b: string): number => (a < b ? -1 : a > b ? 1 : 0);
