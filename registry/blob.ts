@@ -70,7 +70,7 @@ async function* readRange(
  * nothing. `what` names the blob in messages.
  */
 export async function* verifying(
-  chunks: AsyncIterable<Uint8Array>,
+  chunks: AsyncIterable<Uint8Array> | Iterable<Uint8Array>,
   descriptor: Pick<Descriptor, 'digest' | 'size'>,
   what: string,
 ): AsyncGenerator<Uint8Array> {

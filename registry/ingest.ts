@@ -1,0 +1,128 @@
+/**
+ * Private directories for what is not finished: each run makes one of its own, and removes what killed runs left.
+ *
+ * The name says whose it is: `PID-STARTTIME-n-MACHINE`, where the start time tells a process from a later one with the
+ * same id, and MACHINE stands for this boot and pid namespace. What another machine or container made cannot be asked for
+ * its process, so it counts as left behind after a day.
+ */
+import { createHash } from 'node:crypto';
+import { readFileSync, readlinkSync } from 'node:fs';
+import { lstat, mkdir, readdir, rm } from 'node:fs/promises';
+import { hostname } from 'node:os';
+import { join } from 'node:path';
+import { systemCode } from './errors.ts';
+
+/** After how long a directory of an unreachable process counts as left behind, ms: a day. */
+const FOREIGN_AGE_MS = 86_400_000;
+/** How often making the directory is tried while others remove its empty parent. */
+const MAKE_TRIES = 20;
+/** Field of /proc/PID/stat with the start time, counted after the command's closing parenthesis (proc(5)). */
+const START_TIME_FIELD = 19;
+
+const NAME_PATTERN = /^(\d+)-(\d+)-(\d+)-([0-9a-f]{8})$/;
+
+/** A private directory of this run. */
+export interface Ingest {
+  readonly directory: string;
+  /** Last part of `directory`; says which process it belongs to. */
+  readonly name: string;
+  /** A path in it that no other call gave. */
+  newPath(): string;
+  /** Removes the directory and all that is in it. Idempotent; never throws. */
+  remove(): Promise<void>;
+}
+
+let count = 0;
+
+/**
+ * Makes a private directory (mode 0700) below `parent`, which is made too, and removes what killed runs left there with
+ * the same `prefix`.
+ */
+export async function makeIngest(parent: string, prefix = ''): Promise<Ingest> {
+  const name = `${prefix}${process.pid}-${startTime(process.pid) ?? 0}-${count++}-${machine()}`;
+  const directory = join(parent, name);
+  await makeDirectory(directory);
+  await removeStale(parent, prefix);
+  let files = 0;
+  return {
+    directory,
+    name,
+    newPath: () => join(directory, `blob-${files++}`),
+    remove: () => rm(directory, { recursive: true, force: true }).catch(() => undefined),
+  };
+}
+
+/** Whether the process that made the directory of this name may still run. */
+export function isAlive(name: string): boolean {
+  const [, pid, start, , where] = NAME_PATTERN.exec(name) ?? [];
+  if (pid === undefined || where !== machine()) return true;
+  const now = startTime(Number(pid));
+  return now !== undefined && String(now) === start;
+}
+
+/** The directories below `parent` that belong to other runs. */
+export async function otherRuns(parent: string, own: string): Promise<string[]> {
+  const names = await readdir(parent);
+  return names.filter((name) => NAME_PATTERN.test(name) && name !== own);
+}
+
+async function makeDirectory(directory: string): Promise<void> {
+  for (let tries = 1; ; tries++) {
+    try {
+      await mkdir(join(directory, '..'), { recursive: true });
+      await mkdir(directory, { mode: 0o700 });
+      return;
+    } catch (error) {
+      if (systemCode(error) !== 'ENOENT' || tries === MAKE_TRIES) throw error;
+    }
+  }
+}
+
+async function removeStale(parent: string, prefix: string): Promise<void> {
+  for (const name of await readdir(parent)) {
+    const owner = name.startsWith(prefix) ? name.slice(prefix.length) : '';
+    if (!NAME_PATTERN.test(owner)) continue;
+    const path = join(parent, name);
+    // only one's own: in a shared directory nobody else can have put something else in its place
+    const found = await lstat(path).catch(() => undefined);
+    if (!found?.isDirectory() || found.uid !== process.getuid?.()) continue;
+    const foreign = !owner.endsWith(machine());
+    const left = foreign ? Date.now() - found.mtimeMs > FOREIGN_AGE_MS : !isAlive(owner);
+    if (left) await rm(path, { recursive: true, force: true }).catch(() => undefined);
+  }
+}
+
+/** When a process began, in clock ticks since boot; undefined where it does not run, 0 where that cannot be known. */
+function startTime(pid: number): number | undefined {
+  try {
+    const stat = readFileSync(`/proc/${pid}/stat`, 'latin1');
+    return Number(stat.slice(stat.lastIndexOf(')') + 2).split(' ')[START_TIME_FIELD]);
+  } catch {
+    return process.platform === 'linux' || !isSignalable(pid) ? undefined : 0;
+  }
+}
+
+function isSignalable(pid: number): boolean {
+  try {
+    process.kill(pid, 0);
+    return true;
+  } catch (error) {
+    return systemCode(error) === 'EPERM';
+  }
+}
+
+let machineName: string | undefined;
+
+function machine(): string {
+  machineName ??= createHash('sha256').update(describeMachine()).digest('hex').slice(0, 8);
+  return machineName;
+}
+
+function describeMachine(): string {
+  try {
+    const boot = readFileSync('/proc/sys/kernel/random/boot_id', 'latin1');
+    return `${boot} ${readlinkSync('/proc/self/ns/pid')}`;
+  } catch {
+    return hostname();
+  }
+}
