@@ -138,7 +138,9 @@ function run(
   env: Environment,
 ): Promise<{ status: number | null; stdout: string; stderr: string }> {
   return new Promise((resolve, reject) => {
-    const child = spawn(command, ['get'], { env: { ...env }, timeout: HELPER_TIMEOUT_MS });
+    // Not spawn's own `timeout`: where the command is missing, its timer would keep the process waiting.
+    const signal = AbortSignal.timeout(HELPER_TIMEOUT_MS);
+    const child = spawn(command, ['get'], { env: { ...env }, signal });
     const output = { stdout: '', stderr: '' };
     for (const name of ['stdout', 'stderr'] as const) {
       child[name].setEncoding('utf8').on('data', (data: string) => {
@@ -146,7 +148,13 @@ function run(
         if (output[name].length > HELPER_LIMIT) child.kill();
       });
     }
-    child.on('error', reject);
+    child.on('error', (error) =>
+      reject(
+        signal.aborted
+          ? new RechunkError('auth', `${command}: no answer in ${HELPER_TIMEOUT_MS / 1000} s`)
+          : error,
+      ),
+    );
     child.on('close', (status) => resolve({ status, ...output }));
     // A helper may end without reading.
     child.stdin.on('error', () => {});
