@@ -2,12 +2,16 @@
  * Runs uvu test files and keeps uvu honest: each file runs in a process of its own, and the run fails when a
  * file prints no totals (it crashed, never settled, or forgot `test.run()`), ran no test, failed or skipped one.
  *
+ * A file may name the tools that it needs in a line `// needs: skopeo, umoci`, or `// needs: root`. Where one is missing the
+ * file is skipped, and the run says so; in CI (`CI` is set) that is a failure.
+ *
  * `node .ci/test.ts [--unit] [--jobs N] [PATTERN…]`: PATTERN is a part of a file's path; `--unit` leaves out
  * `*.e2e.test.ts`, the tests that need container tools. The last line is `N passed, N failed`.
  */
 import { spawn } from 'node:child_process';
-import { globSync } from 'node:fs';
+import { accessSync, constants, globSync, readFileSync } from 'node:fs';
 import { availableParallelism } from 'node:os';
+import { delimiter, join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { parseArgs } from 'node:util';
 
@@ -37,8 +41,33 @@ function parseTotals(
   return { total, passed, skipped };
 }
 
+function isThere(tool: string): boolean {
+  if (tool === 'root') return process.getuid?.() === 0;
+  const directories = [...(process.env['PATH'] ?? '').split(delimiter), '/usr/sbin', '/sbin'];
+  return directories.some((directory) => {
+    try {
+      accessSync(join(directory, tool), constants.X_OK);
+      return true;
+    } catch {
+      return false;
+    }
+  });
+}
+
+/** The tools that a test file names and this machine lacks. */
+function missingTools(file: string): string[] {
+  const line = /^\/\/ needs: (.+)$/m.exec(readFileSync(join(root, file), 'utf8'));
+  const tools = line?.[1]?.split(/[\s,]+/).filter(Boolean) ?? [];
+  return tools.filter((tool) => !isThere(tool));
+}
+
 function runFile(file: string): Promise<Outcome> {
   const started = performance.now();
+  const missing = missingTools(file);
+  if (missing.length > 0) {
+    const trouble = `skipped, since this machine lacks ${missing.join(', ')}`;
+    return Promise.resolve({ file, passed: 0, failed: 0, skipped: 1, trouble, output: '', ms: 0 });
+  }
   return new Promise((resolve) => {
     const child = spawn(process.execPath, ['--disable-warning=ExperimentalWarning', file], {
       cwd: root,
@@ -89,13 +118,14 @@ async function worker(): Promise<void> {
     const outcome = await runFile(file);
     outcomes.push(outcome);
     const bad = outcome.failed > 0 || outcome.skipped > 0;
-    const state = bad ? 'FAIL' : 'ok';
+    const state = outcome.failed > 0 ? 'FAIL' : outcome.skipped > 0 ? 'skip' : 'ok';
     const why = outcome.trouble ? ` — ${outcome.trouble}` : '';
     const skips = outcome.skipped ? `, ${outcome.skipped} skipped` : '';
     console.log(
       `${state.padEnd(4)} ${file}: ${outcome.passed} passed, ${outcome.failed} failed${skips} (${(outcome.ms / 1000).toFixed(1)} s)${why}`,
     );
-    if (bad || values.verbose) console.log(outcome.output.replace(/^/gm, '     '));
+    if (outcome.output && (bad || values.verbose))
+      console.log(outcome.output.replace(/^/gm, '     '));
   }
 }
 const jobs = Number(values.jobs ?? availableParallelism());
