@@ -318,6 +318,11 @@ test('damage costs what is damaged, with a warning', async () => {
   assert.deepEqual(found?.warnings, [
     `package 1 of /${SYSIMAGE} is left out: the RPM header is damaged: it has 4 bytes`,
   ]);
+  const many = sqliteDatabase([...Array.from({ length: 50 }, () => Buffer.from('junk')), good]);
+  const most = await detect({ path: SYSIMAGE, content: many });
+  assert.equal(most?.claims.length, 1);
+  assert.equal(most?.warnings.length, 21);
+  assert.equal(most?.warnings.at(-1), `30 more packages of /${SYSIMAGE} are left out`);
   const cut = await detect({ path: SYSIMAGE, content: content.subarray(0, 5000) });
   assert.deepEqual(cut?.components, []);
   assert.match(

@@ -8,7 +8,7 @@
 import { RechunkError } from '../../registry/errors.ts';
 import { type Path, showPath } from '../../registry/path.ts';
 import type { Claim, ComponentInfo, ComponentRepo, Detection } from '../components.ts';
-import type { Tree } from '../tree.ts';
+import type { Inode, Tree } from '../tree.ts';
 import { parsePackage, type RpmFile, type RpmPackage } from './rpmheader.ts';
 import { isHotJournal, readTable } from './sqlite.ts';
 
@@ -25,8 +25,15 @@ const OTHER_FORMATS: readonly (readonly [name: string, format: string])[] = [
 ];
 const SECONDS_PER_DAY = 86_400;
 
-interface Packages {
-  readonly packages: RpmPackage[];
+/** Warnings about single packages that are listed one by one. */
+const WARNINGS_LIMIT = 20;
+
+/** A package without its files, which are claims by then: most of a database is their names and digests. */
+type Installed = Omit<RpmPackage, 'files'>;
+
+interface Found {
+  readonly packages: Installed[];
+  readonly claims: Claim[];
   readonly warnings: string[];
 }
 
@@ -35,38 +42,75 @@ const messageOf = (error: unknown): string => {
   throw error;
 };
 
-/** The packages of the rows of a database; `at` is its path, for warnings. */
-function readPackages(files: { database: Buffer; wal: Buffer | undefined }, at: string): Packages {
-  const packages: RpmPackage[] = [];
-  const warnings: string[] = [];
+function claimOf(file: RpmFile, component: string): Claim {
+  const { path, type, size, digest, target } = file;
+  if (file.ghost) return { path, component, strength: 'ghost', ...(type && { type }) };
+  return {
+    path,
+    component,
+    strength: 'owner',
+    ...(type && { type }),
+    ...(type === 'file' && size !== undefined && { size }),
+    ...(digest && { digest }),
+    ...(target && { target }),
+  };
+}
+
+/** Adds the package in a header blob; ostree moves the packages' /etc to /usr/etc, so claims there go with them. */
+function addPackage(blob: Buffer, hasUsrEtc: boolean, found: Found): void {
+  const { files, ...installed } = parsePackage(blob);
+  found.packages.push(installed);
+  for (const file of files) {
+    if (!file.installed) continue;
+    const claim = claimOf(file, `rpm:${installed.source}`);
+    found.claims.push(claim);
+    if (hasUsrEtc && file.path.startsWith('/etc/')) {
+      found.claims.push({ ...claim, path: `/usr${file.path}` });
+    }
+  }
+}
+
+/** Adds the packages of the rows of a database; `at` is its path, for warnings. */
+function addPackages(
+  files: { database: Buffer; wal: Buffer | undefined },
+  at: string,
+  hasUsrEtc: boolean,
+  found: Found,
+): void {
+  const before = found.packages.length;
+  let bad = 0;
   try {
     for (const { rowid, values } of readTable(files, 'Packages')) {
-      const blob = values[1];
       try {
-        if (Buffer.isBuffer(blob)) packages.push(parsePackage(blob));
-        else warnings.push(`package ${rowid} of ${at} is left out: it has no header`);
+        const blob = values[1];
+        addPackage(Buffer.isBuffer(blob) ? blob : Buffer.alloc(0), hasUsrEtc, found);
       } catch (error) {
-        warnings.push(`package ${rowid} of ${at} is left out: ${messageOf(error)}`);
+        const why = messageOf(error);
+        if (++bad <= WARNINGS_LIMIT) {
+          found.warnings.push(`package ${rowid} of ${at} is left out: ${why}`);
+        }
       }
     }
   } catch (error) {
-    warnings.push(`reading ${at} ended after ${packages.length} packages: ${messageOf(error)}`);
+    const count = found.packages.length - before;
+    found.warnings.push(`reading ${at} ended after ${count} packages: ${messageOf(error)}`);
   }
-  return { packages, warnings };
+  const more = bad - WARNINGS_LIMIT;
+  if (more > 0) found.warnings.push(`${more} more packages of ${at} are left out`);
 }
 
-async function readSqlite(tree: Tree, path: Path): Promise<Packages> {
+async function addSqlite(tree: Tree, path: Path, found: Found): Promise<void> {
   const at = `/${showPath(path)}`;
   const database = await tree.read(path);
-  if (!database || database.length === 0) return { packages: [], warnings: [] };
-  const found = readPackages({ database, wal: await tree.read(`${path}-wal`) }, at);
+  if (!database || database.length === 0) return;
+  const hasUsrEtc = tree.get('usr/etc' as Path)?.type === 'dir';
+  addPackages({ database, wal: await tree.read(`${path}-wal`) }, at, hasUsrEtc, found);
   const journal = await tree.read(`${path}-journal`);
   if (journal && isHotJournal(journal)) {
     found.warnings.push(
       `${at} was being written when the image was made: changes that its -journal would undo are read as made`,
     );
   }
-  return found;
 }
 
 /** The databases in `directory` that are not SQLite, with a sentence for each. */
@@ -89,52 +133,22 @@ function findDirectories(tree: Tree): Path[] {
   );
 }
 
-async function readDatabases(tree: Tree): Promise<Packages> {
-  const all: Packages = { packages: [], warnings: [] };
-  const seen = new Set<unknown>();
+async function readDatabases(tree: Tree): Promise<Found> {
+  const found: Found = { packages: [], claims: [], warnings: [] };
+  const seen = new Set<Inode>();
   for (const directory of findDirectories(tree)) {
     const path = tree.resolve(`${directory}/${SQLITE}`, 'all');
     const inode = path === undefined ? undefined : tree.get(path);
     if (inode && seen.has(inode)) continue;
-    seen.add(inode);
-    const found: Packages =
-      path !== undefined && inode?.type === 'file'
-        ? await readSqlite(tree, path)
-        : { packages: [], warnings: [] };
-    if (found.packages.length === 0) found.warnings.push(...otherDatabases(tree, directory));
-    for (const one of found.packages) all.packages.push(one);
-    for (const warning of found.warnings) all.warnings.push(warning);
+    if (inode) seen.add(inode);
+    const before = found.packages.length;
+    if (path !== undefined && inode?.type === 'file') await addSqlite(tree, path, found);
+    if (found.packages.length === before) found.warnings.push(...otherDatabases(tree, directory));
   }
-  return all;
+  return found;
 }
 
-function claimOf(file: RpmFile, component: string): Claim {
-  const { path, type, size, digest, target } = file;
-  if (file.ghost) return { path, component, strength: 'ghost', ...(type && { type }) };
-  return {
-    path,
-    component,
-    strength: 'owner',
-    ...(type && { type }),
-    ...(type === 'file' && size !== undefined && { size }),
-    ...(digest && { digest }),
-    ...(target && { target }),
-  };
-}
-
-/** ostree moves the packages' /etc to /usr/etc: a claim there for each one here. */
-function* claimsOf(packages: readonly RpmPackage[], hasUsrEtc: boolean): Generator<Claim> {
-  for (const { source, files } of packages) {
-    for (const file of files) {
-      if (!file.installed) continue;
-      const claim = claimOf(file, `rpm:${source}`);
-      yield claim;
-      if (hasUsrEtc && file.path.startsWith('/etc/')) yield { ...claim, path: `/usr${file.path}` };
-    }
-  }
-}
-
-const titleOf = ({ name, version, arch }: RpmPackage): string =>
+const titleOf = ({ name, version, arch }: Installed): string =>
   arch ? `${name}-${version}.${arch}` : `${name}-${version}`;
 
 /** The UTC days on which `times` lie, as seconds, ascending, each once. */
@@ -144,13 +158,13 @@ function daysOf(times: readonly number[]): number[] {
 }
 
 /** When the source package of `packages` changed: by changelog, and where none has one by build time. */
-function changeTimesOf(packages: readonly RpmPackage[]): number[] {
+function changeTimesOf(packages: readonly Installed[]): number[] {
   const logged = daysOf(packages.flatMap(({ changelogTimes }) => changelogTimes));
   if (logged.length > 0) return logged;
   return daysOf(packages.flatMap(({ buildTime }) => buildTime ?? []));
 }
 
-function infoOf(source: string, packages: readonly RpmPackage[]): ComponentInfo {
+function infoOf(source: string, packages: readonly Installed[]): ComponentInfo {
   return {
     id: `rpm:${source}`,
     kind: 'package',
@@ -160,17 +174,12 @@ function infoOf(source: string, packages: readonly RpmPackage[]): ComponentInfo 
 }
 
 async function detect(tree: Tree): Promise<Detection | undefined> {
-  const { packages, warnings } = await readDatabases(tree);
+  const { packages, claims, warnings } = await readDatabases(tree);
   if (packages.length === 0 && warnings.length === 0) return undefined;
   const bySource = Map.groupBy(packages, ({ source }) => source);
   const components = [...bySource].map(([source, group]) => infoOf(source, group));
-  const hasUsrEtc = tree.get('usr/etc' as Path)?.type === 'dir';
-  return {
-    repo: 'rpm',
-    components: components.sort((a, b) => (a.id < b.id ? -1 : 1)),
-    claims: [...claimsOf(packages, hasUsrEtc)],
-    warnings,
-  };
+  components.sort((a, b) => (a.id < b.id ? -1 : 1));
+  return { repo: 'rpm', components, claims, warnings };
 }
 
 /**
