@@ -129,7 +129,7 @@ function findCandidates(tree: Tree, detections: readonly Detection[]): Candidate
     const found = PRECEDENCE.findIndex((names) => names.includes(repo));
     const precedence = found < 0 ? PRECEDENCE.length : found;
     return claims.flatMap((claim) => {
-      const path = claim.type === 'dir' ? undefined : locate(claim.path);
+      const path = locate(claim.path);
       const inode = path === undefined ? undefined : tree.get(path);
       if (path === undefined || !inode || !canOwn(tree, path, inode, claim)) return [];
       return [{ path, inode, claim, precedence }];
@@ -137,9 +137,13 @@ function findCandidates(tree: Tree, detections: readonly Detection[]): Candidate
   });
 }
 
-/** Packages list shared directories many times over, so that only what a user says of one counts, where it is empty. */
+/**
+ * Packages list shared directories many times over, so that only what a user says of one counts, where it is empty. What
+ * a package lists as a directory can be a symlink, as `/lib64` of a merged `/usr`.
+ */
 function canOwn(tree: Tree, path: Path, inode: Inode, claim: Claim): boolean {
-  return inode.type !== 'dir' || (claim.strength === 'explicit' && tree.list(path).length === 0);
+  if (inode.type === 'dir') return claim.strength === 'explicit' && tree.list(path).length === 0;
+  return claim.type !== 'dir' || inode.type === 'symlink';
 }
 
 /** What comparing a file with its claim showed. */
@@ -169,7 +173,7 @@ function judge(
   digestOf: (algorithm: FileDigest, inode: Inode) => string | undefined,
 ): Verdict {
   const { digest, size, target, type } = claim;
-  if (claim.strength !== 'owner') return 'unknown';
+  if (claim.strength !== 'owner' || type === 'dir') return 'unknown';
   if (inode.type !== 'file' && inode.type !== 'symlink') return 'unknown';
   if (type !== undefined && type !== inode.type) return 'different';
   if (inode.type === 'symlink') {
@@ -200,7 +204,7 @@ interface Vote {
   readonly inode: Inode;
   readonly component: string;
   readonly strength: ClaimStrength;
-  /** Lower is better; see {@link rankOf}. */
+  /** Strength, precedence and verdict, lower is better. */
   readonly rank: readonly number[];
 }
 
@@ -227,7 +231,8 @@ function elect(tree: Tree, candidates: readonly Candidate[], check: Check): Elec
 }
 
 function voteFor({ inode, claim, precedence }: Candidate, verdict: Verdict): Vote {
-  const { component, strength } = claim;
+  const { component, type } = claim;
+  const strength = type === 'dir' && inode.type === 'symlink' ? 'guess' : claim.strength;
   const rank = [STRENGTHS.indexOf(strength), precedence, verdict === 'equal' ? 0 : 1];
   return { inode, component, strength, rank };
 }

@@ -160,7 +160,7 @@ async function readPackage(
   const list = await readFirst(tree, places, '.list');
   const digests = parseDigests((await readFirst(tree, places, '.md5sums')) ?? '');
   const known = digests.size > 0 ? [...digests.keys(), ...conffiles.keys()] : undefined;
-  const files = list?.split('\n').filter((line) => line.startsWith('/')) ?? known;
+  const files = list?.split('\n').filter((line) => /^\/(?!\.?$)/.test(line)) ?? known;
   for (const [conffile, hex] of conffiles) if (hex) digests.set(conffile, hex);
   return {
     name,
