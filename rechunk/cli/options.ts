@@ -12,6 +12,7 @@ import type { Policy } from '../policy.ts';
 import { parseMap } from '../repos/map.ts';
 import type { Reporter } from './reporter.ts';
 import { formatMoment, parseCount, parseMoment, parseMtime, parseSize } from './values.ts';
+import { VERSION } from './version.ts';
 
 /** Values as commander gives them. */
 export type Values = Readonly<Record<string, unknown>>;
@@ -63,7 +64,7 @@ export function addRunOptions(command: Command): Command {
       ),
     )
     .addOption(option('--insecure', 'allow plain http and unverified TLS'))
-    .addOption(option('--retries <n>', 'how often a failed request is tried again (default: 5)'))
+    .addOption(option('--retries <n>', 'how often a failed request is tried again (default: 4)'))
     .addOption(
       option('--config <file>', 'rootfs: only: image config, or output of `podman inspect`'),
     )
@@ -116,6 +117,8 @@ function sourceDateEpoch(host: Host): bigint | undefined {
 
 /** Most layers that can be asked for: what containers-storage holds. */
 const MOST_LAYERS = 500;
+/** Most tries after the first that can be asked for. */
+const MOST_RETRIES = 100;
 /** Most threads that can be asked for. */
 const MOST_THREADS = 1024;
 
@@ -149,17 +152,28 @@ export function transportOptions(values: Values, host: Host, reporter: Reporter)
   const caFile = text(values, 'certFile');
   const configFile = text(values, 'config');
   const retries = text(values, 'retries');
+  const { env, signal } = host;
   return {
-    env: host.env,
-    signal: host.signal,
-    tempDirectory: tempDirectory(values, host),
-    insecure: values['insecure'] === true,
-    xattrs: values['xattrs'] !== false,
-    onNotice: (notice) => reporter.notice(notice),
-    ...(authFile === undefined ? {} : { authFile }),
-    ...(caFile === undefined ? {} : { caFile }),
-    ...(configFile === undefined ? {} : { configFile }),
-    ...(retries === undefined ? {} : { retries: parseCount(retries, '--retries', 0, 100) }),
+    tempDir: tempDirectory(values, host),
+    stdin: process.stdin,
+    remote: {
+      env,
+      signal,
+      insecure: values['insecure'] === true,
+      userAgent: `rechunk/${VERSION}`,
+      onEvent: ({ message }) => reporter.notice(message),
+      ...(authFile === undefined ? {} : { authFile }),
+      ...(caFile === undefined ? {} : { caFile }),
+      ...(retries === undefined
+        ? {}
+        : { retries: parseCount(retries, '--retries', 0, MOST_RETRIES) }),
+    },
+    rootfs: {
+      env,
+      signal,
+      xattrs: values['xattrs'] === false ? 'none' : 'auto',
+      ...(configFile === undefined ? {} : { configFile }),
+    },
   };
 }
 

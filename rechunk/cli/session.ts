@@ -30,7 +30,11 @@ export async function withSession<T>(
   const session: Session = {
     reporter,
     run: runOptions(values, host, reporter),
-    source: async (reference) => keep(await openSource(reference, transport)),
+    source: async (reference) => {
+      const source = keep(await openSource(reference, transport));
+      for (const warning of source.warnings ?? []) reporter.notice(warning);
+      return source;
+    },
     destination: async (reference) => keep(await openDestination(reference, transport)),
   };
   try {
