@@ -92,16 +92,19 @@ export function parsePax(body: Buffer): PaxRecords {
   return { fields, xattrs };
 }
 
-/** Bytes that a record takes whose key, `=`, value and newline take `rest` bytes: the length counts its own digits. */
+/** Bytes of a record whose space, key, `=`, value and newline take `rest` bytes: the length counts its own digits. */
 function recordLength(rest: number): number {
-  let length = rest + 2;
-  while (`${length} `.length + rest !== length) length = `${length} `.length + rest;
-  return length;
+  let digits = 1;
+  for (let limit = 10; rest + digits >= limit; limit *= 10) digits++;
+  return rest + digits;
 }
 
-/** Encodes records in the order given; keys have one char a byte and no `=`. */
-export function encodePax(records: readonly (readonly [string, Uint8Array])[]): Buffer {
-  const lengths = records.map(([key, value]) => recordLength(key.length + value.length + 2));
+/** One record: a key of one char a byte, without `=`, and its value. */
+export type PaxRecord = readonly [key: string, value: Uint8Array];
+
+/** Encodes records in the order given. */
+export function encodePax(records: readonly PaxRecord[]): Buffer {
+  const lengths = records.map(([key, value]) => recordLength(key.length + value.length + 3));
   const body = Buffer.allocUnsafe(lengths.reduce((sum, length) => sum + length, 0));
   let at = 0;
   records.forEach(([key, value], i) => {

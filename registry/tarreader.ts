@@ -353,3 +353,31 @@ export class TarReader {
     return end;
   }
 }
+
+/** An entry with its content, holes expanded. */
+export interface TarFile {
+  readonly entry: TarEntry;
+  /** Empty unless the entry is a file. */
+  readonly content: Buffer;
+}
+
+/** Reads a whole archive in memory, for small archives and tests; throws as {@link TarReader} does. */
+export function unpackTar(archive: Uint8Array, limits: TarLimits = {}): TarFile[] {
+  const files: TarFile[] = [];
+  let parts: Buffer[] = [];
+  const reader = new TarReader(
+    {
+      entry: (entry) => files.push({ entry, content: Buffer.alloc(0) }),
+      data: (chunk) => parts.push(Buffer.from(chunk)),
+      end: () => {
+        const { entry } = files.pop() as TarFile;
+        files.push({ entry, content: Buffer.concat(parts) });
+        parts = [];
+      },
+    },
+    limits,
+  );
+  reader.push(archive);
+  reader.finish();
+  return files;
+}

@@ -17,7 +17,7 @@ import assert from 'node:assert/strict';
 import { isUtf8 } from 'node:buffer';
 import { type ErrorCode, RechunkError } from './errors.ts';
 import { type Path, showPath } from './path.ts';
-import { encodePax } from './pax.ts';
+import { encodePax, type PaxRecord } from './pax.ts';
 import {
   BLOCK_SIZE,
   type EntryType,
@@ -38,12 +38,12 @@ export const TAR_FORMAT = 1;
 /** What ends an archive. */
 export const END_OF_ARCHIVE: Buffer = Buffer.alloc(2 * BLOCK_SIZE);
 
-type PaxRecord = readonly [key: string, value: Uint8Array];
-
 const MODE_MAX = 0o7777;
 const OCTAL_7_MAX = 0o7777777;
 const OCTAL_11_MAX = 0o77777777777;
 const NS_PER_SECOND = 1_000_000_000n;
+/** Times are read up to 2^53 seconds from the epoch. */
+const TIME_MAX = 2n ** 53n * NS_PER_SECOND;
 const SPACE = 0x20;
 const ZERO = 0x30;
 const ASCII_MAX = 0x7f;
@@ -81,7 +81,8 @@ function putNumber(block: Buffer, at: number, [field, size]: Field, value: numbe
 
 function putChecksum(block: Buffer, at: number): void {
   let sum = 0;
-  for (let i = at; i < at + BLOCK_SIZE; i++) sum += block[i] as number;
+  // From the prefix on all is zero.
+  for (let i = at; i < at + FIELD.prefix[0]; i++) sum += block[i] as number;
   const [field, size] = FIELD.checksum;
   putOctal(block, at + field, size - 2, sum);
   block[at + field + size - 2] = 0;
@@ -120,6 +121,9 @@ function checkEntry(entry: TarFields): void {
   checkNumber(entry, 'devMajor', entry.devMajor, isDevice ? OCTAL_7_MAX : 0);
   checkNumber(entry, 'devMinor', entry.devMinor, isDevice ? OCTAL_7_MAX : 0);
   if (path === '' && type !== 'dir') fail(entry, 'path', `the root is a ${type}, want a directory`);
+  if (entry.mtime >= TIME_MAX || entry.mtime <= -TIME_MAX) {
+    fail(entry, 'tar', `got the time ${entry.mtime} ns, want less than 2^53 s from the epoch`);
+  }
   const isLink = type === 'link' || type === 'symlink';
   if (isLink !== (link !== '')) fail(entry, 'path', `got the target "${showPath(link)}"`);
   if (path.includes('\0') || link.includes('\0')) fail(entry, 'path', 'it holds a NUL byte');
@@ -213,11 +217,12 @@ function putPax(entry: TarFields, records: readonly PaxRecord[]): Buffer {
     fail(entry, 'unsupported', `${found}, but runtimes read ${EXTENSION_LIMIT} at most`);
   }
   const bodyEnd = BLOCK_SIZE + body.length + paddingOf(body.length);
-  const blocks = Buffer.alloc(bodyEnd + BLOCK_SIZE);
+  const blocks = Buffer.allocUnsafe(bodyEnd + BLOCK_SIZE);
   PAX_TEMPLATE.copy(blocks);
   putNumber(blocks, 0, FIELD.size, body.length);
   putChecksum(blocks, 0);
   body.copy(blocks, BLOCK_SIZE);
+  blocks.fill(0, BLOCK_SIZE + body.length, bodyEnd);
   return blocks;
 }
 
