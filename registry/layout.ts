@@ -31,6 +31,7 @@ import {
   type Digest,
   type Index,
   MANIFEST_LIMIT,
+  MEDIA,
   parseDigest,
   parseIndex,
 } from './oci.ts';
@@ -40,6 +41,9 @@ import { openStore, type Place } from './store.ts';
 
 /** What `oci-layout` holds. */
 export const LAYOUT_VERSION = '{"imageLayoutVersion":"1.0.0"}';
+
+/** An index without images. */
+export const NEW_INDEX: Index = { schemaVersion: 2, mediaType: MEDIA.index, manifests: [] };
 
 /** Files that are flushed to disk at once. */
 const SYNC_AT_ONCE = 8;
@@ -193,7 +197,12 @@ async function commit(
       await publishBlobs(target.dir, stage, moved);
       await writeAtomic(target, 'oci-layout', LAYOUT_VERSION, 'keep');
       const index = await readIndex(target.dir);
-      await writeAtomic(target, 'index.json', JSON.stringify(place(index, root, tags)), 'replace');
+      await writeAtomic(
+        target,
+        'index.json',
+        JSON.stringify(tagIndex(index, root, tags)),
+        'replace',
+      );
     } catch (error) {
       // another run may already count on what was moved; then it stays, whole
       const others = await otherRuns(ingestDir, target.ingest.name).catch(() => ['unknown']);
@@ -226,13 +235,13 @@ async function takeBack(target: Target, moved: readonly string[]): Promise<void>
 
 async function readIndex(dir: string): Promise<Index> {
   const bytes = await readSmall(join(dir, 'index.json'));
-  if (!bytes) return { schemaVersion: 2, manifests: [] };
+  if (!bytes) return NEW_INDEX;
   parseIndex(bytes, `${dir}/index.json`);
   return JSON.parse(bytes.toString()) as Index; // as it came: the order of fields is kept
 }
 
 /** The index with `root` under every one of `tags`: in the place of the entry that had the tag, else at the end. */
-function place(index: Index, root: Document, tags: readonly string[]): Index {
+export function tagIndex(index: Index, root: Document, tags: readonly string[]): Index {
   const { refName, containerdName } = ANNOTATION;
   const entryOf = (tag: string | undefined): Descriptor => {
     const {

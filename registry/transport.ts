@@ -1,0 +1,101 @@
+/** From reference to Source or Destination: the one place that knows which transport serves which syntax. */
+import { type ArchiveOptions, openArchive, spoolStdin } from './archive.ts';
+import { createDockerArchive, createOciArchive } from './archivewriter.ts';
+import { RechunkError } from './errors.ts';
+import type { Destination, Source } from './image.ts';
+import { createLayout, openLayout } from './layout.ts';
+import { parseReference } from './reference.ts';
+import type { RemoteOptions } from './remote.ts';
+import type { RootfsOptions } from './rootfs.ts';
+
+/** What opening a reference may need; each part is for one transport only. */
+export interface TransportOptions {
+  /** For registries: credentials, TLS, retries. */
+  readonly remote?: RemoteOptions;
+  /** For `rootfs:`: the config, and how xattrs are read. */
+  readonly rootfs?: Omit<RootfsOptions, 'reference'>;
+  /** What `-` reads; default none, so that `-` is refused. */
+  readonly stdin?: AsyncIterable<Uint8Array>;
+  /** Where archives that are compressed or piped are spooled to; default the system's place for temporary files. */
+  readonly tempDir?: string;
+}
+
+/** Without an environment no credentials and no proxies are found. */
+const NO_REMOTE: RemoteOptions = { env: {} };
+
+/**
+ * Opens the image that `text` names; the caller closes it. Throws `reference` or `unsupported` for the text itself, and
+ * what the transport throws.
+ */
+export async function openSource(text: string, options: TransportOptions = {}): Promise<Source> {
+  const reference = parseReference(text);
+  switch (reference.transport) {
+    case 'docker': {
+      const { openRemote } = await import('./remote.ts');
+      return openRemote(reference, options.remote ?? NO_REMOTE);
+    }
+    case 'oci':
+      return openLayout(reference.path, reference.ref);
+    case 'oci-archive':
+    case 'docker-archive':
+      return openArchive(reference.path, reference.ref, {
+        ...tempDirOf(options),
+        kind: reference.transport,
+      });
+    case 'rootfs': {
+      const { openRootfs } = await import('./rootfs.ts');
+      return openRootfs(reference.path, options.rootfs ?? {});
+    }
+    case '-':
+      return openStdin(options);
+  }
+}
+
+/** Opens the place that `text` names for writing; the caller commits and closes it. */
+export async function openDestination(
+  text: string,
+  options: TransportOptions = {},
+): Promise<Destination> {
+  const reference = parseReference(text);
+  switch (reference.transport) {
+    case 'docker': {
+      const { createRemote } = await import('./remote.ts');
+      return createRemote(reference, options.remote ?? NO_REMOTE);
+    }
+    case 'oci':
+      return createLayout(reference.path, reference.ref);
+    case 'oci-archive':
+      return createOciArchive(reference.path, reference.ref);
+    case 'docker-archive':
+      return createDockerArchive(reference.path, reference.ref);
+    default:
+      throw new RechunkError(
+        'reference',
+        `writing to ${text}: it can only be read; want docker://host/repo:tag, oci:DIR[:REF], oci-archive:FILE[:REF] or docker-archive:FILE[:REF]`,
+      );
+  }
+}
+
+function tempDirOf(options: TransportOptions): Pick<ArchiveOptions, 'tempDir'> {
+  return options.tempDir === undefined ? {} : { tempDir: options.tempDir };
+}
+
+async function openStdin(options: TransportOptions): Promise<Source> {
+  if (!options.stdin) {
+    throw new RechunkError(
+      'usage',
+      'reading -: there is nothing on standard input, want an archive',
+    );
+  }
+  const spooled = await spoolStdin(options.stdin, options.tempDir);
+  try {
+    const source = await openArchive(spooled.path, undefined, {
+      reference: '-',
+      ...tempDirOf(options),
+    });
+    return { ...source, close: () => source.close().finally(spooled.remove) };
+  } catch (error) {
+    await spooled.remove();
+    throw error;
+  }
+}
