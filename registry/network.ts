@@ -4,7 +4,7 @@
  */
 import { readFileSync } from 'node:fs';
 import { BlockList, isIP } from 'node:net';
-import { createSecureContext, getCACertificates } from 'node:tls';
+import { createSecureContext, getCACertificates, type SecureContext } from 'node:tls';
 import { Agent, type Dispatcher, ProxyAgent } from 'undici';
 import { describe, RechunkError } from './errors.ts';
 
@@ -171,20 +171,29 @@ export class Network {
   #tlsOptions(): object {
     this.#tls ??= this.insecure
       ? { rejectUnauthorized: false }
-      : { secureContext: createSecureContext({ ca: trusted(this.#options.caFile) }) };
+      : { secureContext: trustContext(this.#options.caFile) };
     return this.#tls;
   }
 }
 
-/** Node's own authorities, the system's (where companies put theirs), and the user's. */
-function trusted(caFile: string | undefined): string[] {
-  const known = new Set([...getCACertificates('default'), ...getCACertificates('system')]);
-  if (caFile === undefined) return [...known];
+/** Made once: to parse some hundreds of certificates takes longer than a small request. */
+let ownContext: SecureContext | undefined;
+
+/** TLS that trusts Node's own authorities, the system's (where companies put theirs), and those in `caFile`. */
+function trustContext(caFile: string | undefined): SecureContext {
+  if (caFile === undefined && ownContext) return ownContext;
+  const ca = new Set([...getCACertificates('default'), ...getCACertificates('system')]);
+  if (caFile !== undefined) ca.add(readAuthorities(caFile));
+  const context = createSecureContext({ ca: [...ca] });
+  if (caFile === undefined) ownContext = context;
+  return context;
+}
+
+function readAuthorities(caFile: string): string {
   try {
     const pem = readFileSync(caFile, 'utf8');
-    if (!pem.includes('-----BEGIN CERTIFICATE-----'))
-      throw new RechunkError('usage', 'no PEM certificate in it');
-    return [...known, pem];
+    if (pem.includes('-----BEGIN CERTIFICATE-----')) return pem;
+    throw new RechunkError('usage', 'no PEM certificate in it');
   } catch (error) {
     throw describe(`reading certificate authorities from '${caFile}'`, error);
   }
