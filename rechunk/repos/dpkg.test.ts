@@ -398,6 +398,31 @@ test('gives the links of an alternative to its package where the targets were le
     if (!path.startsWith('var/')) assert.equal(owner, 'dpkg:mawk-src', path);
 });
 
+test('does not depend on the order in which packages claim the target of an alternative', async () => {
+  for (const order of [
+    ['a', 'b'],
+    ['b', 'a'],
+  ]) {
+    const tree = memoryTree([
+      status(...order.map((name) => stanza(name))),
+      ...order.flatMap((name) => info(name, ['/usr/bin/real'])),
+      { path: 'var/lib/dpkg/alternatives/x', content: 'auto\n/usr/bin/x\n\n/usr/bin/real\n1\n\n' },
+      { path: 'etc/alternatives/x', target: '/usr/bin/real' },
+      { path: 'usr/bin/real' },
+      { path: 'usr/bin/x', target: '/etc/alternatives/x' },
+    ]);
+    const { claims } = await detect(tree);
+    const guesses = claims.filter(({ strength }) => strength === 'guess');
+    assert.deepEqual(
+      guesses.map(({ path, component }) => [path, component]),
+      [
+        ['etc/alternatives/x', 'dpkg:a'],
+        ['/usr/bin/x', 'dpkg:a'],
+      ],
+    );
+  }
+});
+
 test('reads a database once through a symlink and says so of none', async () => {
   const tree = memoryTree([
     { path: 'usr/lib/sysimage/dpkg/status', content: stanza('a') },

@@ -63,15 +63,10 @@ export function parseStanzas(text: string): Stanza[] {
   return stanzas.filter(({ size }) => size > 0);
 }
 
-/** Parses `md5sums`: digests by absolute path. A name with a backslash or newline is escaped, as md5sum(1) does. */
+/** Parses `md5sums`: digests by absolute path. Names stand as they are; dpkg refuses what md5sum(1) escapes. */
 export function parseDigests(text: string): Map<string, string> {
-  const digests = new Map<string, string>();
-  for (const [, escaped, hex, name] of text.matchAll(/^(\\?)([0-9a-f]{32}) [ *](.+)$/gm)) {
-    const path = (name as string).replace(/^(\.?\/)+/, '');
-    const plain = path.replace(/\\(.)/g, (_, char: string) => (char === 'n' ? '\n' : char));
-    digests.set(`/${escaped ? plain : path}`, hex as string);
-  }
-  return digests;
+  const lines = text.matchAll(/^([0-9a-f]{32}) [ *](?:\.?\/)*(.+)$/gm);
+  return new Map([...lines].map(([, hex, name]) => [`/${name}`, hex as string]));
 }
 
 /** The Conffiles of a stanza, ` PATH MD5 [obsolete]` a line: digests by absolute path, '' for one not known yet. */

@@ -152,7 +152,7 @@ export function placeUnowned(
 ): Placement | string {
   for (const path of paths) {
     const leader = leaderOf(around.tree, path, inode);
-    if (!leader || leader.inode === inode || trail.includes(leader.inode)) continue;
+    if (!leader || trail.includes(leader.inode)) continue;
     const names = around.tree.links.get(leader.inode) ?? [leader.path];
     return (
       around.ownerOf(leader.inode) ?? placeUnowned(around, leader.inode, names, [...trail, inode])
