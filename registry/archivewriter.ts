@@ -182,7 +182,7 @@ async function addMember(archive: Pack, { name, content }: Member): Promise<void
     if (!entry.write(chunk)) await Promise.race([once(entry, 'drain'), ended]);
     if (entry.destroyed) throw new RechunkError('io', `packing ${name}: the archive was closed`);
   }
-  entry.end();
+  entry.end(null);
   await ended;
 }
 
