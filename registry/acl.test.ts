@@ -1,6 +1,6 @@
 import assert from 'node:assert/strict';
 import { test } from 'uvu';
-import { parseAcl } from './acl.ts';
+import { modeOfAcl, parseAcl } from './acl.ts';
 
 /** What `setfacl -m u:1000:rw FILE` stores on ext4 for a file of mode 0644, read by getfattr. */
 const NAMED =
@@ -45,6 +45,16 @@ test('an access ACL that only repeats the mode is none; a default one is kept', 
     '0200000001000700ffffffff04000500ffffffff20000500ffffffff',
   );
   assert.equal(parseAcl('', 'default'), undefined);
+});
+
+test('the mode shows the mask, where there is one, as the permissions of the group', () => {
+  const cases: [text: string, mode: number][] = [
+    ['user::rwx,user:1:rwx,group::r--,mask::rw-,other::--x', 0o761],
+    ['user::rw-,group::r-x,other::r--', 0o654],
+  ];
+  for (const [text, mode] of cases) {
+    assert.equal(modeOfAcl(parseAcl(text, 'default') as Uint8Array), mode);
+  }
 });
 
 test('refuses what has no such value', () => {

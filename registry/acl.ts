@@ -43,7 +43,7 @@ function parsePermissions(entry: string, text: string): number {
 function parseId(entry: string, name: string, id: string | undefined): number {
   const text = id ?? name;
   const number = /^\d{1,10}$/.test(text) ? Number(text) : Number.NaN;
-  if (!(number <= ID_LIMIT)) refuse(entry, 'it names a user or group without a numeric id');
+  if (!(number <= ID_LIMIT)) refuse(entry, 'it names a user or group, want a numeric id');
   return number;
 }
 
@@ -106,4 +106,16 @@ function encodeAcl(entries: readonly AclEntry[]): Uint8Array {
     view.setUint32(at + 4, id, true);
   });
   return value;
+}
+
+/** The permission bits of a file with the access ACL `value`: Linux shows the mask, where there is one, as the group's. */
+export function modeOfAcl(value: Uint8Array): number {
+  const view = new DataView(value.buffer, value.byteOffset, value.byteLength);
+  const permissions = new Map<number, number>();
+  for (let at = VERSION_SIZE; at + ENTRY_SIZE <= value.length; at += ENTRY_SIZE) {
+    permissions.set(view.getUint16(at, true), view.getUint16(at + 2, true));
+  }
+  const of = (tag: number): number => permissions.get(tag) ?? 0;
+  const group = permissions.has(TAG.mask) ? TAG.mask : TAG.group;
+  return (of(TAG.user) << 6) | (of(group) << 3) | of(TAG.other);
 }

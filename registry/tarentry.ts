@@ -3,7 +3,7 @@
  * differ, this reads as Go's archive/tar does, since Docker, podman, containerd and buildah are built on it; what would be
  * lost silently there is refused.
  */
-import { parseAcl } from './acl.ts';
+import { modeOfAcl, parseAcl } from './acl.ts';
 import { RechunkError } from './errors.ts';
 import { PATH_LIMIT, type Path, parsePath, showPath } from './path.ts';
 import type { PaxRecords } from './pax.ts';
@@ -238,6 +238,17 @@ function checkDirectory(block: Buffer, at: number, pax: PaxRecords | undefined):
   throw new RechunkError('tar', `got ${size} bytes of content in a file named as a directory`);
 }
 
+const ACCESS_ACL = 'system.posix_acl_access';
+const PERMISSION_BITS = 0o777;
+
+/** The mode; bsdtar writes the group's own permissions into it where Linux shows the mask of the ACL. */
+function modeOf(block: Buffer, at: number, pax: PaxRecords | undefined, xattrs: Xattrs): number {
+  const mode = parseNumber(block, at + FIELD.mode[0], FIELD.mode[1], 'the mode') & MODE_BITS;
+  const isConverted = pax?.fields.has('SCHILY.acl.access') && !pax.xattrs.has(ACCESS_ACL);
+  const acl = isConverted ? xattrs.get(ACCESS_ACL) : undefined;
+  return acl ? (mode & ~PERMISSION_BITS) | modeOfAcl(acl) : mode;
+}
+
 const NO_DEVICES: readonly [number, number] = [0, 0];
 
 /**
@@ -255,12 +266,13 @@ export function parseEntry(
   const fields = pax?.fields;
   const type = parseType(String.fromCharCode(block[at + FIELD.type[0]] as number), rawName);
   if (type === 'dir') checkDirectory(block, at, pax);
+  const xattrs = pax ? xattrsOf(pax, warn) : NO_XATTRS;
   const isDevice = type === 'char' || type === 'block';
   const [devMajor, devMinor] = isDevice ? devicesOf(block, at, fields) : NO_DEVICES;
   return {
     type,
     path: pathOfEntry(rawName, type),
-    mode: parseNumber(block, at + FIELD.mode[0], FIELD.mode[1], 'the mode') & MODE_BITS,
+    mode: modeOf(block, at, pax, xattrs),
     uid: idOf(block, at, FIELD.uid, fields?.get('uid'), 'the user id'),
     gid: idOf(block, at, FIELD.gid, fields?.get('gid'), 'the group id'),
     mtime: mtimeOf(block, at, fields?.get('mtime')),
@@ -269,7 +281,7 @@ export function parseEntry(
       type === 'link' || type === 'symlink' ? linkOf(type, rawLinkOf(block, at, extensions)) : '',
     devMajor,
     devMinor,
-    xattrs: pax ? xattrsOf(pax, warn) : NO_XATTRS,
+    xattrs,
     offset,
   };
 }

@@ -374,6 +374,7 @@ test('takes other ways of writing xattrs only where the plain one is missing', (
     ],
   );
   assert.equal(warningsOf(whole).length, 5);
+  assert.equal(unpackTar(whole)[0]?.entry.mode, 0o664);
   const twin = pax({ 'SCHILY.acl.access': acl, 'SCHILY.xattr.system.posix_acl_access': 'x' });
   assert.deepEqual([...entryOf(twin, header({})).xattrs.values()], [new Uint8Array([0x78])]);
 });
