@@ -1,0 +1,72 @@
+/**
+ * Real Debian images, made by mmdebstrap from Debian's archive and kept in a cache, so that a second test is quick.
+ *
+ * Needs root, mmdebstrap and a Debian mirror (apt's own settings for proxies count).
+ */
+import { createHash } from 'node:crypto';
+import { existsSync } from 'node:fs';
+import { mkdir, mkdtemp, rename, rm } from 'node:fs/promises';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { writeLayout } from './build.ts';
+import { command } from './command.ts';
+
+/** Which Debian image. */
+export interface DebianOptions {
+  /** Default `bookworm`. */
+  readonly suite?: string;
+  /** Packages beyond `minbase`. */
+  readonly include?: readonly string[];
+  /** Default `gzip`. */
+  readonly compression?: 'gzip' | 'zstd' | 'none';
+}
+
+/** 2026-01-01T00:00:00Z, seconds: file times that mmdebstrap would take from the clock. */
+const EPOCH = 1767225600;
+/** Counts up when the same parameters should give another image. */
+const CACHE_FORMAT = 1;
+
+/** Where images are kept between runs; remove it to build them anew. */
+export function cacheDirectory(): string {
+  return process.env['RECHUNK_TEST_CACHE'] ?? join(tmpdir(), 'rechunk-test-cache');
+}
+
+/** Runs `build` on a new directory beside `path`, which it becomes; nothing to do where `path` is there. */
+async function cached(path: string, build: (dir: string) => Promise<void>): Promise<string> {
+  if (existsSync(path)) return path;
+  await mkdir(cacheDirectory(), { recursive: true });
+  const work = await mkdtemp(`${path}.`);
+  try {
+    await build(work);
+    // Another test may have been quicker; its result is as good.
+    await rename(work, path).catch((error: NodeJS.ErrnoException) => {
+      if (error.code !== 'ENOTEMPTY' && error.code !== 'EEXIST') throw error;
+    });
+  } finally {
+    await rm(work, { recursive: true, force: true });
+  }
+  return path;
+}
+
+/**
+ * The path of an OCI layout with a Debian image of one layer, tag `latest`. Takes some 20 s the first time; two builds
+ * from the same state of the archive are equal to the bit.
+ */
+export function debianImage(options: DebianOptions = {}): Promise<string> {
+  const { suite = 'bookworm', include = [], compression = 'gzip' } = options;
+  const packages = [...include].sort();
+  const key = createHash('sha256')
+    .update(JSON.stringify([CACHE_FORMAT, EPOCH, suite, packages, compression]))
+    .digest('hex')
+    .slice(0, 12);
+  return cached(join(cacheDirectory(), `debian-${suite}-${key}`), async (dir) => {
+    const tar = join(dir, 'root.tar');
+    const extra = packages.length > 0 ? [`--include=${packages.join(',')}`] : [];
+    const parameters = ['--variant=minbase', '--format=tar', '--quiet', ...extra, suite, tar];
+    await command('mmdebstrap', parameters, { env: { SOURCE_DATE_EPOCH: String(EPOCH) } });
+    const config = { Cmd: ['bash'], Env: ['PATH=/usr/sbin:/usr/bin:/sbin:/bin'] };
+    const fields = { created: new Date(EPOCH * 1000).toISOString() };
+    await writeLayout(dir, [{ layers: [{ tar, compression }], config, fields }]);
+    await rm(tar);
+  });
+}
