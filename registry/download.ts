@@ -79,6 +79,8 @@ class Download {
         yield* this.#once();
         return;
       } catch (error) {
+        // It broke after the last byte (a Content-Length that is too large): nothing is missing.
+        if (this.#offset === this.#descriptor.size && this.#offset > before) return;
         // What made progress starts counting anew: a large blob over a bad line breaks often.
         failures = this.#offset > before ? 1 : failures + 1;
         await pauseAfter(error, failures, policy);
@@ -88,7 +90,7 @@ class Download {
 
   /** Streams from the offset to the end; throws a transient error when the end does not come. */
   async *#once(): AsyncGenerator<Uint8Array> {
-    const { size, digest } = this.#descriptor;
+    const { size } = this.#descriptor;
     const response = await this.#open();
     let skip = this.#offset - this.#startOf(response);
     for await (const chunk of this.#decoded(response)) {
@@ -102,7 +104,7 @@ class Download {
     if (this.#offset >= size) return;
     throw new RechunkError(
       'network',
-      `GET ${showUrl(response.url)}: ${digest} ended early: got ${this.#offset} bytes, want ${size}`,
+      `GET ${showUrl(response.url)}: ended early: got ${this.#offset} bytes, want ${size}`,
       { details: { transient: true } },
     );
   }
@@ -153,7 +155,7 @@ class Download {
       to: `/v2/${this.#repository}/blobs/${this.#descriptor.digest}`,
       scopes: [pullScope(this.#repository)],
       want: range ? [200, 206, ...NO_RANGE] : [200],
-      headers: range,
+      headers: range ?? {},
       tries: 'once',
       signal: this.#signal,
     });
@@ -163,8 +165,8 @@ class Download {
     return this.#openOwn();
   }
 
-  #rangeHeader(): Record<string, string> {
-    return this.#ranges && this.#offset > 0 ? { range: `bytes=${this.#offset}-` } : {};
+  #rangeHeader(): Record<string, string> | undefined {
+    return this.#ranges && this.#offset > 0 ? { range: `bytes=${this.#offset}-` } : undefined;
   }
 
   /** The first of the descriptor's `urls` that answers; without credentials, and only on public hosts. */

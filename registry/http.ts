@@ -299,7 +299,7 @@ export async function unexpected(
   const retryAfterMs = parseRetryAfter(response.header('retry-after'), Date.now());
   return new RechunkError(
     statusCode(status),
-    `${method} ${showUrl(url)}: got ${got}${words && ` (${words})`}, want ${wanted.join(' or ')}${note}`,
+    `${method} ${showUrl(url)}: got ${got}${words && ` (${words})`}, want ${wanted.filter((one) => one < 400).join(' or ')}${note}`,
     {
       details: {
         method,

@@ -46,7 +46,7 @@ export interface Exchange extends SeenRequest {
 export type Fault = (exchange: Exchange) => Promise<unknown> | unknown;
 
 /** A running proxy. */
-export interface Proxy {
+export interface FaultProxy {
   /** `127.0.0.1:PORT`. */
   readonly host: string;
   readonly port: number;
@@ -103,7 +103,7 @@ function exchangeOf(target: string, incoming: IncomingMessage, response: ServerR
 }
 
 /** Starts a proxy before `target` (`HOST:PORT`), on loopback. */
-export async function startProxy(target: string): Promise<Proxy> {
+export async function startProxy(target: string): Promise<FaultProxy> {
   const server = createServer();
   const proxy = {
     host: '',
