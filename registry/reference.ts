@@ -193,5 +193,6 @@ function splitPath(text: string, rest: string): { path: string; ref?: string } {
 }
 
 function badReference(text: string, found: string): RechunkError {
-  return new RechunkError('reference', `reading the reference '${text}': ${found}; ${WANTED}`);
+  const shown = text.replace(/(^|\/\/)[^/@]*:[^/@]*@(?=[^/]+\/)/, '$1***@'); // user:password@host/…
+  return new RechunkError('reference', `reading the reference '${shown}': ${found}; ${WANTED}`);
 }

@@ -1,0 +1,92 @@
+import assert from 'node:assert/strict';
+import { mkdir, mkdtemp, readdir, rm, stat, symlink, utimes, writeFile } from 'node:fs/promises';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { setTimeout as sleep } from 'node:timers/promises';
+import { test } from 'uvu';
+import { isAlive, makeIngest } from './ingest.ts';
+import { withLock } from './lock.ts';
+
+const root = await mkdtemp(join(tmpdir(), 'rechunk-ingest-'));
+test.after(() => rm(root, { recursive: true }));
+
+/** Above the largest process id of Linux (2^22). */
+const NO_PROCESS = 99_999_999;
+
+test('makes private directories that do not meet, and removes them', async () => {
+  const parent = join(root, 'a/b');
+  const runs = await Promise.all(Array.from({ length: 20 }, () => makeIngest(parent)));
+  assert.equal(new Set(runs.map(({ directory }) => directory)).size, 20);
+  for (const run of runs) {
+    assert.equal((await stat(run.directory)).mode & 0o777, 0o700);
+    assert.ok(isAlive(run.name));
+    await writeFile(run.newPath(), 'x');
+    await run.remove();
+    await run.remove();
+  }
+  assert.deepEqual(await readdir(parent), []);
+});
+
+test('removes what dead processes left, and nothing else', async () => {
+  const parent = join(root, 'stale');
+  const own = await makeIngest(parent);
+  const machine = own.name.split('-')[3] as string;
+  const [pid, start] = own.name.split('-') as [string, string];
+  const names = {
+    dead: `${NO_PROCESS}-1-0-${machine}`,
+    reused: `${pid}-${Number(start) - 1}-0-${machine}`,
+    alive: `${pid}-${start}-9999-${machine}`,
+    foreign: `${NO_PROCESS}-1-0-00000000`,
+    foreignOld: `${NO_PROCESS}-1-1-00000000`,
+    other: 'my-files',
+    prefixed: `.x-${NO_PROCESS}-1-0-${machine}`,
+  };
+  for (const name of Object.values(names)) {
+    await mkdir(join(parent, name));
+    await writeFile(join(parent, name, 'blob-0'), 'x');
+  }
+  await symlink(root, join(parent, `${NO_PROCESS}-1-7-${machine}`));
+  const longAgo = Date.now() / 1000 - 2 * 86_400;
+  await utimes(join(parent, names.foreignOld), longAgo, longAgo);
+  const next = await makeIngest(parent);
+  const left = new Set(await readdir(parent));
+  const kept = [
+    own.name,
+    next.name,
+    names.alive,
+    names.foreign,
+    names.other,
+    names.prefixed,
+    `${NO_PROCESS}-1-7-${machine}`,
+  ];
+  assert.deepEqual(left, new Set(kept));
+});
+
+test('one at a time holds the lock; that of a dead process is taken away', async () => {
+  const parent = join(root, 'lock');
+  const path = join(parent, 'lock');
+  const runs = await Promise.all(Array.from({ length: 8 }, () => makeIngest(parent)));
+  const machine = runs[0]?.name.split('-')[3];
+  await symlink(`${NO_PROCESS}-1-0-${machine}`, path);
+  let inside = 0;
+  let most = 0;
+  let done = 0;
+  await Promise.all(
+    runs.map((run) =>
+      withLock(path, run, async () => {
+        most = Math.max(most, ++inside);
+        await sleep(5);
+        inside--;
+        done++;
+      }),
+    ),
+  );
+  assert.deepEqual([most, done], [1, 8]);
+  await assert.rejects(
+    withLock(path, runs[0] ?? assert.fail(), () => Promise.reject(new Error('inner'))),
+    { message: 'inner' },
+  );
+  assert.ok(!(await readdir(parent)).includes('lock'));
+});
+
+test.run();
