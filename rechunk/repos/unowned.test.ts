@@ -59,7 +59,11 @@ const PLACES: readonly (readonly [path: string, component: string])[] = [
   ['usr/src/app/index.js', 'application:/usr/src/app (application)'],
   ['app/main.py', 'application:/app (application)'],
   ['docker-entrypoint.sh', 'application:/ (application)'],
+  ['usr/share/mime/text/plain.xml', 'generated:mime (generated)'],
+  ['usr/lib/jvm/jdk-25/lib/a', 'rest:/usr/lib/jvm (rest)'],
+  ['var/lib/postgresql/15/main/PG_VERSION', 'rest:/var/lib/postgresql (rest)'],
   ['usr/share/unknown', 'rest (rest)'],
+  ['usr/bin/unknown', 'rest (rest)'],
 ];
 
 test('places files by where they lie', async () => {
@@ -85,7 +89,7 @@ test('gives compiled Python to the owner of its source', async () => {
     ['usr/lib/py/m.py'],
   );
   for (const path of compiled) assert.equal(found[path], 'p', path);
-  assert.equal(found['usr/lib/py/__pycache__/gone.cpython-312.pyc'], 'rest (rest)');
+  assert.equal(found['usr/lib/py/__pycache__/gone.cpython-312.pyc'], 'rest:/usr/lib/py (rest)');
   const app = await place([{ path: 'app/m.py' }, { path: 'app/__pycache__/m.cpython-312.pyc' }]);
   assert.equal(app['app/__pycache__/m.cpython-312.pyc'], 'application:/app (application)');
 });
@@ -136,6 +140,9 @@ test('names a big file by its path without versions, whatever lies beside it', a
   );
   assert.deepEqual(await place([{ path: 'opt/a/b', content: BIG.subarray(1) }]), {
     'opt/a/b': 'application:/opt/a (application)',
+  });
+  assert.deepEqual(await place([big('var/cache/model')]), {
+    'var/cache/model': 'large:/var/cache/model (large)',
   });
   assert.deepEqual(await place([big('var/lib/rpm/Packages')]), {
     'var/lib/rpm/Packages': 'database:rpm (database)',

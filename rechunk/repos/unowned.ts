@@ -3,8 +3,9 @@
  * and what was changed after its package was unpacked.
  *
  * Rules in order (package-databases section 8): a file made from another one goes with it (`.pyc`, symlinks); what a
- * machine generates goes to components that are expected to change, apart from packages and by how big and how volatile
- * it is; big files stand alone; then configuration and applications by their place. A rule looks at one file only, so
+ * machine generates and must stay whole goes to components that are expected to change; of the rest big files stand
+ * alone, also those of an application, since the planner can join them again; then small volatile files, configuration
+ * and applications by their place. A rule looks at one file only, so
  * adding or removing another file never moves it or renames its component.
  */
 import { type Path, showPath } from '../../registry/path.ts';
@@ -25,7 +26,7 @@ interface Rule extends Placement {
   readonly path: RegExp;
 }
 
-/** Files that are told by their place and change for reasons of their own. Kernels come first, the rest by id. */
+/** What must stay whole however big it is, and changes for reasons of its own. */
 const GENERATED_RULES: readonly Rule[] = [
   {
     path: /^boot\/init(rd|ramfs)[^/]*$|^(usr\/)?lib\/(modules|ostree-boot)\/(.*\/)?init(rd|ramfs)[^/]*$/,
@@ -73,7 +74,12 @@ const GENERATED_RULES: readonly Rule[] = [
     id: 'generated:selinux',
     kind: 'generated',
   },
-  // small, and written by every build: accounts (shadow has the day of the last change), caches, logs, state
+  { path: /^usr\/share\/mime\//, id: 'generated:mime', kind: 'generated' },
+];
+
+/** Files that are told by their place; what no rule here is for may have been put there by anyone. */
+const PLACE_RULES: readonly Rule[] = [
+  // what every build writes: accounts (shadow has the day of the last change), caches, logs, state
   {
     path: /^(usr\/)?etc\/((passwd|group|g?shadow|subuid|subgid)-?|machine-id|\.pwd\.lock|resolv\.conf|hostname|hosts|adjtime|mtab|ld\.so\.cache|\.updated)$/,
     id: 'generated:volatile',
@@ -89,10 +95,7 @@ const GENERATED_RULES: readonly Rule[] = [
     id: 'generated:volatile',
     kind: 'generated',
   },
-];
-
-/** Files that are told by their place and are what a user put there, as far as anyone can know. */
-const PLACE_RULES: readonly Rule[] = [
+  // what a user put there, as far as anyone can know
   { path: /^(usr\/)?etc\/|^root\/\.[^/]+$/, id: 'config', kind: 'config' },
   {
     path: /^((?:opt|srv|home|usr\/src|var\/opt|var\/www)\/[^/]+)\//,
@@ -112,11 +115,18 @@ const PLACE_RULES: readonly Rule[] = [
   { path: /^(?!(?:s?bin|lib\w*)$)[^/]+$/, id: 'application:/', kind: 'application' },
 ];
 
-/** What is left, by why it has no owner: a changed file must not drag its package along. */
-const LEFT: Readonly<Record<UnownedState, Placement>> = {
-  unlisted: { id: 'rest', kind: 'rest' },
-  ghost: { id: 'generated:ghosts', kind: 'generated' },
-  modified: { id: 'generated:modified', kind: 'generated' },
+/** What is left, by why it has no owner: a changed file must not drag its package or its neighbours along. */
+const LEFT_RULES: Readonly<Record<UnownedState, readonly Rule[]>> = {
+  ghost: [{ path: /^/, id: 'generated:ghosts', kind: 'generated' }],
+  modified: [{ path: /^/, id: 'generated:modified', kind: 'generated' }],
+  unlisted: [
+    {
+      path: /^((?:usr|var)\/(?:lib|lib32|lib64|libexec|share)\/[^/]+)\//,
+      id: 'rest:/$1',
+      kind: 'rest',
+    },
+    { path: /^/, id: 'rest', kind: 'rest' },
+  ],
 };
 
 /** Compiled Python in its cache directory, by PEP 3147 and 488; or beside its source, as Python 2 has it. */
@@ -158,11 +168,12 @@ export function placeUnowned(
       around.ownerOf(leader.inode) ?? placeUnowned(around, leader.inode, names, [...trail, inode])
     );
   }
+  const generated = firstMatch(GENERATED_RULES, paths);
+  if (generated) return generated;
+  if (inode.type === 'file' && inode.size >= around.largeFileSize) return largePlacement(paths);
   return (
-    firstMatch(GENERATED_RULES, paths) ??
-    (inode.type === 'file' && inode.size >= around.largeFileSize
-      ? largePlacement(paths)
-      : (firstMatch(PLACE_RULES, paths) ?? LEFT[around.stateOf(inode)]))
+    firstMatch(PLACE_RULES, paths) ??
+    (firstMatch(LEFT_RULES[around.stateOf(inode)], paths) as Placement)
   );
 }
 
