@@ -83,6 +83,7 @@ test('looks for listed paths behind symlinked directories, and at their merged p
     '/gone',
     '/bin/x/y',
     'usr/bin/x\0',
+    '/'.repeat(5000),
   ];
   assert.deepEqual(
     lost.map(locator(tree)),
@@ -207,6 +208,23 @@ test('keeps hard-link groups whole: most names win, the smallest id of equals', 
     ]),
   );
   for (const [path, id] of Object.entries(found)) assert.equal(id, 'rpm:b', path);
+});
+
+test('places a hard-link group of 100,000 names in time', async () => {
+  const count = 100_000;
+  const names = Array.from({ length: count }, (_, i) => ({ path: `opt/x/${i}`, link: 'opt/x/y' }));
+  const tree = memoryTree([{ path: 'opt/x/y', content: 'y' }, ...names]);
+  const claims = names.map(({ path }) => own('rpm:x', path, digest('other')));
+  const started = performance.now();
+  const { components } = await assign(tree, [detection('rpm', claims)]);
+  assert.ok(performance.now() - started < 10_000);
+  assert.deepEqual(
+    components.map(({ id, size, entries }) => [id, size, entries.length]),
+    [['application:/opt/x', 1, count + 1]],
+  );
+  const held = claims.map(({ path }) => own('rpm:x', path));
+  const [owned] = (await assign(tree, [detection('rpm', held)])).components;
+  assert.deepEqual([owned?.id, owned?.entries.length], ['rpm:x', count + 1]);
 });
 
 test('gives empty directories a component of their own, and none to the others', async () => {

@@ -100,11 +100,15 @@ export async function assign(
     stateOf,
     largeFileSize: options.largeFileSize ?? LARGE_FILE_SIZE,
   };
-  const place = ({ path, inode }: Entry): Placement | string =>
-    owners.get(inode) ??
-    (inode.type === 'dir'
-      ? DIRECTORIES
-      : placeUnowned(around, inode, tree.links.get(inode) ?? [path]));
+  const placed = new Map<Inode, Placement | string>(owners);
+  const place = ({ path, inode }: Entry): Placement | string => {
+    const names = tree.links.get(inode) ?? [path];
+    const known =
+      placed.get(inode) ??
+      (inode.type === 'dir' ? DIRECTORIES : placeUnowned(around, inode, names));
+    placed.set(inode, known);
+    return known;
+  };
   const warnings = [...detections]
     .sort((a, b) => compare(a.repo, b.repo))
     .flatMap((detection) => detection.warnings);
@@ -250,7 +254,7 @@ function compareVotes(a: Vote, b: Vote): number {
 
 /** The vote for the component that most votes of the best strength are for; the smallest id of equals. */
 function count(votes: readonly Vote[]): Vote {
-  const strength = Math.min(...votes.map(({ rank }) => rank[0] as number));
+  const strength = votes.reduce((best, { rank }) => Math.min(best, rank[0] as number), Infinity);
   const counts = new Map<string, { vote: Vote; votes: number }>();
   for (const vote of votes) {
     if (vote.rank[0] !== strength) continue;

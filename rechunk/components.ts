@@ -2,7 +2,7 @@
  * Components: sets of files that change together, and the claims by which package databases and other sources
  * (component repos) say which file belongs to which.
  */
-import { joinPath, type Path } from '../registry/path.ts';
+import { joinPath, PATH_LIMIT, type Path } from '../registry/path.ts';
 import type { Entry, FileDigest, Tree } from './tree.ts';
 
 /** What a component is made of; the planner has a prior for each. */
@@ -100,8 +100,9 @@ export function locator(tree: Tree): (listed: string) => Path | undefined {
     return tree.get(found) && found;
   };
   return (listed) => {
+    if (listed.length > PATH_LIMIT) return undefined;
     const path = listed.replace(/^(\.?\/)+|\/+$/g, '');
-    if (path === '' || path === '.' || UNSAFE.test(listed)) return undefined;
+    if (path === '' || path === '.' || UNSAFE.test(path)) return undefined;
     return find(path) ?? (ALIAS.test(path) ? find(`usr/${path}`) : undefined);
   };
 }

@@ -96,7 +96,7 @@ async function detect(tree: Tree): Promise<Detection | undefined> {
   for (const directory of directories) {
     const text = (await tree.read(`${directory}/installed`))?.toString('latin1') ?? '';
     const found = parseInstalled(text);
-    packages.push(...found);
+    for (const installed of found) packages.push(installed);
     if (text.trim() !== '' && found.length === 0)
       warnings.push(`/${directory}/installed names no package`);
     if (tree.get(`${directory}/installed.adb` as Path)) {

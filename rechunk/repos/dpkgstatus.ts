@@ -45,7 +45,6 @@ const NAME = /^[A-Za-z0-9][A-Za-z0-9+.~_-]*$/;
 /** Files beside the stanzas in `status.d`. */
 const BESIDE =
   /\.(md5sums|list|conffiles|preinst|postinst|prerm|postrm|triggers|shlibs|symbols|templates|config)$/;
-const MD5 = /^[0-9a-f]{32}$/;
 
 /** Parses the stanzas of a control file (deb822(5)); lines that are no field are passed over. */
 export function parseStanzas(text: string): Stanza[] {
@@ -71,9 +70,11 @@ export function parseDigests(text: string): Map<string, string> {
 
 /** The Conffiles of a stanza, ` PATH MD5 [obsolete]` a line: digests by absolute path, '' for one not known yet. */
 export function parseConffiles(stanza: Stanza): Map<string, string> {
-  const lines = (stanza.get('conffiles') ?? '').matchAll(/^ (\/.*?) ([0-9a-z]+)( [a-z-]+)*$/gm);
+  const lines = (stanza.get('conffiles') ?? '').matchAll(
+    /^ (\/.*) ([0-9a-f]{32}|newconffile)(?: obsolete| remove-on-upgrade)*$/gm,
+  );
   return new Map(
-    [...lines].map(([, path, hex]) => [path as string, MD5.test(hex as string) ? `${hex}` : '']),
+    [...lines].map(([, path, hex]) => [path as string, hex === 'newconffile' ? '' : `${hex}`]),
   );
 }
 
