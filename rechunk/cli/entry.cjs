@@ -16,4 +16,6 @@ if (!process.env.UV_THREADPOOL_SIZE) {
   const cores = require('node:os').availableParallelism();
   process.env.UV_THREADPOOL_SIZE = String(Math.max(4, cores + 2));
 }
-import('./main.js').then((cli) => cli.main(process.argv));
+// In a checkout there is only the TypeScript source.
+const built = require('node:fs').existsSync(`${__dirname}/main.js`);
+import(built ? './main.js' : './main.ts').then((cli) => cli.main(process.argv));

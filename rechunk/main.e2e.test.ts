@@ -1,0 +1,149 @@
+// needs: root, skopeo, umoci, podman, buildah, docker-registry, mmdebstrap, containerd, getfattr
+/** The main job as a user does it: a real Debian image from a real registry and back, then run by real runtimes. */
+import assert from 'node:assert/strict';
+import { mkdtemp, rm } from 'node:fs/promises';
+import { join } from 'node:path';
+import { suite } from 'uvu';
+import { runCli, runJson } from '../test-images/cli.ts';
+import { command, output } from '../test-images/command.ts';
+import { debianImage } from '../test-images/debian.ts';
+import { compareTrees } from '../test-images/oracle.ts';
+import { type Registry, startRegistry } from '../test-images/registry.ts';
+import { type Tool, type Unpacked, unpackWith } from '../test-images/runtime.ts';
+import type { BuildResult } from './rechunk.ts';
+import type { Verification } from './verify.ts';
+
+const main = suite('main');
+let work: string;
+let registry: Registry;
+let original: Unpacked;
+let repository: string;
+
+main.before(async () => {
+  work = await mkdtemp('/var/tmp/rechunk-main-');
+  registry = await startRegistry();
+  repository = `docker://${registry.host}/debian`;
+  const layout = await debianImage({ include: ['python3', 'perl'] });
+  await command('skopeo', [
+    'copy',
+    '-q',
+    '--dest-tls-verify=false',
+    `oci:${layout}:latest`,
+    `${repository}:12`,
+  ]);
+  original = await unpackWith('skopeo+tar', `${repository}:12`, join(work, 'original'));
+});
+
+main.after(async () => {
+  await original?.close();
+  await registry?.stop();
+  await rm(work, { recursive: true, force: true });
+});
+
+main('rechunks from a registry to the same registry, proves it, and verify agrees', async () => {
+  const built = await runJson<BuildResult>([
+    'build',
+    `${repository}:12`,
+    `${repository}:12-rechunked`,
+    '--verify',
+  ]);
+  const [image] = built.images;
+  assert.ok(
+    image && image.layers.length > 40 && image.layers.length <= 100,
+    `${image?.layers.length} layers`,
+  );
+  assert.equal(image.verified, true);
+  const verified = await runJson<Verification>([
+    'verify',
+    `${repository}:12`,
+    `${repository}:12-rechunked`,
+  ]);
+  assert.deepEqual(verified.differences, []);
+  assert.deepEqual(
+    verified.excuses.map(({ kind }) => kind),
+    ['dir-mtime'],
+  );
+  const inspected = JSON.parse(
+    (
+      await output('skopeo', ['inspect', '--tls-verify=false', `${repository}:12-rechunked`])
+    ).toString(),
+  );
+  assert.equal(inspected.Digest, built.digest);
+});
+
+main('all layers together are no larger than skopeo makes them with zstd', async () => {
+  const layout = join(work, 'skopeo');
+  await command('skopeo', [
+    'copy',
+    '-q',
+    '--src-tls-verify=false',
+    '--dest-compress-format',
+    'zstd',
+    `${repository}:12`,
+    `oci:${layout}:12`,
+  ]);
+  const theirs = await runJson<{ size: number }>(['inspect', `oci:${layout}:12`]);
+  const ours = await runJson<{ size: number }>(['inspect', `${repository}:12-rechunked`]);
+  assert.ok(ours.size <= theirs.size, `ours ${ours.size}, skopeo's ${theirs.size}`);
+});
+
+const TOOLS: readonly (readonly [Tool, readonly string[]])[] = [
+  ['skopeo+tar', []],
+  ['umoci', []],
+  ['podman-overlay', []],
+  // vfs copies the whole tree for every layer.
+  ['podman-vfs', ['--max-layers', '12']],
+  ['containerd', []],
+];
+
+for (const [tool, options] of TOOLS) {
+  main(`${tool} makes the same root file system of the result`, async () => {
+    const tag = `${repository}:for-${tool.replace('+', '-')}`;
+    await runJson(['build', `${repository}:12`, tag, ...options]);
+    const unpacked = await unpackWith(tool, tag, join(work, tool));
+    try {
+      const differences = await compareTrees(original.root, unpacked.root, {
+        dirMtimes: 'ignore',
+        root: 'ignore',
+      });
+      assert.deepEqual(differences.slice(0, 10), []);
+    } finally {
+      await unpacked.close();
+    }
+  });
+}
+
+main('a program starts in the result', async () => {
+  const storage = [
+    '--root',
+    join(work, 'storage'),
+    '--runroot',
+    join(work, 'run'),
+    '--storage-driver',
+    'vfs',
+  ];
+  const from = ['from', '--tls-verify=false', '--quiet', `${repository}:for-podman-vfs`];
+  const container = (await output('buildah', [...storage, ...from])).toString().trim();
+  const script =
+    'import hashlib, sys; print(hashlib.sha256(b"rechunk").hexdigest()[:8], sys.version_info.major)';
+  const run = ['run', '--isolation', 'chroot', container, '--', 'python3', '-c', script];
+  assert.equal((await output('buildah', [...storage, ...run])).toString().trim(), 'bdbcd294 3');
+  await command('buildah', [...storage, 'rm', container]);
+});
+
+main('verify finds a changed file and says where, with exit status 1', async () => {
+  const tree = join(work, 'changed');
+  await command('cp', ['-a', original.root, tree]);
+  await command('sh', ['-c', `printf x >> ${tree}/etc/issue`]);
+  const { status, stdout } = await runCli([
+    'verify',
+    `${repository}:12`,
+    `rootfs:${tree}`,
+    '--quiet',
+  ]);
+  assert.equal(status, 1);
+  assert.match(stdout, /^\/etc\/issue: content: want [0-9a-f]{64}, got [0-9a-f]{64}$/m);
+  assert.match(stdout, /^\/etc\/issue: size: want \d+, got \d+$/m);
+});
+
+main.run();
