@@ -2,11 +2,13 @@
  * Archive members as plain data, and archives made of them by Python's tarfile and GNU tar: implementations of tar that the
  * product has no part in.
  */
+import { createHash } from 'node:crypto';
 import { mkdtemp, open, rm } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { command } from './command.ts';
+import type { Facts } from './oracle.ts';
 
 /** One archive member, or one path of the tree that a case stands for; text has one char a byte. */
 export interface Member {
@@ -143,4 +145,69 @@ export function packLayer(layer: ArchiveInput): Promise<Buffer> {
 /** The tar of one layer that holds `members`. */
 export function packMembers(members: readonly Member[]): Promise<Buffer> {
   return packLayer({ members });
+}
+
+const TYPE_LETTERS = {
+  file: 'f',
+  dir: 'd',
+  symlink: 'l',
+  char: 'c',
+  block: 'b',
+  fifo: 'p',
+} as const;
+
+/** Nanoseconds of a decimal number of seconds. */
+function nanoseconds(text: string): bigint {
+  const [whole = '0', fraction = ''] = text.replace('-', '').split('.');
+  const size = BigInt(whole) * 1_000_000_000n + BigInt(fraction.padEnd(9, '0'));
+  return text.startsWith('-') ? -size : size;
+}
+
+function xattrText(xattrs: Readonly<Record<string, string>>): string {
+  const lines = Object.entries(xattrs).map(
+    ([name, value]) => `${name}=0x${Buffer.from(value, 'latin1').toString('hex')}`,
+  );
+  return lines.sort().join('\n');
+}
+
+function factsOfMember(member: Member, links: readonly string[]): Facts {
+  const { type, mode, uid, gid, mtime, content = '', device = [0, 0], xattrs = {} } = member;
+  const bytes = Buffer.from(content, 'latin1');
+  return {
+    type: type === 'link' ? '' : TYPE_LETTERS[type],
+    mode: mode.toString(8),
+    uid,
+    gid,
+    size: bytes.length,
+    mtime: nanoseconds(mtime),
+    target: member.target ?? '',
+    device: type === 'char' || type === 'block' ? device.map((n) => n.toString(16)).join(':') : '',
+    sha256: type === 'file' ? createHash('sha256').update(bytes).digest('hex') : '',
+    links: links.join('\0'),
+    xattrs: xattrText(xattrs),
+  };
+}
+
+/**
+ * What the oracle should list for a tree of these members (paths without slashes at the ends); hard links have the facts of
+ * the member that they name. The root is not among them.
+ */
+export function factsOf(tree: readonly Member[]): Map<string, Facts> {
+  const byPath = new Map(tree.map((member) => [member.path, member]));
+  const named = (member: Member): Member => {
+    const target = member.type === 'link' ? byPath.get(member.target ?? '') : undefined;
+    return target ? named(target) : member;
+  };
+  const names = new Map<Member, string[]>();
+  for (const member of tree) {
+    const inode = named(member);
+    names.set(inode, [...(names.get(inode) ?? []), member.path].sort());
+  }
+  return new Map(
+    tree.map((member) => {
+      const inode = named(member);
+      const others = (names.get(inode) ?? []).filter((path) => path !== member.path);
+      return [member.path, factsOfMember(inode, others)];
+    }),
+  );
 }
