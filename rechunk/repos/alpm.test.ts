@@ -236,6 +236,17 @@ test('damage costs what is damaged, with a warning', async () => {
   assert.equal(await detect({ path: 'etc/pacman.conf', content: '[options]\n' }), undefined);
 });
 
+test('a package without base is its own, and a huge mtree is refused', async () => {
+  const bomb = gzipSync(Buffer.alloc((128 << 20) + 1, '\n'), { level: 1 });
+  const found = await detect(
+    { path: 'var/lib/pacman/local/n-1-1/desc', content: '%NAME%\nn\n\n%VERSION%\n1-1\n' },
+    { path: 'var/lib/pacman/local/n-1-1/files', content: '%FILES%\netc/n\n' },
+    { path: 'var/lib/pacman/local/n-1-1/mtree', content: bomb },
+  );
+  assert.deepEqual(found?.claims, [{ path: 'etc/n', component: 'alpm:n', strength: 'owner' }]);
+  assert.match(found?.warnings.join() ?? '', /mtree: unpacking it: Cannot create a Buffer larger/);
+});
+
 test('any bytes parse or are a database error', () => {
   const words = fc.constantFrom(
     '/set',

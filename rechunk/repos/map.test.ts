@@ -91,6 +91,10 @@ test('follows symlinks among the leading parts, as a user would write them', asy
   assert.deepEqual(await claimsOf('/bin c', link), { bin: 'user:c' });
 });
 
+test('a byte order mark is no part of the first glob', async () => {
+  assert.deepEqual(await claimsOf('\ufeff/a c', 'a'), { a: 'user:c' });
+});
+
 test('a line that matches nothing is a warning', async () => {
   const found = await detect('/a x\n/nothing/*.here y\n/a z', 'a');
   assert.deepEqual(found.warnings, ['map my.map, line 2: nothing matches /nothing/*.here']);

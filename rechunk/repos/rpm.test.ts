@@ -1,6 +1,9 @@
 import * as assert from 'node:assert/strict';
 import { createHash } from 'node:crypto';
-import { readFileSync } from 'node:fs';
+import { mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { DatabaseSync } from 'node:sqlite';
 import { gunzipSync } from 'node:zlib';
 import { test } from 'uvu';
 import {
@@ -133,8 +136,8 @@ test('keeps the files of two architectures, several kernels and a package that s
     files: [{ path: `/usr/${directory}/libz.so.1` }],
   });
   const content = databaseOf(
-    kernel('1'),
     zlib('i686', 'lib'),
+    kernel('1'),
     kernel('2'),
     zlib('x86_64', 'lib64'),
     kernel('2'),
@@ -288,6 +291,12 @@ test('names databases of formats that are not read', async () => {
       '/usr/lib/sysimage/rpm/Packages.db is an RPM database in the ndb format, which is not read yet: its packages are unknown',
     ],
   );
+  const linked = await warnings(
+    { path: 'usr/share/rpm/Packages', content: 'x' },
+    { path: 'var/lib/rpm', target: '../../usr/share/rpm' },
+  );
+  assert.equal((linked as string[]).length, 1);
+  assert.equal(await detect({ path: 'var/lib/rpm/Packages' }), undefined);
   assert.deepEqual(
     await warnings(
       { path: SYSIMAGE, content: demo },
@@ -295,6 +304,28 @@ test('names databases of formats that are not read', async () => {
     ),
     [],
   );
+});
+
+test('reads packages that only the write-ahead log has', async () => {
+  const directory = mkdtempSync(join(tmpdir(), 'rechunk-rpm-wal-'));
+  try {
+    const path = join(directory, 'rpmdb.sqlite');
+    writeFileSync(path, demo);
+    const database = new DatabaseSync(path);
+    database.exec('PRAGMA journal_mode = WAL');
+    const blob = packageHeader({ name: 'b', files: [{ path: '/etc/b' }] });
+    database.prepare('INSERT INTO Packages (blob) VALUES (?)').run(blob);
+    const content = readFileSync(path);
+    const wal = readFileSync(`${path}-wal`);
+    database.close();
+    assert.deepEqual(
+      await paths({ path: SYSIMAGE, content }, { path: `${SYSIMAGE}-wal`, content: wal }),
+      ['/etc/a', '/etc/b'],
+    );
+    assert.deepEqual(await paths({ path: SYSIMAGE, content }), ['/etc/a']);
+  } finally {
+    rmSync(directory, { recursive: true });
+  }
 });
 
 test('a hot rollback journal is a warning', async () => {

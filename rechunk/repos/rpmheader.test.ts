@@ -288,6 +288,15 @@ test('only files in the normal state are installed', () => {
   );
 });
 
+test('the files of a source package are not installed ones', () => {
+  const source: HeaderTag[] = [
+    { tag: TAG.name, type: 'string', values: ['a'] },
+    { tag: TAG.oldFileNames, type: 'strings', values: ['a.spec'] },
+    { tag: TAG.sourcePackage, type: 'int32', values: [1] },
+  ];
+  assert.deepEqual(parsePackage(encodeHeader(source)).files, []);
+});
+
 const int32 = (tag: number, ...values: number[]): HeaderTag => ({ tag, type: 'int32', values });
 const strings = (tag: number, ...values: string[]): HeaderTag => ({ tag, type: 'strings', values });
 const name = strings(TAG.name, 'a');
@@ -295,6 +304,11 @@ const damages: readonly [string, Buffer, RegExp][] = [
   ['is cut off in its first bytes', Buffer.alloc(7), /it has 7 bytes/],
   ['claims more tags than it holds', Buffer.from('0000ffff00000000', 'hex'), /do not fit/],
   ['claims more tags than rpm allows', Buffer.from('0001000000000000', 'hex'), /do not fit/],
+  [
+    'has more tags than rpm allows, all there',
+    Buffer.concat([Buffer.from('0001000000000000', 'hex'), Buffer.alloc(65536 * 16)]),
+    /do not fit/,
+  ],
   ['names no package', encodeHeader([int32(1006, 1)]), /names no package/],
   ['has a number as its name', encodeHeader([int32(1000, 1)]), /has type 4, strings are wanted/],
   ['has a text as build time', encodeHeader([name, strings(1006, 'x')]), /numbers are wanted/],

@@ -182,6 +182,17 @@ test('says what is wrong with a file that is no database or lacks the table', ()
   });
 });
 
+test('refuses texts in UTF-16', () => {
+  const path = newPath();
+  const database = new DatabaseSync(path);
+  database.exec("PRAGMA encoding = 'UTF-16'; CREATE TABLE t (a)");
+  database.close();
+  assert.throws(() => [...readTable({ database: readFileSync(path) }, 't')], {
+    code: 'database',
+    message: 'the SQLite database is damaged: its text encoding is 2, only UTF-8 (1) is read',
+  });
+});
+
 test('ends at page cycles, shared chains and overlapping cells', () => {
   const pageSize = 4096;
   const database = sqliteDatabase(Array.from({ length: 40 }, (_, i) => fill(9000, i)));

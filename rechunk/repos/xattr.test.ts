@@ -105,10 +105,12 @@ test('an interval on any entry is for its component; of several the smaller one,
     named({ path: 'opt/a' }, undefined, 'monthly'),
     named({ path: 'opt/b' }, undefined, 'weekly'),
     named({ path: 'opt/c' }, undefined, '7'),
+    named({ path: 'opt/d' }, undefined, 'yearly'),
   );
   assert.deepEqual(found?.components, [{ id: 'user:app', kind: 'user', updateIntervalDays: 7 }]);
   assert.deepEqual(found?.warnings, [
     '/opt/b: user.update-interval is "weekly", but another entry of component app says 30 days: the smaller one counts',
+    '/opt/d: user.update-interval is "yearly", but another entry of component app says 7 days: the smaller one counts',
   ]);
 });
 
