@@ -38,7 +38,10 @@ async function acquire(path: string, ingest: Ingest): Promise<void> {
     if (owner === undefined) continue;
     if (!isAlive(owner)) await breakLock(path, ingest, owner);
     else if (performance.now() > end) {
-      throw new RechunkError('io', `waiting for ${path}: ${owner} has held it for a minute; remove it if that run is gone`);
+      throw new RechunkError(
+        'io',
+        `waiting for ${path}: ${owner} has held it for a minute; remove it if that run is gone`,
+      );
     } else await sleep(RETRY_MS);
   }
 }
