@@ -7,9 +7,10 @@ import { join } from 'node:path';
 import { test } from 'uvu';
 import { startRegistry } from '../test-images/registry.ts';
 import { decompress, readBlob } from './blob.ts';
-import { layerMediaType } from './compress.ts';
+import { createCompressor, layerMediaType } from './compress.ts';
 import { type Image, openImage } from './image.ts';
-import { type Digest, digestOf } from './oci.ts';
+import { type Descriptor, type Digest, digestOf, MEDIA } from './oci.ts';
+import { packTar } from './tarwriter.ts';
 import { openDestination, openSource } from './transport.ts';
 
 const root = await mkdtemp(join(tmpdir(), 'rechunk-transport-'));
@@ -68,6 +69,10 @@ async function contentOf(reference: string): Promise<{ config: Digest; layers: D
   } finally {
     await source.close();
   }
+}
+
+function describe(mediaType: string, bytes: Buffer): Descriptor {
+  return { mediaType, digest: digestOf(bytes), size: bytes.length };
 }
 
 async function* single(bytes: Buffer): AsyncGenerator<Buffer> {
@@ -129,6 +134,34 @@ test('we read what skopeo writes, in each form', async () => {
     [layerMediaType('zstd')],
   );
   assert.deepEqual((await contentOf(`oci:${root}/sk-zstd:x`)).layers, want.layers);
+});
+
+test('skopeo decompresses layers of several frames or blocks that we compress', async () => {
+  const noise = Buffer.from('a line that is like no other: '.repeat(700_000)); // 21 MB: three zstd frames
+  for (let at = 0; at < noise.length; at += 97) noise[at] = Math.imul(at, 2654435761) >>> 24;
+  const tar = packTar([{ path: 'file', content: noise }]);
+  for (const compression of ['zstd', 'gzip'] as const) {
+    const chunks: Buffer[] = [];
+    const write = (chunk: Buffer): void => void chunks.push(chunk);
+    const compressor = createCompressor(compression, undefined, { inFlight: 2, write });
+    await compressor.push(tar);
+    await compressor.finish();
+    const rootfs = { type: 'layers', diff_ids: [digestOf(tar)] };
+    const config = Buffer.from(JSON.stringify({ os: 'linux', architecture: 'amd64', rootfs }));
+    const layer = describe(layerMediaType(compression), Buffer.concat(chunks));
+    const configDescriptor = describe(MEDIA.config, config);
+    const manifest = { schemaVersion: 2, config: configDescriptor, layers: [layer] };
+    const bytes = Buffer.from(JSON.stringify(manifest));
+    const destination = await openDestination(`oci:${root}/ours:${compression}`);
+    await destination.putBytes(layer, Buffer.concat(chunks));
+    await destination.putBytes(configDescriptor, config);
+    await destination.commit({ descriptor: describe(MEDIA.manifest, bytes), bytes }, []);
+    await destination.close();
+    const archive = join(root, `ours-${compression}.tar`);
+    run('skopeo', 'copy', '-q', `oci:${root}/ours:${compression}`, `docker-archive:${archive}:a:b`);
+    const found = await contentOf(`docker-archive:${archive}`);
+    assert.deepEqual(found.layers, [digestOf(tar)], compression);
+  }
 });
 
 test('podman loads our archives, and we read those that it saves', async () => {
