@@ -134,11 +134,20 @@ async function readByGetfattr(directory: string, env: Environment): Promise<Xatt
   return parser.xattrs;
 }
 
+/** Undoes what GNU tar does to xattr names that a PAX record's key cannot hold (tar 1.34, xheader.c). */
+function decodeKeywords(xattrs: Xattrs): Xattrs {
+  const pairs = [...xattrs].map(([name, value]): [string, Uint8Array] => [
+    name.replace(/%(3D|25)/g, (_, code) => (code === '3D' ? '=' : '%')),
+    value,
+  ]);
+  return new Map(pairs.sort(([a], [b]) => (a < b ? -1 : 1)));
+}
+
 async function readByTar(directory: string, env: Environment): Promise<XattrMap> {
   const xattrs = new Map<string, Xattrs>();
   const reader = new TarReader({
     entry: (entry) => {
-      if (entry.xattrs.size > 0) xattrs.set(entry.path, entry.xattrs);
+      if (entry.xattrs.size > 0) xattrs.set(entry.path, decodeKeywords(entry.xattrs));
     },
     data: () => {},
   });
