@@ -206,10 +206,15 @@ export class RegistryClient {
   }
 
   async #check(request: RegistryRequest, response: HttpResponse): Promise<HttpResponse> {
-    const { status } = response;
-    if (request.want.includes(status)) return response;
-    const note = status === 401 || status === 403 ? await this.#authorizer.note() : '';
-    throw await unexpected(response, request.want, note);
+    if (request.want.includes(response.status)) return response;
+    throw await unexpected(response, request.want, await this.#note(response));
+  }
+
+  /** Which credentials were refused; nothing where another host answered, which was sent none. */
+  async #note(response: HttpResponse): Promise<string> {
+    const { host } = await this.#root();
+    const refused = response.status === 401 || response.status === 403;
+    return refused && response.url.host === host ? this.#authorizer.note() : '';
   }
 
   /** The root of the registry's API. */

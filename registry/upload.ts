@@ -40,6 +40,9 @@ const BREAKS_BEFORE_CHUNKS = 2;
 /** Statuses of those who want less at a time: too large, and what GHCR and some gateways say for it. */
 const TOO_LARGE: ReadonlySet<unknown> = new Set([413, 416]);
 
+/** Longest time to take back a session, ms. */
+const CANCEL_TIMEOUT_MS = 3000;
+
 const NOTHING: RequestBody = { size: 0, open: () => new Uint8Array(0) };
 const OCTETS: Readonly<Record<string, string>> = { 'content-type': 'application/octet-stream' };
 
@@ -114,7 +117,9 @@ function withDigest(location: URL, digest: Digest): URL {
 
 async function cancel(client: RegistryClient, repository: string, location: URL): Promise<void> {
   try {
-    const request = { method: 'DELETE', to: location, want: [204], tries: 'once' } as const;
+    // Also when the user interrupts, which must not take long.
+    const signal = AbortSignal.timeout(CANCEL_TIMEOUT_MS);
+    const request = { method: 'DELETE', to: location, want: [204], tries: 'once', signal } as const;
     const response = await client.request({ ...request, scopes: [pushScope(repository)] });
     await response.discard();
   } catch {
@@ -321,10 +326,7 @@ class Upload {
     const { client, repository } = this.#options;
     const location = this.#location;
     if (!location) return;
-    if (this.#chunked && this.#received > 0 && isTransient(error)) {
-      const resumed = await this.#ask(location);
-      if (resumed) return;
-    }
+    if (this.#chunked && isTransient(error) && (await this.#ask(location))) return;
     this.#location = undefined;
     await cancel(client, repository, location);
   }
