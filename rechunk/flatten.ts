@@ -228,32 +228,31 @@ class Layer {
   #linked(entry: IndexedEntry): Inode {
     const target = entry.link as Path;
     const own = find(this.root, target);
-    if (own && !own.implied) return this.#checkLink(entry, own);
+    if (own && !own.implied) return this.#share(entry, own);
     const lower = find(this.#lower, target);
     if (!lower) this.#fail(entry, `is a hard link to /${showPath(target)}, which does not exist`);
     this.#warnings.add(
       'a hard link names a file of a lower layer; overlay runtimes refuse such layers',
       `/${showPath(entry.path)} -> /${showPath(target)}`,
     );
-    return this.#checkLink(entry, lower);
+    return this.#share(entry, lower);
   }
 
-  #checkLink(entry: IndexedEntry, node: Node): Inode {
-    const { inode } = node;
-    if (inode.type === 'dir')
+  /** The inode that a link shares: Docker, podman and containerd set a link entry's own attributes through the new name. */
+  #share(entry: IndexedEntry, { inode }: Node): Inode {
+    if (inode.type === 'dir') {
       this.#fail(entry, `is a hard link to the directory /${showPath(entry.link)}`);
-    const same =
-      inode.mode === entry.mode &&
-      inode.uid === entry.uid &&
-      inode.gid === entry.gid &&
-      inode.mtime === entry.mtime;
-    if (!same && inode.type !== 'symlink') {
-      this.#warnings.add(
-        'a hard link states other metadata than the file that it names; the file counts',
-        `/${showPath(entry.path)}`,
-      );
     }
-    return inode;
+    const { mode, uid, gid, mtime } = entry;
+    const same =
+      inode.mode === mode && inode.uid === uid && inode.gid === gid && inode.mtime === mtime;
+    if (same || inode.type === 'symlink' || inode.layer !== this.#number) return inode;
+    this.#warnings.add(
+      'a hard link states other metadata than the file that it names; the last entry counts',
+      `/${showPath(entry.path)}`,
+    );
+    // Only inodes of this layer are changed, and nobody has seen them yet.
+    return Object.assign(inode, { mode, uid, gid, mtime });
   }
 
   #inodeOf(entry: IndexedEntry): Inode {
@@ -305,7 +304,8 @@ function merge(lower: Node, upper: Node, path: Path, warnings: Warnings): void {
   const children = lower.children as Map<string, Node>;
   if (upper.opaque) children.clear();
   for (const name of upper.whiteouts ?? []) {
-    if (children.has(name) && upper.children?.has(name)) {
+    const made = upper.children?.get(name);
+    if (children.has(name) && made && !isBare(made)) {
       warnings.add(
         'a layer deletes and makes the same path; the deletion hides what was below, and runtimes differ',
         `/${showPath(joinPath(path, name))}`,
@@ -316,6 +316,7 @@ function merge(lower: Node, upper: Node, path: Path, warnings: Warnings): void {
   if (!upper.implied) lower.inode = upper.inode;
   for (const [name, child] of upper.children as Map<string, Node>) {
     const known = children.get(name);
+    if (upper.whiteouts?.has(name) && isBare(child)) continue;
     if (known?.children && child.children) {
       merge(known, child, joinPath(path, name), warnings);
       continue;
@@ -328,6 +329,11 @@ function merge(lower: Node, upper: Node, path: Path, warnings: Warnings): void {
     }
     children.set(name, child.children ? settle(child) : child);
   }
+}
+
+/** Whether a directory is there only because of markers below it. */
+function isBare(node: Node): boolean {
+  return Boolean(node.implied) && [...(node.children?.values() ?? [])].every(isBare);
 }
 
 /** An upper directory with nothing below it: its markers have nothing to hide any more. */
