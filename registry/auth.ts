@@ -133,7 +133,9 @@ export class Authorizer {
     );
     this.#scheme = { kind: 'bearer', realm: url, service };
     const key = keyOf(scopes);
-    const extra = scope.split(/\s+/).filter((one) => one && !scopes.includes(one));
+    const extra = scope
+      .split(/\s+/)
+      .filter((one) => one && !scopes.some((own) => covers(own, one)));
     this.#extra.set(key, [...new Set([...extra, ...(this.#extra.get(key) ?? [])])]);
     this.#tokens.delete(key);
   }
@@ -240,6 +242,16 @@ export class Authorizer {
     const lifeMs = Math.max((parsed.output.expires_in ?? 0) * 1000, TOKEN_LIFE_MS);
     return { value, expiresMs: Date.now() + lifeMs };
   }
+}
+
+/** Whether `scope` grants all that `wanted` names, in whatever order (`repository:name:pull,push`). */
+function covers(scope: string, wanted: string): boolean {
+  const split = (text: string): [string, string[]] => {
+    const colon = text.lastIndexOf(':');
+    return [text.slice(0, colon), text.slice(colon + 1).split(',')];
+  };
+  const [[resource, actions], [wantedResource, wantedActions]] = [split(scope), split(wanted)];
+  return resource === wantedResource && wantedActions.every((action) => actions.includes(action));
 }
 
 function keyOf(scopes: readonly string[]): string {

@@ -95,7 +95,7 @@ class Places {
     this.#free = count;
   }
 
-  async take(): Promise<Disposable> {
+  async take(): Promise<() => void> {
     if (this.#free > 0) this.#free--;
     else await new Promise<void>((resolve) => this.#waiting.push(resolve));
     let held = true;
@@ -106,7 +106,7 @@ class Places {
       if (next) next();
       else this.#free++;
     };
-    return { [Symbol.dispose]: give };
+    return give;
   }
 }
 
@@ -144,8 +144,10 @@ export class RegistryClient {
     });
   }
 
-  /** Takes one of the host's places for a blob transfer; dispose of it at the end. Those who wait are served in order. */
-  transfer(): Promise<Disposable> {
+  /**
+   * Takes one of the host's places for a blob transfer; returns how to give it back. Those who wait are served in order.
+   */
+  transfer(): Promise<() => void> {
     return this.#transfers.take();
   }
 

@@ -71,7 +71,15 @@ class Download {
   }
 
   async *read(): AsyncGenerator<Uint8Array> {
-    using _ = await this.#client.transfer();
+    const release = await this.#client.transfer();
+    try {
+      yield* this.#tries();
+    } finally {
+      release();
+    }
+  }
+
+  async *#tries(): AsyncGenerator<Uint8Array> {
     const policy = { ...this.#client.policy, signal: this.#signal };
     for (let failures = 0; ; ) {
       const before = this.#offset;

@@ -120,7 +120,9 @@ async function cancel(client: RegistryClient, repository: string, location: URL)
     // Also when the user interrupts, which must not take long.
     const signal = AbortSignal.timeout(CANCEL_TIMEOUT_MS);
     const request = { method: 'DELETE', to: location, want: [204], tries: 'once', signal } as const;
-    const response = await client.request({ ...request, scopes: [pushScope(repository)] });
+    // A token of its own: some registries (quay) grant nothing at all to those who ask for `delete`.
+    const scopes = [pushScope(repository), `repository:${repository}:delete`];
+    const response = await client.request({ ...request, scopes });
     await response.discard();
   } catch {
     // Registries clear away sessions by themselves; many cannot be told to.
@@ -139,10 +141,11 @@ export function parseReceived(header: string | undefined): number | undefined {
  * registry or the network say after all tries. Safe to repeat.
  */
 export async function uploadBlob(content: UploadContent, options: UploadOptions): Promise<void> {
-  using _ = await options.client.transfer();
+  const release = await options.client.transfer();
   try {
     await new Upload(content, options).run();
   } finally {
+    release();
     await content.close?.();
   }
 }
