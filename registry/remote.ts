@@ -252,8 +252,12 @@ class RemoteDestination implements Destination {
   async read(descriptor: Descriptor): Promise<Blob> {
     const { repository } = this.#target;
     const doing = `reading back ${this.reference}`;
-    if (!isDocument(descriptor))
+    if (!isDocument(descriptor)) {
+      const present = await during(doing, () => this.#have(descriptor.digest));
+      if (!present)
+        throw new RechunkError('not-found', `${doing}: ${descriptor.digest} is not there`);
       return explained(remoteBlob(this.#client, repository, descriptor), doing);
+    }
     const { bytes } = await during(doing, () => readDocument(this.#client, repository, descriptor));
     return { stream: () => onePart(bytes) };
   }

@@ -6,6 +6,7 @@
  */
 import { type ChildProcess, execFileSync, spawn } from 'node:child_process';
 import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
+import type { Socket } from 'node:net';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { createInterface } from 'node:readline';
@@ -46,6 +47,8 @@ export interface Registry {
   readonly storage: string;
   /** The requests answered so far, in the order of their ends. */
   accessLog(): readonly AccessRecord[];
+  /** Lets this process end without `stop`; what runs is ended and removed then. */
+  unref(): void;
   /** Ends the process and removes temporary files; idempotent. */
   stop(): Promise<void>;
 }
@@ -161,7 +164,11 @@ export async function startRegistry(options: RegistryOptions = {}): Promise<Regi
   };
   try {
     const host = await listening(child);
-    return { host, storage, accessLog: () => records, stop };
+    const unref = (): void => {
+      child.unref();
+      for (const pipe of [child.stdout, child.stderr]) (pipe as Socket).unref();
+    };
+    return { host, storage, accessLog: () => records, unref, stop };
   } catch (error) {
     await stop();
     throw error;
