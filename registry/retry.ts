@@ -73,9 +73,9 @@ export function asFinal(error: RechunkError, suffix = ''): RechunkError {
 
 function waitMs(error: RechunkError, failures: number, policy: RetryPolicy): number {
   const asked = error.details['retryAfterMs'];
-  const own = Math.min(policy.delayMs * 2 ** (failures - 1), WAIT_LIMIT_MS);
-  const jittered = own * (1 - JITTER + 2 * JITTER * Math.random());
-  return Math.ceil(typeof asked === 'number' ? Math.max(asked, 1) : jittered);
+  if (typeof asked === 'number') return Math.max(Math.ceil(asked), 1);
+  const own = policy.delayMs * 2 ** (failures - 1) * (1 - JITTER + 2 * JITTER * Math.random());
+  return Math.min(Math.ceil(own), WAIT_LIMIT_MS);
 }
 
 function showWait(ms: number): string {
