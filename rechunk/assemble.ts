@@ -1,35 +1,38 @@
 /**
- * Writes one layer: runs a {@link LayerJob}'s program (literal header bytes and stretches of files) into a tar stream,
- * which is digested for the diffID, compressed, digested again and written to a file.
+ * Writes one layer: runs its segments (literal header bytes and stretches of files) into a tar stream, which is digested for
+ * the diffID, compressed, digested again and written to a file.
  *
- * The program is made by `layer.ts`; nothing here knows tar.
+ * Segments are made by `layer.ts`; nothing here knows tar.
  */
 import { createHash } from 'node:crypto';
 import { closeSync, openSync, writeSync } from 'node:fs';
+import type { MessagePort } from 'node:worker_threads';
 import { createCompressor } from '../registry/compress.ts';
 import type { Compression } from '../registry/image.ts';
 import type { Digest } from '../registry/oci.ts';
 import { readBody } from './digests.ts';
+import { receiveStream } from './pool.ts';
 import type { Body } from './tree.ts';
 
-/** A layer as instructions: literal bytes and file bodies in turn. */
-export interface LayerProgram {
-  /** All literal bytes, in order. */
+/** A part of a layer as instructions: literal bytes and file bodies in turn. */
+export interface Segment {
+  /** All literal bytes of the segment, in order. */
   readonly literals: Uint8Array;
-  /** After each `literal` bytes, the body, if any, of `size` bytes. */
+  /** After `literal` bytes each a body; the literals that are left come last. */
   readonly steps: readonly Step[];
 }
 
 /** `literal` bytes of the literals, then a body. */
 export interface Step {
   readonly literal: number;
-  readonly body?: Body;
+  readonly body: Body;
   readonly size: number;
 }
 
 /** A layer to write. */
 export interface LayerJob {
-  readonly program: LayerProgram;
+  /** Gives the layer's {@link Segment}s, see `sendStream`. */
+  readonly segments: MessagePort;
   readonly compression: Compression;
   readonly level: number | undefined;
   /** Where the blob goes; the file must not exist. */
@@ -115,7 +118,7 @@ export async function assembleLayer(
       send(chunk.length);
       return compressor.push(chunk);
     });
-    await runProgram(job.program, gatherer);
+    await runSegments(job.segments, gatherer);
     await gatherer.finish();
     await compressor.finish();
   } finally {
@@ -129,19 +132,19 @@ export async function assembleLayer(
   };
 }
 
-async function runProgram(program: LayerProgram, gatherer: Gatherer): Promise<void> {
+async function runSegments(port: MessagePort, gatherer: Gatherer): Promise<void> {
   const buffer = Buffer.allocUnsafe(CHUNK_BYTES);
-  let at = 0;
-  for (const { literal, body, size } of program.steps) {
-    gatherer.add(program.literals.subarray(at, at + literal));
-    at += literal;
-    if (body) {
+  for await (const { literals, steps } of receiveStream<Segment>(port)) {
+    let at = 0;
+    for (const { literal, body, size } of steps) {
+      gatherer.add(literals.subarray(at, at + literal));
+      at += literal;
       for (const chunk of readBody(body, size, buffer)) {
         gatherer.add(chunk);
         if (gatherer.ready) await gatherer.drain();
       }
     }
+    gatherer.add(literals.subarray(at));
     if (gatherer.ready) await gatherer.drain();
   }
-  gatherer.add(program.literals.subarray(at));
 }

@@ -3,7 +3,7 @@
  * file digested, and the tar stream spooled to disk once (or left in place where it already lies there uncompressed).
  */
 import { createHash, type Hash, hash } from 'node:crypto';
-import { createReadStream, writeSync } from 'node:fs';
+import { createReadStream, read, writeSync } from 'node:fs';
 import type { MessagePort } from 'node:worker_threads';
 import { decompress, verifying } from '../registry/blob.ts';
 import { RechunkError } from '../registry/errors.ts';
@@ -109,11 +109,12 @@ class Indexer {
 export const EMPTY_SHA256: string = hash('sha256', '', 'hex');
 
 function openInput(input: IngestInput): AsyncIterable<Uint8Array> {
-  if (input.kind === 'port') return receiveStream(input.port);
+  if (input.kind === 'port') return receiveStream<Uint8Array>(input.port);
   if (input.size === 0) return (async function* () {})();
   return createReadStream('', {
     fd: input.fd,
-    autoClose: false,
+    // A reader that stops early closes what it reads, whatever `autoClose` says; the file is the spool's.
+    fs: { read, close: (_fd, done) => done?.(null) },
     start: input.offset,
     end: input.offset + input.size - 1,
     highWaterMark: READ_BYTES,

@@ -1,5 +1,5 @@
 /**
- * A planned layer as a program for `assemble.ts`: which entries it has, in which order, and their tar headers.
+ * A planned layer as segments for `assemble.ts`: which entries it has, in which order, and their tar headers.
  *
  * Layers are in canonical order, parents before children, every path once. A hard-link group is whole: its first path
  * carries the content, the others name it. With the parents policy `full` every ancestor is there with the metadata that it
@@ -7,8 +7,8 @@
  */
 import { ancestorsOf, type Path } from '../registry/path.ts';
 import { END_OF_ARCHIVE, encodeEntry, paddingOf } from '../registry/tarwriter.ts';
-import type { LayerProgram, Step } from './assemble.ts';
-import type { Entry, Inode, Tree } from './tree.ts';
+import type { Segment, Step } from './assemble.ts';
+import type { Body, Entry, Inode, Tree } from './tree.ts';
 
 /** Adds every ancestor that `entries` (in canonical order) need; the result is in canonical order. */
 export function withParents(tree: Tree, entries: readonly Entry[]): Entry[] {
@@ -30,29 +30,60 @@ export function withParents(tree: Tree, entries: readonly Entry[]): Entry[] {
   return result;
 }
 
-/** Makes the program of a layer that holds exactly `entries`, which are in canonical order. */
-export function compileLayer(entries: readonly Entry[]): LayerProgram {
-  const literals: Buffer[] = [];
-  const steps: Step[] = [];
+/** Literal bytes (headers and padding) in a segment, about. */
+const SEGMENT_BYTES = 1 << 20;
+
+/** Gathers literal bytes and bodies into segments. */
+class SegmentMaker {
+  #pieces: Buffer[] = [];
+  #steps: Step[] = [];
+  #bytes = 0;
+  #literal = 0;
+
+  literal(piece: Buffer): void {
+    this.#pieces.push(piece);
+    this.#bytes += piece.length;
+    this.#literal += piece.length;
+  }
+
+  body(body: Body, size: number): void {
+    this.#steps.push({ literal: this.#literal, body, size });
+    this.#literal = 0;
+  }
+
+  get isFull(): boolean {
+    return this.#bytes >= SEGMENT_BYTES;
+  }
+
+  take(): Segment {
+    const segment = { literals: Buffer.concat(this.#pieces), steps: this.#steps };
+    this.#pieces = [];
+    this.#steps = [];
+    this.#bytes = 0;
+    this.#literal = 0;
+    return segment;
+  }
+}
+
+/** The segments of a layer that holds exactly `entries`, which are in canonical order; made as they are asked for. */
+export function* compileLayer(entries: Iterable<Entry>): Generator<Segment> {
+  const maker = new SegmentMaker();
   const first = new Map<Inode, Path>();
-  let literal = 0;
-  const emit = (bytes: Buffer): void => {
-    literals.push(bytes);
-    literal += bytes.length;
-  };
   for (const { path, inode } of entries) {
     const target = inode.type === 'dir' ? undefined : first.get(inode);
-    emit(header(path, inode, target));
-    if (target !== undefined) continue;
-    if (inode.type !== 'dir') first.set(inode, path);
-    if (!inode.body) continue;
-    steps.push({ literal, body: inode.body, size: inode.size });
-    literal = 0;
-    const padding = paddingOf(inode.size);
-    if (padding > 0) emit(PADDING.subarray(0, padding));
+    maker.literal(header(path, inode, target));
+    if (target === undefined) {
+      if (inode.type !== 'dir') first.set(inode, path);
+      if (inode.body) {
+        maker.body(inode.body, inode.size);
+        const padding = paddingOf(inode.size);
+        if (padding > 0) maker.literal(PADDING.subarray(0, padding));
+      }
+    }
+    if (maker.isFull) yield maker.take();
   }
-  emit(END_OF_ARCHIVE);
-  return { literals: Buffer.concat(literals), steps };
+  maker.literal(END_OF_ARCHIVE);
+  yield maker.take();
 }
 
 const PADDING = Buffer.alloc(512);

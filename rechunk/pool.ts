@@ -148,80 +148,93 @@ export class Pool {
   }
 }
 
-/** Bytes that may be under way to a worker before it has taken them. */
-const WINDOW_BYTES = 8 << 20;
+/** How much may be under way to a worker before it has taken it: bytes of a byte stream, items of any other. */
+const WINDOW = { bytes: 8 << 20, items: 4 } as const;
+
+/** What a stream's item counts for. */
+function weigh(item: unknown): number {
+  return item instanceof Uint8Array ? item.length / WINDOW.bytes : 1 / WINDOW.items;
+}
+
+type StreamMessage<T> = { readonly item: T } | 'end' | 'error';
+
+/** Settles the next time that `wake` is called. */
+class Signal {
+  #wake: (() => void) | undefined;
+
+  wait(): Promise<void> {
+    return new Promise((resolve) => {
+      this.#wake = resolve;
+    });
+  }
+
+  wake(): void {
+    this.#wake?.();
+  }
+}
 
 /**
- * Sends a byte stream through a message port, with flow control. `done` settles when all is sent, and rejects with the
- * stream's error, which the receiver sees too.
+ * Sends a stream of plain data through a message port, with flow control. `done` settles when the receiver has taken all,
+ * and rejects with the stream's own error.
  */
-export function sendStream(chunks: AsyncIterable<Uint8Array>): {
+export function sendStream<T>(items: AsyncIterable<T> | Iterable<T>): {
   port: MessagePort;
   done: Promise<void>;
 } {
   const { port1, port2 } = new MessageChannel();
-  const done = pump(chunks, port1).finally(() => port1.close());
+  const done = pump(items, port1).finally(() => port1.close());
   return { port: port2, done };
 }
 
-async function pump(chunks: AsyncIterable<Uint8Array>, port: MessagePort): Promise<void> {
+async function pump<T>(items: AsyncIterable<T> | Iterable<T>, port: MessagePort): Promise<void> {
+  const send = (message: StreamMessage<T>): void => port.postMessage(message);
+  const signal = new Signal();
   let outstanding = 0;
   let closed = false;
-  let wake: (() => void) | undefined;
   port.on('message', (taken: number) => {
     outstanding -= taken;
-    wake?.();
+    signal.wake();
   });
   port.on('close', () => {
     closed = true;
-    wake?.();
+    signal.wake();
   });
   try {
-    for await (const chunk of chunks) {
-      while (outstanding >= WINDOW_BYTES && !closed) {
-        await new Promise<void>((resolve) => {
-          wake = resolve;
-        });
-      }
+    for await (const item of items) {
+      while (outstanding >= 1 && !closed) await signal.wait();
       if (closed) return;
-      outstanding += chunk.length;
-      port.postMessage(chunk);
+      outstanding += weigh(item);
+      send({ item });
     }
-    port.postMessage('end');
+    send('end');
   } catch (error) {
-    port.postMessage('error');
+    send('error');
     throw error;
   }
-  // The last chunks must reach the other side before the port is closed.
-  while (outstanding > 0 && !closed) {
-    await new Promise<void>((resolve) => {
-      wake = resolve;
-    });
-  }
+  // The last items must reach the other side before the port is closed.
+  while (!closed) await signal.wait();
 }
 
 /** The stream that {@link sendStream} sends; ends with an error when the sender failed. */
-export async function* receiveStream(port: MessagePort): AsyncGenerator<Uint8Array> {
-  const inbox: (Uint8Array | 'end' | 'error')[] = [];
-  let wake: (() => void) | undefined;
-  port.on('message', (message: Uint8Array | 'end' | 'error') => {
+export async function* receiveStream<T>(port: MessagePort): AsyncGenerator<T> {
+  const inbox: StreamMessage<T>[] = [];
+  const signal = new Signal();
+  port.on('message', (message: StreamMessage<T>) => {
     inbox.push(message);
-    wake?.();
+    signal.wake();
   });
   try {
     for (;;) {
       const message = inbox.shift();
       if (message === undefined) {
-        await new Promise<void>((resolve) => {
-          wake = resolve;
-        });
+        await signal.wait();
         continue;
       }
       if (message === 'end') return;
       // The sender's own error says what happened; it is thrown there.
       if (message === 'error') throw new RechunkError('network', 'the stream broke off');
-      port.postMessage(message.length);
-      yield message;
+      port.postMessage(weigh(message.item));
+      yield message.item;
     }
   } finally {
     port.close();

@@ -9,6 +9,7 @@ import type { Context } from './context.ts';
 import type { Grouping } from './grouping.ts';
 import { compileLayer, withParents } from './layer.ts';
 import type { WrittenLayer } from './metadata.ts';
+import { sendStream } from './pool.ts';
 
 /** One layer that was built. */
 export interface BuiltLayer extends WrittenLayer {
@@ -50,16 +51,21 @@ export async function writeLayers(
       const { components, changes, tarSize } = next.layer;
       const entries = components.flatMap((id) => byId.get(id)?.entries ?? []);
       entries.sort((a, b) => comparePaths(a.path, b.path));
+      const segments = sendStream(compileLayer(withParents(grouping.tree, entries)));
       const job = {
-        program: compileLayer(withParents(grouping.tree, entries)),
+        segments: segments.port,
         compression: options.compression,
         level: options.level,
         path: join(directory, `${process.pid}-${randomBytes(8).toString('hex')}`),
         inFlight: framesFor(tarSize / Math.max(1, total), context.threads),
       };
-      const written = await context.pool.run('assemble', job, {
-        onPart: (bytes) => context.onProgress?.({ step: 'write', bytes, total }),
-      });
+      const [written] = await Promise.all([
+        context.pool.run('assemble', job, {
+          transfer: [segments.port],
+          onPart: (bytes) => context.onProgress?.({ step: 'write', bytes, total }),
+        }),
+        segments.done,
+      ]);
       const reused = await store(written, job.path, destination, options, context);
       built[next.i] = { ...written, components, changes, reused };
     }
