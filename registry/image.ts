@@ -5,7 +5,7 @@
  * against the descriptor (digest and size). A Destination takes bytes whose digest the caller states, and shows nothing
  * to others before `commit`.
  */
-import { RechunkError } from './errors.ts';
+import { during, RechunkError } from './errors.ts';
 import {
   type Descriptor,
   type Digest,
@@ -143,7 +143,9 @@ async function loadImage(source: Source, document: Document, manifest: Manifest)
       `${what} is an artifact of type ${manifest.artifactType ?? manifest.config.mediaType}, not a container image`,
     );
   }
-  const configDocument = await source.document(manifest.config);
+  const configDocument = await during(`reading the config of ${what}`, () =>
+    source.document(manifest.config),
+  );
   const config = parseConfig(configDocument.bytes, `the config of ${what}`);
   const diffIds = config.rootfs.diff_ids ?? [];
   if (diffIds.length !== manifest.layers.length) {
@@ -210,7 +212,7 @@ export async function openImage(
   const parsed = parseManifest(
     source.root.bytes,
     source.root.descriptor.mediaType,
-    source.reference,
+    `the manifest of ${source.reference}`,
   );
   if (parsed.kind === 'manifest') {
     const image = await loadImage(source, source.root, parsed.manifest);
@@ -254,7 +256,7 @@ export async function openImageSet(source: Source): Promise<ImageSet | undefined
   const parsed = parseManifest(
     source.root.bytes,
     source.root.descriptor.mediaType,
-    source.reference,
+    `the manifest of ${source.reference}`,
   );
   if (parsed.kind === 'manifest') return undefined;
   const members: { descriptor: Descriptor; image?: Image }[] = [];

@@ -3,7 +3,7 @@
  * `index.json` and blobs by digest. A directory and an archive differ only in how they find a file.
  */
 import { fileBlob, readBlob } from './blob.ts';
-import { describe, RechunkError } from './errors.ts';
+import { describe, during, RechunkError } from './errors.ts';
 import type { Document, Source } from './image.ts';
 import {
   ANNOTATION,
@@ -52,7 +52,7 @@ export async function openStore(store: Store, ref: string | undefined): Promise<
     await checkVersion(store);
     const entries = await readEntries(store);
     const entry = ref === undefined ? onlyEntry(store, entries) : findEntry(store, entries, ref);
-    const root = await readDocument(store, entry);
+    const root = await during('reading its manifest', () => readDocument(store, entry));
     return {
       reference: store.reference,
       root,
