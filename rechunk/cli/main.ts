@@ -22,7 +22,7 @@ export function createProgram(host: Host): Command {
     .description('Rewrites a container image as layers that stay the same from build to build.')
     .version(VERSION)
     .exitOverride()
-    .showHelpAfterError('(see --help)')
+    .configureOutput({ outputError: () => {} }) // told like every other error, by `fail`
     .addHelpText('after', REFERENCES);
   addBuild(program, host);
   addPlan(program, host);
@@ -54,21 +54,31 @@ export async function main(argv: readonly string[]): Promise<void> {
   process.stdout.on('error', (error: NodeJS.ErrnoException) => {
     if (error.code !== 'EPIPE') throw error;
   });
+  let finished = false;
+  process.once('exit', (status) => {
+    // Nothing keeps a process alive that waits for what never comes; silence must not look like success.
+    if (!finished && status === 0) process.exitCode = fail(new Error('the run did not end'), argv);
+  });
   try {
     await createProgram({ env: process.env, signal: controller.signal }).parseAsync([...argv]);
   } catch (error) {
     process.exitCode = fail(controller.signal.aborted ? controller.signal.reason : error, argv);
   }
+  finished = true;
 }
 
 /** Tells of an error and returns the exit status. */
 function fail(error: unknown, argv: readonly string[]): number {
-  if (error instanceof CommanderError) return error.exitCode === 0 ? 0 : TROUBLE;
+  if (error instanceof CommanderError) {
+    if (error.exitCode === 0) return 0;
+    if (error.code === 'commander.help') return TROUBLE;
+    return fail(new RechunkError('usage', error.message.replace(/^error: /, '')), argv);
+  }
   if (!(error instanceof RechunkError)) {
     process.stderr.write(`rechunk: a bug, please report it: ${(error as Error)?.stack ?? error}\n`);
     return TROUBLE;
   }
-  if (argv.includes('--json')) {
+  if (argv.includes('--json') || process.env['RECHUNK_JSON'] !== undefined) {
     const { code, message, details } = error;
     process.stdout.write(
       `${JSON.stringify({ error: { code, message, details, advice: ADVICE[code] } })}\n`,
