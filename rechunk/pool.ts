@@ -107,7 +107,7 @@ export class Pool {
     const worker = new Worker(new URL(`./worker.${extension}`, import.meta.url), {
       // The pool outlives no run; files opened in a worker must outlive the worker.
       trackUnmanagedFds: false,
-      resourceLimits: { maxOldGenerationSizeMb: WORKER_HEAP_MIB },
+      resourceLimits: { maxOldGenerationSizeMb: WORKER_HEAP_MIB, maxYoungGenerationSizeMb: 16 },
       execArgv: process.execArgv.filter((arg) => arg.startsWith('--disable-warning')),
     });
     const seat: Seat = { worker, task: undefined };
@@ -123,7 +123,8 @@ export class Pool {
 
   #receive(seat: Seat, reply: Reply): void {
     const { task } = seat;
-    if (!task || reply.id !== task.id) return;
+    // A pool that closes waits for its threads, which must not be let go of any more.
+    if (!task || reply.id !== task.id || this.#failure) return;
     if (reply.kind === 'part') {
       task.onPart?.(reply.part as never);
       return;
