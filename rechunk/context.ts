@@ -37,6 +37,6 @@ export async function withContext<T>(
   } finally {
     options.signal?.removeEventListener('abort', stop);
     await pool.close();
-    spool.close();
+    await spool.close();
   }
 }

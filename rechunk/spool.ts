@@ -3,15 +3,16 @@
  * however a run ends. Files that must have a name (finished blobs on their way out) lie in one private directory.
  */
 import { randomBytes } from 'node:crypto';
-import { closeSync, mkdirSync, openSync, rmSync, unlinkSync } from 'node:fs';
+import { closeSync, openSync, unlinkSync } from 'node:fs';
 import { join } from 'node:path';
 import { RechunkError, systemCode } from '../registry/errors.ts';
+import { type Ingest, makeIngest } from '../registry/ingest.ts';
 
 /** Files of one run; `close` closes and removes them all. */
 export class Spool {
   readonly #directory: string;
   readonly #open = new Set<number>();
-  #blobs: string | undefined;
+  #blobs: Promise<Ingest> | undefined;
 
   /** `directory` must exist; it needs room for the uncompressed image and one round of finished layers. */
   constructor(directory: string) {
@@ -44,22 +45,17 @@ export class Spool {
     return fd;
   }
 
-  /** The private directory for finished blobs, made when it is first asked for. */
-  get blobDirectory(): string {
-    if (!this.#blobs) {
-      this.#blobs = join(
-        this.#directory,
-        `rechunk-${process.pid}-${randomBytes(8).toString('hex')}`,
-      );
-      mkdirSync(this.#blobs, { mode: 0o700 });
-    }
-    return this.#blobs;
+  /** The private directory for finished blobs; made when it is first asked for, and gone after a killed run's successor. */
+  async blobDirectory(): Promise<string> {
+    this.#blobs ??= makeIngest(this.#directory, 'rechunk-');
+    return (await this.#blobs).directory;
   }
 
-  close(): void {
+  async close(): Promise<void> {
     for (const fd of this.#open) closeSync(fd);
     this.#open.clear();
-    if (this.#blobs) rmSync(this.#blobs, { recursive: true, force: true });
+    const blobs = await this.#blobs?.catch(() => undefined);
+    await blobs?.remove();
     this.#blobs = undefined;
   }
 }

@@ -44,7 +44,8 @@ export async function writeLayers(
   const queue = layers
     .map((layer, i) => ({ layer, i }))
     .sort((a, b) => b.layer.tarSize - a.layer.tarSize);
-  const directory = (!options.dryRun && destination.directory) || context.spool.blobDirectory;
+  const directory =
+    (!options.dryRun && destination.directory) || (await context.spool.blobDirectory());
   const built: BuiltLayer[] = [];
   const writeNext = async (): Promise<void> => {
     for (let next = queue.shift(); next; next = queue.shift()) {
