@@ -3,7 +3,8 @@ import { test } from 'uvu';
 import { RechunkError } from '../registry/errors.ts';
 import type { Path } from '../registry/path.ts';
 import { type EntryType, NO_XATTRS } from '../registry/tar.ts';
-import { flatten, type IndexedEntry, type LayerIndex } from './flatten.ts';
+import type { IndexedEntry } from './batch.ts';
+import { flatten, type LayerIndex } from './flatten.ts';
 
 /** An entry by one line: `d/` a directory, `s -> t` a symlink, `h => f` a hard link, `c!` device 0:0, else a file. */
 function entryOf(line: string, sha256: string, more: Partial<IndexedEntry> = {}): IndexedEntry {

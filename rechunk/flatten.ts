@@ -11,18 +11,13 @@
  */
 import { RechunkError } from '../registry/errors.ts';
 import { joinPath, nameOf, type Path, parentOf, showPath } from '../registry/path.ts';
-import { NO_XATTRS, type TarEntry, type Xattrs } from '../registry/tar.ts';
+import { NO_XATTRS, type Xattrs } from '../registry/tar.ts';
+import type { IndexedEntry } from './batch.ts';
 import type { Body, Entry, Inode, InodeType } from './tree.ts';
 
-/** An archive entry with what was learnt from its content. */
-export interface IndexedEntry extends TarEntry {
-  /** sha256 of the content, lower-case hex; '' unless a regular file. */
-  readonly sha256: string;
-}
-
-/** One layer's entries in archive order, and where their content lies. */
+/** One layer's entries in archive order (read once), and where their content lies. */
 export interface LayerIndex {
-  readonly entries: readonly IndexedEntry[];
+  readonly entries: Iterable<IndexedEntry>;
   /** The body of an entry that has content. */
   body(entry: IndexedEntry): Body;
   /** How messages name the layer. */
@@ -256,22 +251,25 @@ class Layer {
   }
 
   #inodeOf(entry: IndexedEntry): Inode {
-    const inode: Inode = {
-      type: entry.type as InodeType,
-      mode: entry.mode,
-      uid: entry.uid,
-      gid: entry.gid,
-      mtime: entry.mtime,
-      size: entry.size,
-      target: entry.type === 'symlink' ? entry.link : '',
-      devMajor: entry.devMajor,
-      devMinor: entry.devMinor,
-      xattrs: this.#xattrs(entry),
-      sha256: entry.sha256,
-      layer: this.#number,
+    const { type, mode, uid, gid, mtime, size, link, devMajor, devMinor, sha256 } = entry;
+    const target = type === 'symlink' ? link : '';
+    const xattrs = this.#xattrs(entry);
+    const layer = this.#number;
+    const shared = {
+      mode,
+      uid,
+      gid,
+      mtime,
+      size,
+      target,
+      devMajor,
+      devMinor,
+      xattrs,
+      sha256,
+      layer,
     };
-    if (entry.size === 0) return inode;
-    return { ...inode, body: this.#index.body(entry) };
+    if (size === 0) return { type: type as InodeType, ...shared };
+    return { type: type as InodeType, ...shared, body: this.#index.body(entry) };
   }
 
   #xattrs(entry: IndexedEntry): Xattrs {

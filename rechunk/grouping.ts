@@ -27,7 +27,6 @@ export interface GroupOptions extends PlanOptions, MetadataOptions {
 
 /** An image's file system as it will be written, its components and plan. */
 export interface Grouping {
-  readonly loaded: Loaded;
   readonly tree: Tree;
   readonly components: readonly Component[];
   readonly items: readonly PlanItem[];
@@ -60,7 +59,6 @@ export async function groupImage(
   const items = itemsOf(assignment.components);
   const excuses = [...overlayExcuse(loaded), ...shaped.excuses];
   return {
-    loaded,
     tree: shaped.tree,
     components: assignment.components,
     items,

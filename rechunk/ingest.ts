@@ -10,7 +10,7 @@ import { RechunkError } from '../registry/errors.ts';
 import type { Descriptor, Digest } from '../registry/oci.ts';
 import type { TarEntry } from '../registry/tar.ts';
 import { TarReader } from '../registry/tarreader.ts';
-import type { IndexedEntry } from './flatten.ts';
+import { type Batch, type IndexedEntry, packBatch } from './batch.ts';
 import { receiveStream } from './pool.ts';
 
 /** Where a layer's stored bytes come from: a stretch of an open file, or a stream through a port. */
@@ -29,14 +29,6 @@ export interface IngestJob {
   readonly name: string;
 }
 
-/** Entries in archive order, some at a time. An entry without xattrs comes with none, since empty maps clone badly. */
-export type IngestPart = readonly SentEntry[];
-
-/** An {@link IndexedEntry} on its way between threads. */
-export type SentEntry = Omit<IndexedEntry, 'xattrs'> & {
-  readonly xattrs: ReadonlyMap<string, Uint8Array> | undefined;
-};
-
 /** What reading a layer found. */
 export interface IngestResult {
   /** Bytes of the uncompressed tar. */
@@ -51,13 +43,13 @@ const READ_BYTES = 1 << 20;
 
 /** Gathers entries with their content digests as the parser finds them, and passes them on in batches. */
 class Indexer {
-  readonly #send: (part: IngestPart) => void;
-  #batch: SentEntry[] = [];
+  readonly #send: (part: Batch) => void;
+  #batch: IndexedEntry[] = [];
   #entry: TarEntry | undefined;
   #sha256 = '';
   #hash: Hash | undefined;
 
-  constructor(send: (part: IngestPart) => void) {
+  constructor(send: (part: Batch) => void) {
     this.#send = send;
   }
 
@@ -84,18 +76,13 @@ class Indexer {
 
   #flushEntry(): void {
     if (!this.#entry) return;
-    const { xattrs } = this.#entry;
-    this.#batch.push({
-      ...this.#entry,
-      xattrs: xattrs.size > 0 ? xattrs : undefined,
-      sha256: this.#sha256,
-    });
+    this.#batch.push({ ...this.#entry, sha256: this.#sha256 });
     this.#sha256 = '';
     if (this.#batch.length >= BATCH_ENTRIES) this.#flushBatch();
   }
 
   #flushBatch(): void {
-    this.#send(this.#batch);
+    this.#send(packBatch(this.#batch));
     this.#batch = [];
   }
 
@@ -124,7 +111,7 @@ function openInput(input: IngestInput): AsyncIterable<Uint8Array> {
 /** Reads one layer; sends its entries on the way. Throws when its digest, size or diffID is not what was promised. */
 export async function ingestLayer(
   job: IngestJob,
-  send: (part: IngestPart) => void,
+  send: (part: Batch) => void,
 ): Promise<IngestResult> {
   const stored = verifying(openInput(job.input), job.descriptor, job.name);
   const diffHash = createHash(job.diffId.startsWith('sha512:') ? 'sha512' : 'sha256');

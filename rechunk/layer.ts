@@ -10,24 +10,26 @@ import { END_OF_ARCHIVE, encodeEntry, paddingOf } from '../registry/tarwriter.ts
 import type { Segment, Step } from './assemble.ts';
 import type { Body, Entry, Inode, Tree } from './tree.ts';
 
-/** Adds every ancestor that `entries` (in canonical order) need; the result is in canonical order. */
-export function withParents(tree: Tree, entries: readonly Entry[]): Entry[] {
-  const result: Entry[] = [];
-  const seen = new Set<Path>();
-  const add = (path: Path): void => {
-    if (seen.has(path)) return;
-    seen.add(path);
-    const inode = tree.get(path);
-    if (!inode) throw new Error(`the tree has no ${path}`);
-    result.push({ path, inode });
-  };
+/**
+ * `entries`, which are in canonical order, with every ancestor that they need before them; each path once, in canonical
+ * order. The root comes first where the image defines it.
+ */
+export function* withParents(tree: Tree, entries: Iterable<Entry>): Generator<Entry> {
   const root = tree.get('' as Path);
-  if (root && root.layer >= 0) add('' as Path);
-  for (const { path } of entries) {
-    for (const ancestor of ancestorsOf(path)) add(ancestor);
-    add(path);
+  if (root && root.layer >= 0) yield { path: '' as Path, inode: root };
+  // In canonical order all below a directory follows it, so only the chain above the last entry must be remembered.
+  let chain: readonly Path[] = [];
+  for (const entry of entries) {
+    const ancestors = ancestorsOf(entry.path);
+    for (const [depth, path] of ancestors.entries()) {
+      if (chain[depth] === path) continue;
+      const inode = tree.get(path);
+      if (!inode) throw new Error(`the tree has no ${path}`);
+      yield { path, inode };
+    }
+    if (entry.path !== '') yield entry;
+    chain = entry.inode.type === 'dir' ? [...ancestors, entry.path] : ancestors;
   }
-  return result;
 }
 
 /** Literal bytes (headers and padding) in a segment, about. */
@@ -65,20 +67,19 @@ class SegmentMaker {
   }
 }
 
-/** The segments of a layer that holds exactly `entries`, which are in canonical order; made as they are asked for. */
-export function* compileLayer(entries: Iterable<Entry>): Generator<Segment> {
+/**
+ * The segments of a layer that holds exactly `entries` of `tree`, which are in canonical order and have hard-link groups
+ * whole; made as they are asked for.
+ */
+export function* compileLayer(tree: Tree, entries: Iterable<Entry>): Generator<Segment> {
   const maker = new SegmentMaker();
-  const first = new Map<Inode, Path>();
   for (const { path, inode } of entries) {
-    const target = inode.type === 'dir' ? undefined : first.get(inode);
-    maker.literal(header(path, inode, target));
-    if (target === undefined) {
-      if (inode.type !== 'dir') first.set(inode, path);
-      if (inode.body) {
-        maker.body(inode.body, inode.size);
-        const padding = paddingOf(inode.size);
-        if (padding > 0) maker.literal(PADDING.subarray(0, padding));
-      }
+    const first = tree.links.get(inode)?.[0] ?? path;
+    maker.literal(header(path, inode, first));
+    if (inode.body && first === path) {
+      maker.body(inode.body, inode.size);
+      const padding = paddingOf(inode.size);
+      if (padding > 0) maker.literal(PADDING.subarray(0, padding));
     }
     if (maker.isFull) yield maker.take();
   }
@@ -89,18 +90,18 @@ export function* compileLayer(entries: Iterable<Entry>): Generator<Segment> {
 const PADDING = Buffer.alloc(512);
 
 /**
- * A name's tar header. A hard link states the whole metadata again, xattrs too: unpackers apply it to the shared inode, and
+ * A name's tar header; `first` is the first name of its hard-link group. A hard link states the whole metadata again, xattrs too: unpackers apply it to the shared inode, and
  * changing the owner, as they do for every entry, makes the kernel drop a capability that is not set once more.
  */
-function header(path: Path, inode: Inode, target: Path | undefined): Buffer {
+function header(path: Path, inode: Inode, first: Path): Buffer {
   const { mode, uid, gid, mtime, devMajor, devMinor, xattrs } = inode;
   const shared = { path, mode, uid, gid, mtime, xattrs };
-  if (target !== undefined) {
+  if (first !== path) {
     return encodeEntry({
       ...shared,
       type: 'link',
       size: 0,
-      link: target,
+      link: first,
       devMajor: 0,
       devMinor: 0,
     });

@@ -3,10 +3,11 @@ import { readSync } from 'node:fs';
 import { detectCompression } from '../registry/blob.ts';
 import { during, RechunkError } from '../registry/errors.ts';
 import type { Image, Layer } from '../registry/image.ts';
-import { NO_XATTRS, type TarEntry } from '../registry/tar.ts';
+import type { TarEntry } from '../registry/tar.ts';
+import { type Batch, type IndexedEntry, unpackBatch } from './batch.ts';
 import { readBody } from './digests.ts';
-import { flatten, type IndexedEntry, type LayerIndex } from './flatten.ts';
-import type { IngestInput, IngestPart } from './ingest.ts';
+import { flatten, type LayerIndex } from './flatten.ts';
+import type { IngestInput } from './ingest.ts';
 import { type Pool, sendStream } from './pool.ts';
 import type { Spool } from './spool.ts';
 import { type Body, type Contents, type FileDigest, type Inode, Tree } from './tree.ts';
@@ -65,8 +66,16 @@ function checkLayer(layer: Layer, name: string): void {
 export async function loadTree(image: Image, context: LoadContext): Promise<Loaded> {
   if (image.source.tree) return loadDirectory(image, context);
   const total = image.layers.reduce((sum, layer) => sum + layer.descriptor.size, 0);
-  const loads = image.layers.map((layer, i) => loadLayer(image, layer, i, total, context));
-  const layers = await Promise.all(loads);
+  const layers: LoadedLayer[] = [];
+  const queue = [...image.layers.entries()];
+  const loadNext = async (): Promise<void> => {
+    for (let next = queue.shift(); next; next = queue.shift()) {
+      const [i, layer] = next;
+      layers[i] = await loadLayer(image, layer, i, total, context);
+    }
+  };
+  // No more at once than threads take: a stream that nobody reads holds a connection that another may wait for.
+  await Promise.all(Array.from({ length: context.pool.threads }, loadNext));
   const { entries, warnings, droppedXattrs } = flatten(layers.map(({ index }) => index));
   return {
     tree: new Tree(entries, contentsOf(context.pool)),
@@ -93,10 +102,8 @@ async function loadLayer(
   checkLayer(layer, name);
   return during(`reading ${name}`, async () => {
     const opened = await openLayer(image, layer, total, context);
-    const entries: IndexedEntry[] = [];
-    const onPart = (part: IngestPart): void => {
-      for (const entry of part) entries.push({ ...entry, xattrs: entry.xattrs ?? NO_XATTRS });
-    };
+    const batches: Batch[] = [];
+    const onPart = (batch: Batch): number => batches.push(batch);
     const { descriptor, diffId } = layer;
     const spool = opened.spool === undefined ? {} : { spool: opened.spool };
     const job = { input: opened.input, descriptor, diffId, name, ...spool };
@@ -112,15 +119,20 @@ async function loadLayer(
       const plain = { file: opened.bodies, offset: entry.offset + base };
       return extents ? { ...plain, extents } : plain;
     };
-    const kept = isStargz(layer)
-      ? entries.filter((entry) => !STARGZ_FILES.has(entry.path))
-      : entries;
+    const dropped = isStargz(layer) ? STARGZ_FILES : NO_FILES;
     return {
-      index: { entries: kept, body, name },
+      index: { entries: unpackBatches(batches, dropped), body, name },
       size: result.size,
       warnings: result.warnings.map((w) => `${name}: ${w}`),
     };
   });
+}
+
+/** Entries of all batches but those at the paths `dropped`; a batch is let go of when it was read. */
+function* unpackBatches(batches: Batch[], dropped: ReadonlySet<string>): Generator<IndexedEntry> {
+  for (let batch = batches.shift(); batch; batch = batches.shift()) {
+    for (const entry of unpackBatch(batch)) if (!dropped.has(entry.path)) yield entry;
+  }
 }
 
 function report(context: LoadContext, bytes: number, total: number): void {
@@ -133,6 +145,8 @@ const STARGZ_FILES: ReadonlySet<string> = new Set([
   '.prefetch.landmark',
   '.no.prefetch.landmark',
 ]);
+
+const NO_FILES: ReadonlySet<string> = new Set();
 
 function isStargz(layer: Layer): boolean {
   return layer.descriptor.annotations?.['containerd.io/snapshot/stargz/toc.digest'] !== undefined;

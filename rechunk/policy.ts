@@ -60,7 +60,10 @@ export async function applyPolicy(tree: Tree, policy: Policy): Promise<Shaped> {
     shaped.set(inode, result);
     return result;
   };
-  const entries = pruned.entries.map(({ path, inode }) => ({ path, inode: shape(inode) }));
+  const entries = pruned.entries.map((entry): Entry => {
+    const inode = shape(entry.inode);
+    return inode === entry.inode ? entry : { path: entry.path, inode };
+  });
   const excuses: Excuse[] = [
     excuse('prune', pruned.count, (n) => `${n} pruned`),
     excuse('drop-xattr', counts.xattrs, (n) => `${n} dropped by --drop-xattr`, 'xattr'),

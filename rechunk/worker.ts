@@ -5,15 +5,16 @@
 import { parentPort } from 'node:worker_threads';
 import { RechunkError, systemCode } from '../registry/errors.ts';
 import { assembleLayer, type LayerJob, type LayerResult } from './assemble.ts';
+import type { Batch } from './batch.ts';
 import { type DigestJob, digestFiles } from './digests.ts';
-import { type IngestJob, type IngestPart, type IngestResult, ingestLayer } from './ingest.ts';
+import { type IngestJob, type IngestResult, ingestLayer } from './ingest.ts';
 import type { Reply, SentError } from './pool.ts';
 
 /** The tasks by name: what each takes, sends on the way and gives. */
 export interface Tasks {
   readonly ingest: {
     readonly job: IngestJob;
-    readonly part: IngestPart;
+    readonly part: Batch;
     readonly result: IngestResult;
   };
   readonly digests: { readonly job: DigestJob; readonly part: never; readonly result: string[] };

@@ -38,6 +38,7 @@ export async function writeLayers(
   options: WriteOptions,
   context: Context,
 ): Promise<BuiltLayer[]> {
+  const { tree } = grouping;
   const { layers } = grouping.plan;
   const byId = new Map(grouping.components.map((component) => [component.id, component]));
   const total = layers.reduce((sum, layer) => sum + layer.tarSize, 0);
@@ -52,7 +53,7 @@ export async function writeLayers(
       const { components, changes, tarSize } = next.layer;
       const entries = components.flatMap((id) => byId.get(id)?.entries ?? []);
       entries.sort((a, b) => comparePaths(a.path, b.path));
-      const segments = sendStream(compileLayer(withParents(grouping.tree, entries)));
+      const segments = sendStream(compileLayer(tree, withParents(tree, entries)));
       const job = {
         segments: segments.port,
         compression: options.compression,
