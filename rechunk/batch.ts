@@ -70,6 +70,11 @@ export function packBatch(entries: readonly IndexedEntry[]): Batch {
   return { count: entries.length, numbers, text, sha256, rare };
 }
 
+/** The same number in the form that takes no memory of its own, where it is small: what a Float64Array gives does. */
+function compact(number: number): number {
+  return number <= 0x7fffffff && number >= -0x80000000 ? number | 0 : number;
+}
+
 /** The entries of `batch`, one at a time, in order. */
 export function* unpackBatch(batch: Batch): Generator<IndexedEntry> {
   const { numbers, rare } = batch;
@@ -79,7 +84,7 @@ export function* unpackBatch(batch: Batch): Generator<IndexedEntry> {
   let mtime = 0n;
   let time: readonly [number, number] = [0, 0];
   for (let i = 0; i < batch.count; i++) {
-    const number = (column: number): number => numbers[i * COLUMNS + column] as number;
+    const number = (column: number): number => compact(numbers[i * COLUMNS + column] as number);
     const type = TYPES[number(0)] as EntryType;
     // Neighbours mostly have one time, and then share one BigInt.
     if (time[0] !== number(4) || time[1] !== number(5)) {
@@ -89,8 +94,7 @@ export function* unpackBatch(batch: Batch): Generator<IndexedEntry> {
     const linkAt = at + number(10);
     const end = linkAt + number(11);
     const { xattrs = NO_XATTRS, extents } = rare.get(i) ?? {};
-    const isFile = type === 'file';
-    yield {
+    const entry: IndexedEntry = {
       type,
       path: text.toString('latin1', at, linkAt) as Path,
       mode: number(1),
@@ -98,14 +102,15 @@ export function* unpackBatch(batch: Batch): Generator<IndexedEntry> {
       gid: number(3),
       mtime,
       size: number(6),
-      link: text.toString('latin1', linkAt, end),
+      link: linkAt === end ? '' : text.toString('latin1', linkAt, end),
       devMajor: number(7),
       devMinor: number(8),
       xattrs: xattrs.size > 0 ? xattrs : NO_XATTRS,
       offset: number(9),
-      sha256: isFile ? sha256.toString('hex', i * SHA256_BYTES, (i + 1) * SHA256_BYTES) : '',
-      ...(extents ? { extents } : {}),
+      sha256:
+        type === 'file' ? sha256.toString('hex', i * SHA256_BYTES, (i + 1) * SHA256_BYTES) : '',
     };
+    yield extents ? { ...entry, extents } : entry;
     at = end;
   }
 }

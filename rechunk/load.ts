@@ -205,7 +205,7 @@ const DIGEST_SHARE_BYTES = 16 << 20;
 async function digestAll(
   pool: Pool,
   algorithm: FileDigest | 'sha256',
-  inodes: readonly { body?: Body; size: number }[],
+  inodes: readonly { body?: Body | undefined; size: number }[],
 ): Promise<string[]> {
   const shares: { body: Body | undefined; size: number }[][] = [];
   let bytes = DIGEST_SHARE_BYTES;

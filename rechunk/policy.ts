@@ -51,12 +51,12 @@ export async function applyPolicy(tree: Tree, policy: Policy): Promise<Shaped> {
     const known = shaped.get(inode);
     if (known) return known;
     const mtime = pinned.has(inode) ? inode.mtime : timeOf(inode, policy);
-    if (mtime !== inode.mtime) counts[inode.type === 'dir' ? 'dirMtime' : 'mtime']++;
     const kept = dropped ? [...inode.xattrs].filter(([name]) => !dropped.test(name)) : [];
     const xattrs = dropped && kept.length < inode.xattrs.size ? mapOf(kept) : inode.xattrs;
+    if (mtime === inode.mtime && xattrs === inode.xattrs) return inode;
+    if (mtime !== inode.mtime) counts[inode.type === 'dir' ? 'dirMtime' : 'mtime']++;
     counts.xattrs += inode.xattrs.size - xattrs.size;
-    const same = mtime === inode.mtime && xattrs === inode.xattrs;
-    const result = same ? inode : { ...inode, mtime, xattrs };
+    const result = { ...inode, mtime, xattrs };
     shaped.set(inode, result);
     return result;
   };

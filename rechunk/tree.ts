@@ -39,7 +39,7 @@ export interface Inode {
   /** sha256 of the content, lower-case hex; '' unless a file. */
   readonly sha256: string;
   /** Absent where there is no content. */
-  readonly body?: Body;
+  readonly body?: Body | undefined;
   /** Which input layer it came from, 0 the lowest; -1 for a directory that no layer defines. */
   readonly layer: number;
 }
@@ -78,7 +78,9 @@ export class Tree {
   constructor(entries: Iterable<Entry>, contents: Contents) {
     const sorted = [...entries].sort((a, b) => comparePaths(a.path, b.path));
     this.entries = sorted;
-    this.#byPath = new Map(sorted.map(({ path, inode }) => [path, inode]));
+    const byPath = new Map<Path, Inode>();
+    for (const { path, inode } of sorted) byPath.set(path, inode);
+    this.#byPath = byPath;
     this.#contents = contents;
   }
 

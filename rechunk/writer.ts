@@ -28,9 +28,6 @@ export interface WriteOptions {
   readonly dryRun?: boolean | undefined;
 }
 
-/** Frames under way in all compressors together, for each thread. */
-const FRAMES_PER_THREAD = 2;
-
 /** Writes and sends all planned layers; the result is in the plan's order. */
 export async function writeLayers(
   grouping: Grouping,
@@ -77,9 +74,12 @@ export async function writeLayers(
   return built;
 }
 
-/** A large layer gets the share of frames that it has of the bytes, so that it does not end alone on one core. */
+/**
+ * Frames that a layer may have under way: two keep a thread busy, and a large layer gets the share of all threads that it has
+ * of the bytes, so that it does not end alone on one core.
+ */
 function framesFor(share: number, threads: number): number {
-  return Math.max(FRAMES_PER_THREAD, Math.ceil(threads * FRAMES_PER_THREAD * share));
+  return Math.max(2, Math.ceil((threads + 1) * share));
 }
 
 /** Hands a finished blob to the destination, unless it is there already; the file is gone afterwards. */

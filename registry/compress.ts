@@ -87,10 +87,8 @@ function onPool(start: (done: Callback) => void): Promise<Buffer> {
   });
 }
 
-/** Room for the largest output of one zstd frame (ZSTD_compressBound), so that it is compressed in one step. */
-function zstdBound(size: number): number {
-  return size + (size >> 8) + (64 << 10);
-}
+/** Room for output that is taken at a time, bytes: most frames need one or two. It does not change what is written. */
+const ZSTD_CHUNK_SIZE = 3 << 20;
 
 function zstdFormat(level: number): BlockFormat {
   const params = { [zlib.constants.ZSTD_c_compressionLevel]: level };
@@ -101,8 +99,7 @@ function zstdFormat(level: number): BlockFormat {
     observe: () => undefined,
     trailer: () => Buffer.alloc(0),
     compress: (block) => {
-      const chunkSize = zstdBound(block.length);
-      const options = { params, pledgedSrcSize: block.length, chunkSize };
+      const options = { params, pledgedSrcSize: block.length, chunkSize: ZSTD_CHUNK_SIZE };
       return onPool((done) => zlib.zstdCompress(block, options, done));
     },
   };
