@@ -28,7 +28,7 @@ export interface RootfsOptions {
   readonly configFile?: string;
   /** What reads xattrs; default `auto`. `none` is `--no-xattrs`: capabilities and ACLs are left out. */
   readonly xattrs?: XattrReader;
-  /** Environment of the programs that are run (their `PATH`); default this process's. */
+  /** Environment of the programs that are run (their `PATH`); default {@link DEFAULT_ENV}. */
   readonly env?: Environment;
   /** The platform where no config says it; default this machine's processor, Linux. */
   readonly hostPlatform?: Platform;
@@ -37,6 +37,9 @@ export interface RootfsOptions {
   /** Stops the reading. */
   readonly signal?: AbortSignal;
 }
+
+/** Where getfattr and tar are looked for when no environment is given. */
+export const DEFAULT_ENV: Environment = { PATH: '/usr/local/bin:/usr/bin:/bin' };
 
 /** Stands for the digest and diffID of the one layer, which has no bytes: the digest of nothing. */
 export const NO_BLOB: Digest = digestOf('');
@@ -156,7 +159,7 @@ async function readTree(
   // Settled together, so that no program outlives a walk that failed.
   const [listing, xattrs] = await Promise.allSettled([
     walk(root.bytes, options.signal ? { signal: options.signal } : {}),
-    readXattrs(root.text, reader, options.env ?? process.env),
+    readXattrs(root.text, reader, options.env ?? DEFAULT_ENV),
   ]);
   if (listing.status === 'rejected') throw listing.reason;
   if (xattrs.status === 'rejected') throw xattrs.reason;
