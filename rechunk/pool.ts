@@ -35,6 +35,11 @@ function receiveError(sent: SentError): Error {
   return Object.assign(error, sent.code === undefined ? {} : { code: sent.code });
 }
 
+/** Ports that no worker will take: who sends to them must not wait for ever. */
+function closeAll(ports: readonly MessagePort[] = []): void {
+  for (const port of ports) port.close();
+}
+
 interface Waiting {
   readonly id: number;
   readonly name: string;
@@ -75,7 +80,10 @@ export class Pool {
       readonly transfer?: readonly MessagePort[];
     } = {},
   ): Promise<Tasks[Name]['result']> {
-    if (this.#failure) return Promise.reject(this.#failure);
+    if (this.#failure) {
+      closeAll(options.transfer);
+      return Promise.reject(this.#failure);
+    }
     return new Promise((resolve, reject) => {
       this.#queue.push({
         id: ++this.#ids,
@@ -137,9 +145,12 @@ export class Pool {
   }
 
   #fail(error: unknown): void {
-    this.#failure = error;
+    this.#failure ??= error;
     for (const seat of this.#seats) seat.task?.reject(error);
-    for (const task of this.#queue.splice(0)) task.reject(error);
+    for (const task of this.#queue.splice(0)) {
+      closeAll(task.transfer);
+      task.reject(error);
+    }
   }
 
   /** Ends all workers; tasks under way are rejected. */
