@@ -11,6 +11,7 @@ import { editLabels, type MetadataOptions } from './metadata.ts';
 import { changeRate, type Plan, type PlanItem, type PlanOptions, plan } from './plan.ts';
 import { applyPolicy, type Excuse, type Policy } from './policy.ts';
 import { REPOS } from './repos.ts';
+import { splitLarge } from './split.ts';
 import type { Entry, Inode, Tree } from './tree.ts';
 
 /** What decides how files are grouped. */
@@ -56,11 +57,13 @@ export async function groupImage(
     largeFileSize === undefined ? {} : { largeFileSize },
   );
   for (const warning of [...warnings, ...assignment.warnings]) context.onNotice?.(warning);
-  const items = itemsOf(assignment.components);
+  const limit = options.maxLayerSize ?? Number.POSITIVE_INFINITY;
+  const components = splitLarge(shaped.tree, assignment.components, limit);
+  const items = itemsOf(components);
   const excuses = [...overlayExcuse(loaded), ...shaped.excuses];
   return {
     tree: shaped.tree,
-    components: assignment.components,
+    components,
     items,
     plan: plan(items, options),
     excuses,
