@@ -66,10 +66,24 @@ export async function otherRuns(parent: string, own: string): Promise<string[]> 
   return names.filter((name) => NAME_PATTERN.test(name) && name !== own);
 }
 
+/**
+ * Makes a directory and its parents, and gives the topmost that was made, if any. Throws what the system says: Node's own
+ * recursion calls a read-only file system `ENOENT`.
+ */
+export async function makeDirectories(path: string): Promise<string | undefined> {
+  try {
+    return await mkdir(path, { recursive: true });
+  } catch (error) {
+    if (systemCode(error) !== 'ENOENT') throw error;
+    await mkdir(path);
+    return path;
+  }
+}
+
 async function makeDirectory(directory: string): Promise<void> {
   for (let tries = 1; ; tries++) {
     try {
-      await mkdir(join(directory, '..'), { recursive: true });
+      await makeDirectories(join(directory, '..'));
       await mkdir(directory, { mode: 0o700 });
       return;
     } catch (error) {

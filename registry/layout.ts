@@ -23,7 +23,7 @@ import { dirname, join, resolve } from 'node:path';
 import { fileBlob } from './blob.ts';
 import { describe, during, RechunkError, systemCode } from './errors.ts';
 import type { Destination, Document, Source } from './image.ts';
-import { type Ingest, makeIngest, otherRuns } from './ingest.ts';
+import { type Ingest, makeDirectories, makeIngest, otherRuns } from './ingest.ts';
 import { withLock } from './lock.ts';
 import {
   ANNOTATION,
@@ -101,7 +101,7 @@ export async function createLayout(dir: string, ref?: string): Promise<Destinati
   if (ref !== undefined) checkRefName(ref);
   return during(`writing to ${reference}`, async () => {
     await checkTarget(dir);
-    const made = await mkdir(dir, { recursive: true });
+    const made = await makeDirectories(dir);
     try {
       const ingest = await makeIngest(join(dir, 'ingest'));
       return layoutDestination({ dir, ref, reference, made, ingest });
