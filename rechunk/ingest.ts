@@ -6,7 +6,7 @@ import { createHash, type Hash, hash } from 'node:crypto';
 import { createReadStream, read, writeSync } from 'node:fs';
 import type { MessagePort } from 'node:worker_threads';
 import { decompress, verifying } from '../registry/blob.ts';
-import { RechunkError } from '../registry/errors.ts';
+import { describe, RechunkError } from '../registry/errors.ts';
 import type { Descriptor, Digest } from '../registry/oci.ts';
 import type { TarEntry } from '../registry/tar.ts';
 import { TarReader } from '../registry/tarreader.ts';
@@ -137,7 +137,11 @@ export async function ingestLayer(
 }
 
 function writeFully(fd: number, chunk: Uint8Array, position: number): void {
-  for (let done = 0; done < chunk.length; ) {
-    done += writeSync(fd, chunk, done, chunk.length - done, position + done);
+  try {
+    for (let done = 0; done < chunk.length; ) {
+      done += writeSync(fd, chunk, done, chunk.length - done, position + done);
+    }
+  } catch (error) {
+    throw describe('writing a temporary file', error);
   }
 }

@@ -3,6 +3,7 @@ import { randomBytes } from 'node:crypto';
 import { unlink } from 'node:fs/promises';
 import { join } from 'node:path';
 import { layerMediaType } from '../registry/compress.ts';
+import { during } from '../registry/errors.ts';
 import type { Compression, Destination } from '../registry/image.ts';
 import { comparePaths } from '../registry/path.ts';
 import type { Context } from './context.ts';
@@ -58,13 +59,15 @@ export async function writeLayers(
         path: join(directory, `${process.pid}-${randomBytes(8).toString('hex')}`),
         inFlight: framesFor(tarSize / Math.max(1, total), context.threads),
       };
-      const [written] = await Promise.all([
-        context.pool.run('assemble', job, {
-          transfer: [segments.port],
-          onPart: (bytes) => context.onProgress?.({ step: 'write', bytes, total }),
-        }),
-        segments.done,
-      ]);
+      const [written] = await during(`writing layer ${next.i + 1} to ${directory}`, () =>
+        Promise.all([
+          context.pool.run('assemble', job, {
+            transfer: [segments.port],
+            onPart: (bytes) => context.onProgress?.({ step: 'write', bytes, total }),
+          }),
+          segments.done,
+        ]),
+      );
       const reused = await store(written, job.path, destination, options, context);
       built[next.i] = { ...written, components, changes, reused };
     }

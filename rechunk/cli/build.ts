@@ -1,7 +1,7 @@
 /** `rechunk build`: the main job. */
 import { writeFileSync } from 'node:fs';
 import type { Command } from 'commander';
-import { RechunkError } from '../../registry/errors.ts';
+import { during, RechunkError } from '../../registry/errors.ts';
 import type { Compression } from '../../registry/image.ts';
 import { type BuildResult, type BuiltImage, rechunk } from '../rechunk.ts';
 import {
@@ -87,7 +87,8 @@ async function build(
     return rechunk(from, to, { ...session.run, ...options });
   });
   const file = values['digestFile'] as string | undefined;
-  if (file !== undefined && !result.dryRun) writeFileSync(file, result.digest);
+  if (file !== undefined && !result.dryRun)
+    await during(`writing the digest to ${file}`, () => writeFileSync(file, result.digest));
   print(result, values, format);
 }
 
