@@ -86,6 +86,17 @@ export function pushScope(repository: string): string {
   return `repository:${repository}:pull,push`;
 }
 
+/**
+ * Whether better credentials could help: 401, or 403 for a token that lacks a scope. Only the registry itself is listened
+ * to: a host that it redirected us to could name a token server of its own, which would get the credentials.
+ */
+function wantsMore(response: HttpResponse, base: URL): boolean {
+  if (response.url.origin !== base.origin) return false;
+  if (response.status === 401) return true;
+  const asked = response.header('www-authenticate') ?? '';
+  return response.status === 403 && /insufficient_scope/.test(asked);
+}
+
 /** Lets at most so many hold a place at a time; those who wait are served in order. */
 class Places {
   #free: number;
@@ -179,22 +190,13 @@ export class RegistryClient {
       return this.#check(request, await this.#send(request, url, undefined));
     const sent = await this.#authorizer.authorization(request.scopes);
     const first = await this.#send(request, url, sent);
-    if (!(await this.#wantsMore(first)) || request.want.includes(first.status))
+    if (!wantsMore(first, base) || request.want.includes(first.status))
       return this.#check(request, first);
     const challenges = parseChallenges(first.headers['www-authenticate']);
     const better = await this.#authorizer.answer(challenges, request.scopes, sent, first);
     if (better === undefined) return this.#check(request, first);
     await first.discard();
     return this.#check(request, await this.#send(request, url, better));
-  }
-
-  /** Whether better credentials could help: 401, or 403 for a token that lacks a scope. */
-  async #wantsMore(response: HttpResponse): Promise<boolean> {
-    if (response.status === 401) return true;
-    return (
-      response.status === 403 &&
-      /insufficient_scope/.test(response.header('www-authenticate') ?? '')
-    );
   }
 
   #send(

@@ -349,16 +349,23 @@ test('follows redirects to another host without credentials, with the range', as
   assert.doesNotMatch(events[0]?.message ?? '', /s3cret/);
 });
 
-test('does not hand its credentials to a host that asks for them', async () => {
-  proxy.fault = inTurn(({ reply, path }) =>
-    reply({ status: 302, headers: { location: `http://localhost:${store.port}${path}` } }),
-  );
-  store.fault = ({ reply }) =>
-    reply({ status: 401, headers: { 'www-authenticate': 'Basic realm="give"' } });
-  await assert.rejects(read(), { code: 'auth' });
-  assert.ok(store.seen.length > 0);
-  assert.ok(store.seen.every(({ headers }) => headers.authorization === undefined));
-});
+for (const realm of ['', 'token'])
+  test(`does not hand its credentials to a host that asks for them: ${realm || 'basic'}`, async () => {
+    proxy.fault = inTurn(({ reply, path }) =>
+      reply({ status: 302, headers: { location: `http://localhost:${store.port}${path}` } }),
+    );
+    const url = `http://localhost:${store.port}/${realm}`;
+    const challenge = realm ? `Bearer realm="${url}",service="give"` : 'Basic realm="give"';
+    store.fault = ({ reply, path }) =>
+      path.startsWith('/token')
+        ? reply({ status: 200, body: '{"token":"stolen"}' })
+        : reply({ status: 401, headers: { 'www-authenticate': challenge } });
+    await assert.rejects(read(), { code: 'auth' });
+    assert.deepEqual(
+      store.seen.map(({ path, headers }) => [path, headers.authorization]),
+      [[`/v2/x/blobs/${digest}`, undefined]],
+    );
+  });
 
 for (const location of [
   'http://169.254.169.254/latest/',
