@@ -33,15 +33,37 @@ export function parseCount(text: string, option: string, least: number, most: nu
   );
 }
 
-/** Parses a moment: seconds since the epoch, or an RFC 3339 date or date and time; nanoseconds. */
+/** Parses a switch of the environment: `true`, `1`, `yes` or `on`, and their opposites. */
+export function parseSwitch(text: string, name: string): boolean {
+  if (/^(true|1|yes|on)$/i.test(text)) return true;
+  if (/^(false|0|no|off|)$/i.test(text)) return false;
+  throw new RechunkError('usage', `${name}: got '${text}', want true or false`);
+}
+
+/** A date, or a date and time with or without a zone. */
+const DATE = /^(\d{4}-\d\d-\d\d)(?:[Tt ](\d\d:\d\d(?::\d\d(?:\.\d+)?)?)([Zz]|[+-]\d\d:\d\d)?)?$/;
+/** Latest moment that RFC 3339 can write, 9999-12-31T23:59:59Z, and the earliest, seconds. */
+const LATEST = 253_402_300_799n;
+const EARLIEST = -62_167_219_200n;
+
+/**
+ * Parses a moment: seconds since the epoch, or an RFC 3339 date or date and time; nanoseconds. A time without a zone is in
+ * UTC, so that it means the same on every machine.
+ */
 export function parseMoment(text: string, option: string): bigint {
-  if (/^-?\d+$/.test(text)) return BigInt(text) * 1_000_000_000n;
-  const milliseconds = /^\d{4}-\d\d-\d\d([T ]|$)/.test(text) ? Date.parse(text) : Number.NaN;
-  if (!Number.isNaN(milliseconds)) return BigInt(milliseconds) * 1_000_000n;
+  const moment = /^-?\d+$/.test(text) ? BigInt(text) * 1_000_000_000n : parseDate(text);
+  const seconds = (moment ?? 0n) / 1_000_000_000n;
+  if (moment !== undefined && seconds >= EARLIEST && seconds <= LATEST) return moment;
   throw new RechunkError(
     'usage',
     `${option}: got '${text}', want seconds since 1970 or a date such as 2026-11-21T00:00:00Z`,
   );
+}
+
+function parseDate(text: string): bigint | undefined {
+  const [, day, time = '00:00', zone = 'Z'] = DATE.exec(text) ?? [];
+  const milliseconds = Date.parse(`${day}T${time}${zone.toUpperCase()}`);
+  return Number.isNaN(milliseconds) ? undefined : BigInt(milliseconds) * 1_000_000n;
 }
 
 /** A moment as RFC 3339, in UTC, whole seconds. */
