@@ -18,4 +18,10 @@ if (!process.env.UV_THREADPOOL_SIZE) {
 }
 // In a checkout there is only the TypeScript source.
 const built = require('node:fs').existsSync(`${__dirname}/main.js`);
-import(built ? './main.js' : './main.ts').then((cli) => cli.main(process.argv));
+import(built ? './main.js' : './main.ts').then(
+  (cli) => cli.main(process.argv),
+  (error) => {
+    process.stderr.write(`rechunk cannot start: ${error.stack || error}\n`);
+    process.exit(2); // 1 would mean that two images differ
+  },
+);

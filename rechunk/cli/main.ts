@@ -3,10 +3,10 @@
  * 2 trouble. Results go to stdout, everything else to stderr.
  */
 import { Command, CommanderError } from 'commander';
-import { ADVICE, RechunkError } from '../../registry/errors.ts';
+import { ADVICE, describe, RechunkError } from '../../registry/errors.ts';
 import { addBuild } from './build.ts';
 import { addInspect } from './inspect.ts';
-import type { Host } from './options.ts';
+import { type Host, readEnvironment } from './options.ts';
 import { addPlan } from './plan.ts';
 import { addVerify } from './verify.ts';
 import { VERSION } from './version.ts';
@@ -28,7 +28,7 @@ export function createProgram(host: Host): Command {
   addPlan(program, host);
   addVerify(program, host);
   addInspect(program, host);
-  for (const command of program.commands) command.exitOverride();
+  for (const command of program.commands) readEnvironment(command.exitOverride(), host.env);
   return program;
 }
 
@@ -52,8 +52,10 @@ export async function main(argv: readonly string[]): Promise<void> {
   };
   process.on('SIGINT', stop).on('SIGTERM', stop).on('SIGHUP', stop);
   process.stdout.on('error', (error: NodeJS.ErrnoException) => {
-    if (error.code !== 'EPIPE') throw error;
+    if (error.code !== 'EPIPE') process.exitCode = tell(describe('writing the result', error));
   });
+  // Node itself would end with status 1, which means that two images differ.
+  process.once('uncaughtException', (error) => process.exit(tell(error)));
   let finished = false;
   process.once('exit', (status) => {
     // Nothing keeps a process alive that waits for what never comes; silence must not look like success.
@@ -74,16 +76,26 @@ function fail(error: unknown, argv: readonly string[]): number {
     if (error.code === 'commander.help') return TROUBLE;
     return fail(new RechunkError('usage', error.message.replace(/^error: /, '')), argv);
   }
-  if (!(error instanceof RechunkError)) {
-    process.stderr.write(`rechunk: a bug, please report it: ${(error as Error)?.stack ?? error}\n`);
-    return TROUBLE;
-  }
-  if (argv.includes('--json') || process.env['RECHUNK_JSON'] !== undefined) {
+  if (error instanceof RechunkError && wantsJson(argv)) {
     const { code, message, details } = error;
     process.stdout.write(
       `${JSON.stringify({ error: { code, message, details, advice: ADVICE[code] } })}\n`,
     );
   }
-  process.stderr.write(`rechunk: ${error.message}\n  ${ADVICE[error.code]}\n`);
+  return tell(error);
+}
+
+function wantsJson(argv: readonly string[]): boolean {
+  // What is said badly is an error of its own, told by now.
+  return argv.includes('--json') || /^(true|1|yes|on)$/i.test(process.env['RECHUNK_JSON'] ?? '');
+}
+
+/** Writes an error for people to stderr and returns the exit status. */
+function tell(error: unknown): number {
+  const text =
+    error instanceof RechunkError
+      ? `${error.message}\n  ${ADVICE[error.code]}`
+      : `a bug, please report it: ${(error as Error)?.stack ?? error}`;
+  process.stderr.write(`rechunk: ${text}\n`);
   return TROUBLE;
 }

@@ -11,7 +11,14 @@ import type { MetadataOptions } from '../metadata.ts';
 import type { Policy } from '../policy.ts';
 import { parseMap } from '../repos/map.ts';
 import type { Reporter } from './reporter.ts';
-import { formatMoment, parseCount, parseMoment, parseMtime, parseSize } from './values.ts';
+import {
+  formatMoment,
+  parseCount,
+  parseMoment,
+  parseMtime,
+  parseSize,
+  parseSwitch,
+} from './values.ts';
 import { VERSION } from './version.ts';
 
 /** Values as commander gives them. */
@@ -23,15 +30,24 @@ export interface Host {
   readonly signal: AbortSignal;
 }
 
-/** An option that can also be given as `RECHUNK_NAME` in the environment. */
+/** An option that can also be given as `RECHUNK_NAME` in the environment, its name as after the dashes. */
 export function option(flags: string, description: string): Option {
   const made = new Option(flags, description);
-  return made.env(
-    `RECHUNK_${made
-      .attributeName()
-      .replace(/[A-Z]/g, (letter) => `_${letter}`)
-      .toUpperCase()}`,
-  );
+  return made.env(`RECHUNK_${made.long?.slice(2).replaceAll('-', '_').toUpperCase()}`);
+}
+
+/**
+ * Makes `command` read its options from the environment as people mean them: an empty variable is not given (CI hosts pass on
+ * unset ones so), and a switch is on for `true` and off for `false`; commander itself takes any text for on.
+ */
+export function readEnvironment(command: Command, env: Host['env']): void {
+  for (const made of command.options) {
+    const name = made.envVar;
+    const value = name === undefined ? undefined : env[name];
+    if (name === undefined || value === undefined) continue;
+    const isSwitch = !made.required && !made.optional;
+    if (value === '' || (isSwitch && !parseSwitch(value, name))) delete made.envVar;
+  }
 }
 
 /** The same, for an option that may be repeated; the environment holds one value a line. */
