@@ -354,12 +354,15 @@ test('damage costs what is damaged, with a warning', async () => {
   assert.equal(most?.claims.length, 1);
   assert.equal(most?.warnings.length, 21);
   assert.equal(most?.warnings.at(-1), `30 more packages of /${SYSIMAGE} are left out`);
-  const cut = await detect({ path: SYSIMAGE, content: content.subarray(0, 5000) });
-  assert.deepEqual(cut?.components, []);
-  assert.match(
-    cut?.warnings[0] ?? '',
-    /^reading \/usr\/lib\/sysimage\/rpm\/rpmdb.sqlite ended after 0 packages: the SQLite database is damaged/,
-  );
+});
+
+test('refuses a database that gives nothing with an error of its own', async () => {
+  const content = sqliteDatabase([packageHeader({ name: 'good', files: [{ path: '/etc/good' }] })]);
+  await assert.rejects(detect({ path: SYSIMAGE, content: content.subarray(0, 5000) }), {
+    code: 'database',
+    message:
+      /^reading \/usr\/lib\/sysimage\/rpm\/rpmdb.sqlite ended after 0 packages: the SQLite database is damaged/,
+  });
 });
 
 test.run();

@@ -35,6 +35,8 @@ interface Found {
   readonly packages: Installed[];
   readonly claims: Claim[];
   readonly warnings: string[];
+  /** Why a database gave nothing at all. */
+  readonly broken: string[];
 }
 
 const messageOf = (error: unknown): string => {
@@ -93,7 +95,8 @@ function addPackages(
     }
   } catch (error) {
     const count = found.packages.length - before;
-    found.warnings.push(`reading ${at} ended after ${count} packages: ${messageOf(error)}`);
+    const text = `reading ${at} ended after ${count} packages: ${messageOf(error)}`;
+    (count === 0 ? found.broken : found.warnings).push(text);
   }
   const more = bad - WARNINGS_LIMIT;
   if (more > 0) found.warnings.push(`${more} more packages of ${at} are left out`);
@@ -134,7 +137,7 @@ function findDirectories(tree: Tree): Path[] {
 }
 
 async function readDatabases(tree: Tree): Promise<Found> {
-  const found: Found = { packages: [], claims: [], warnings: [] };
+  const found: Found = { packages: [], claims: [], warnings: [], broken: [] };
   const seen = new Set<Inode>();
   for (const directory of findDirectories(tree)) {
     const path = tree.resolve(`${directory}/${SQLITE}`, 'all');
@@ -174,7 +177,9 @@ function infoOf(source: string, packages: readonly Installed[]): ComponentInfo {
 }
 
 async function detect(tree: Tree): Promise<Detection | undefined> {
-  const { packages, claims, warnings } = await readDatabases(tree);
+  const { packages, claims, broken, ...found } = await readDatabases(tree);
+  if (packages.length === 0 && broken[0]) throw new RechunkError('database', broken[0]);
+  const warnings = [...broken, ...found.warnings];
   if (packages.length === 0 && warnings.length === 0) return undefined;
   const bySource = Map.groupBy(packages, ({ source }) => source);
   const components = [...bySource].map(([source, group]) => infoOf(source, group));
