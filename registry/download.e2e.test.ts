@@ -464,6 +464,18 @@ test('the manifest: other bytes, other type, compressed, too large', async () =>
   assert.deepEqual(await open(), bare);
 });
 
+test('the manifest: a connection that breaks or stalls in the midst of it', async () => {
+  const faults: Fault[] = [cutAt(40), ({ response }) => response.writeHead(200).write('{')];
+  proxy.fault = (exchange) =>
+    exchange.path.includes('/manifests/') && exchange.headers.authorization
+      ? (faults.shift() ?? (() => false))(exchange)
+      : false;
+  const source = await openRemote({ host: proxy.host, repository: 'x', tag: 'x' }, options);
+  await source.close();
+  assert.deepEqual(source.root, sample.root);
+  assert.equal(events.length, 2);
+});
+
 test('reads four blobs at a time, the others in order', async () => {
   let open = 0;
   let most = 0;

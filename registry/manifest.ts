@@ -6,6 +6,7 @@ import { RechunkError } from './errors.ts';
 import { type HttpResponse, showUrl } from './http.ts';
 import type { Document } from './image.ts';
 import { type Digest, isIndexType, isManifestType, MANIFEST_LIMIT, MEDIA } from './oci.ts';
+import { withRetries } from './retry.ts';
 
 /** What is asked for: without it, some registries convert what they have to an older form. */
 const ACCEPT: string = [
@@ -53,14 +54,19 @@ export async function getManifest(
   repository: string,
   reference: string,
 ): Promise<Document> {
-  const response = await client.request({
-    method: 'GET',
-    to: `/v2/${repository}/manifests/${reference}`,
-    scopes: [pullScope(repository)],
-    want: [200],
-    headers: { accept: ACCEPT },
+  // The body belongs to the try: a connection may break in the midst of it.
+  const { response, body } = await withRetries(client.policy, async () => {
+    const response = await client.request({
+      method: 'GET',
+      to: `/v2/${repository}/manifests/${reference}`,
+      scopes: [pullScope(repository)],
+      want: [200],
+      headers: { accept: ACCEPT },
+      tries: 'once',
+    });
+    return { response, body: await response.bytes(MANIFEST_LIMIT) };
   });
-  const bytes = decode(response, await response.bytes(MANIFEST_LIMIT));
+  const bytes = decode(response, body);
   const wanted = reference.includes(':') ? reference : response.header('docker-content-digest');
   const algorithm = wanted?.startsWith('sha512:') ? 'sha512' : 'sha256';
   const digest: Digest = `${algorithm}:${createHash(algorithm).update(bytes).digest('hex')}`;

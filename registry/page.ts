@@ -3,6 +3,7 @@ import * as v from 'valibot';
 import type { RegistryClient, RegistryRequest } from './client.ts';
 import { RechunkError } from './errors.ts';
 import type { HttpResponse } from './http.ts';
+import { withRetries } from './retry.ts';
 
 /** Largest page, bytes. */
 const PAGE_LIMIT = 32 << 20;
@@ -35,33 +36,44 @@ function nextPage(response: HttpResponse): URL | undefined {
   return next;
 }
 
-/** The pages of a list, each as its response, unread: the reader takes the body before it asks for the next. */
+/** A page as it came: its response, and its body where that was wanted (status 200). */
+export interface Page {
+  readonly response: HttpResponse;
+  readonly body: Buffer;
+}
+
+/** The pages of a list; one whose connection breaks is asked for again, body and all. */
 export async function* readPages(
   client: RegistryClient,
   request: RegistryRequest,
-): AsyncGenerator<HttpResponse> {
+): AsyncGenerator<Page> {
   const seen = new Set<string>();
   let to: string | URL | undefined = request.to;
   while (to !== undefined) {
     if (seen.has(String(to)) || seen.size === PAGE_COUNT_LIMIT)
       throw new RechunkError('registry', `${client.host}: the pages of ${request.to} never end`);
     seen.add(String(to));
-    const response: HttpResponse = await client.request({ ...request, to });
-    yield response;
-    to = response.status === 200 ? nextPage(response) : undefined;
+    const page: Page = await fetchPage(client, { ...request, to, tries: 'once' });
+    yield page;
+    to = page.response.status === 200 ? nextPage(page.response) : undefined;
   }
 }
 
+function fetchPage(client: RegistryClient, request: RegistryRequest): Promise<Page> {
+  return withRetries(client.policy, async () => {
+    const response = await client.request(request);
+    if (response.status === 200) return { response, body: await response.bytes(PAGE_LIMIT) };
+    await response.discard();
+    return { response, body: Buffer.alloc(0) };
+  });
+}
+
 /** The body of a page as JSON of the form `schema`; throws `registry` for anything else. */
-export async function readPage<T>(
-  response: HttpResponse,
-  schema: v.GenericSchema<unknown, T>,
-): Promise<T> {
-  const bytes = await response.bytes(PAGE_LIMIT);
+export function parsePage<T>({ response, body }: Page, schema: v.GenericSchema<unknown, T>): T {
   const what = `${response.method} ${response.url.origin}${response.url.pathname}`;
   let json: unknown;
   try {
-    json = JSON.parse(bytes.toString('utf8'));
+    json = JSON.parse(body.toString('utf8'));
   } catch {
     throw new RechunkError('registry', `${what}: got what is not JSON, want a list`);
   }
@@ -86,9 +98,9 @@ export async function readNames(
   });
   const names: string[] = [];
   const request = { method: 'GET', to: `${path}?n=${PAGE_ENTRIES}`, scopes, want: [200] } as const;
-  for await (const response of readPages(client, request)) {
-    const page = (await readPage(response, schema))[name] as (string | null)[] | null | undefined;
-    for (const entry of page ?? []) if (entry !== null) names.push(entry);
+  for await (const page of readPages(client, request)) {
+    const found = parsePage(page, schema)[name] as (string | null)[] | null | undefined;
+    for (const entry of found ?? []) if (entry !== null) names.push(entry);
   }
   return names;
 }

@@ -18,7 +18,7 @@ import {
   parseIndex,
   parseManifest,
 } from './oci.ts';
-import { readPage, readPages } from './page.ts';
+import { parsePage, readPages } from './page.ts';
 
 /** Ends of cosign's tags, and what the manifests under them are. */
 const COSIGN_TAGS: Readonly<Record<string, string>> = {
@@ -53,13 +53,11 @@ async function listByApi(
     want: [200, ...UNSUPPORTED],
     headers: { accept: MEDIA.index },
   } as const;
-  for await (const response of readPages(client, request)) {
+  for await (const one of readPages(client, request)) {
+    const { response } = one;
     const type = response.header('content-type')?.split(';')[0]?.trim();
-    if (response.status !== 200 || type !== MEDIA.index) {
-      await response.discard();
-      return undefined;
-    }
-    const page = await readPage(response, pageSchema);
+    if (response.status !== 200 || type !== MEDIA.index) return undefined;
+    const page = parsePage(one, pageSchema);
     const what = `the referrers of ${digest} in ${client.host}/${repository}`;
     const bytes = Buffer.from(
       JSON.stringify({ ...page, schemaVersion: 2, manifests: page['manifests'] ?? [] }),

@@ -402,15 +402,17 @@ test('referrers by the stand-in tag, and by cosign’s tags', async () => {
   await source.close();
 });
 
-test('referrers by the API, page by page', async () => {
+test('referrers by the API, page by page, over a line that breaks', async () => {
   const image = sampleImage({ seed: 'api' });
   await push(at('api', 'x'), image);
   const entries = ['1', '2', '3'].map((seed) => sampleImage({ seed }).root.descriptor);
   const proxy = await startProxy(registry.host);
-  proxy.fault = ({ path, reply }) => {
+  let breaks = 1;
+  proxy.fault = ({ path, reply, response, drop }) => {
     const found = /^\/v2\/api\/referrers\/[^?]*(?:\?last=(\d))?$/.exec(path);
     if (!found) return false;
     const page = Number(found[1] ?? 0);
+    if (page === 1 && breaks-- > 0) return response.writeHead(200).write('{', drop);
     const link =
       page < 2 ? `<${path.replace(/\?.*/, '')}?last=${page + 1}>; rel="next"` : undefined;
     const body = JSON.stringify({
@@ -426,6 +428,7 @@ test('referrers by the API, page by page', async () => {
   };
   const source = await openRemote({ host: proxy.host, repository: 'api', tag: 'x' }, options);
   assert.deepEqual(await source.referrers(image.root.descriptor.digest), entries);
+  assert.equal(breaks, -1);
   await source.close();
   await proxy.stop();
 });
