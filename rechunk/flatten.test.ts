@@ -199,6 +199,34 @@ test('what the last entry of a hard-link group states counts for the group, as i
   assert.match(warnings.join(), /states other metadata/);
 });
 
+test('xattrs that only a hard-link entry states are set on the file, and those that it does not state stay', () => {
+  const xattrs = (...names: string[]): Partial<IndexedEntry> => ({
+    xattrs: new Map(names.map((name) => [name.slice(0, -1), Buffer.from(name.slice(-1))])),
+  });
+  const { entries, warnings } = flatten(
+    layers([
+      ['f', xattrs('user.a1', 'user.b1')],
+      ['g => f', xattrs('user.b2', 'user.c1', 'user.overlay.x1')],
+      'h => f',
+      ['same => f', xattrs('user.a1')],
+    ]),
+  );
+  const [, f, ...others] = entries;
+  assert.ok(others.every(({ inode }) => inode === f?.inode));
+  assert.deepEqual(
+    [...(f?.inode.xattrs ?? [])].map(([name, value]) => `${name}=${Buffer.from(value)}`),
+    ['user.a=1', 'user.b=2', 'user.c=1'],
+  );
+  assert.match(warnings.join('\n'), /states other metadata.*: \/g$/m);
+});
+
+test('a hard link names its file through symlinks of its own layer, as the kernel finds it', () => {
+  const { entries } = flatten(layers(['usr/lib/f', 'lib -> usr/lib', 'g => lib/f']));
+  const inodes = new Map(entries.map(({ path, inode }) => [path as string, inode]));
+  assert.ok(inodes.get('g'));
+  assert.equal(inodes.get('g'), inodes.get('usr/lib/f'));
+});
+
 test('a hard link to a lower file shares its inode as it was before the layer, with a warning', () => {
   const { entries, warnings } = flatten(layers(['a'], ['h => a', 'a']));
   const inodes = Object.fromEntries(entries.map(({ path, inode }) => [path, inode]));

@@ -179,8 +179,19 @@ class Layer {
     children.set(name, { inode });
   }
 
-  /** The directory at `path` in this layer, made where it is missing; symlinks of this layer are followed. */
+  /** The directory at `path` in this layer, made where it is missing. */
   #directory(path: Path, entry: IndexedEntry): Node {
+    const imply = (parent: Node, name: string): Node => this.#imply(parent, name);
+    // What is made is never missing.
+    return this.#walk(path, entry, imply) as Node;
+  }
+
+  /** The directory at `path` in this layer, symlinks of this layer followed; where a part is missing, what `missing` gives. */
+  #walk(
+    path: Path,
+    entry: IndexedEntry,
+    missing: (parent: Node, name: string) => Node | undefined,
+  ): Node | undefined {
     let node = this.root;
     let pending = path === '' ? [] : path.split('/').reverse();
     const trail: Node[] = [];
@@ -207,8 +218,10 @@ class Layer {
         continue;
       }
       if (next && !next.children) this.#fail(entry, `lies below a ${next.inode.type}`);
+      const below = next ?? missing(node, part);
+      if (!below) return undefined;
       trail.push(node);
-      node = next ?? this.#imply(node, part);
+      node = below;
     }
     return node;
   }
@@ -222,7 +235,8 @@ class Layer {
   /** The inode that a hard link names: of this layer, or else of the layers below as they were before this one. */
   #linked(entry: IndexedEntry): Inode {
     const target = entry.link as Path;
-    const own = find(this.root, target);
+    const directory = this.#walk(parentOf(target), entry, () => undefined);
+    const own = directory?.children?.get(nameOf(target));
     if (own && !own.implied) return this.#share(entry, own);
     const lower = find(this.#lower, target);
     if (!lower) this.#fail(entry, `is a hard link to /${showPath(target)}, which does not exist`);
@@ -239,15 +253,20 @@ class Layer {
       this.#fail(entry, `is a hard link to the directory /${showPath(entry.link)}`);
     }
     const { mode, uid, gid, mtime } = entry;
+    const xattrs = addXattrs(inode.xattrs, this.#xattrs(entry));
     const same =
-      inode.mode === mode && inode.uid === uid && inode.gid === gid && inode.mtime === mtime;
+      inode.mode === mode &&
+      inode.uid === uid &&
+      inode.gid === gid &&
+      inode.mtime === mtime &&
+      inode.xattrs === xattrs;
     if (same || inode.type === 'symlink' || inode.layer !== this.#number) return inode;
     this.#warnings.add(
       'a hard link states other metadata than the file that it names; the last entry counts',
       `/${showPath(entry.path)}`,
     );
     // Only inodes of this layer are changed, and nobody has seen them yet.
-    return Object.assign(inode, { mode, uid, gid, mtime });
+    return Object.assign(inode, { mode, uid, gid, mtime, xattrs });
   }
 
   /** Written out, since there are many: an object that is made by spreading takes twice the memory. */
@@ -286,6 +305,15 @@ class Layer {
     }
     return kept.size === 0 ? NO_XATTRS : kept;
   }
+}
+
+/** `known` with `more` set too: the same object where that changes nothing. What `more` does not name stays. */
+function addXattrs(known: Xattrs, more: Xattrs): Xattrs {
+  const isNew = ([name, value]: [string, Uint8Array]): boolean => {
+    const had = known.get(name);
+    return had === undefined || Buffer.compare(had, value) !== 0;
+  };
+  return [...more].some(isNew) ? new Map([...known, ...more]) : known;
 }
 
 /** The node at `path`, no symlink followed. */
