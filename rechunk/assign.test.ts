@@ -39,6 +39,13 @@ async function owners(
   );
 }
 
+test('a root with metadata of its own and nothing in it is in a component', async () => {
+  const idsOf = async (...specs: FileSpec[]): Promise<string[]> =>
+    (await assign(memoryTree(specs), [])).components.map(({ id }) => id);
+  assert.deepEqual(await idsOf({ path: '', type: 'dir', mode: 0o1700 }), ['directories']);
+  assert.deepEqual(await idsOf({ path: '', type: 'dir' }, { path: 'etc/x' }), ['config']);
+});
+
 test('looks for listed paths behind symlinked directories, and at their merged place', () => {
   const tree = memoryTree([
     { path: 'bin', target: 'usr/bin' },

@@ -300,7 +300,9 @@ function gather(
   const groups = new Map<string, { info: ComponentInfo; entries: Entry[] }>();
   for (const entry of tree.entries) {
     const { path, inode } = entry;
-    if (path === '' || (inode.type === 'dir' && tree.list(path).length > 0)) continue;
+    // Every layer has the root, but where there is nothing else it needs one to be in.
+    if (path === '' && inode.layer < 0) continue;
+    if (inode.type === 'dir' && tree.list(path).length > 0) continue;
     const placement = place(entry);
     const id = typeof placement === 'string' ? placement : placement.id;
     const group = groups.get(id);
