@@ -129,9 +129,13 @@ const LEFT_RULES: Readonly<Record<UnownedState, readonly Rule[]>> = {
   ],
 };
 
-/** Compiled Python in its cache directory, by PEP 3147 and 488; or beside its source, as Python 2 has it. */
+/**
+ * Compiled Python in its cache directory, by PEP 3147 and 488, whose tags tell where the name of a script with dots ends;
+ * with a tag of another interpreter or tool; or beside its source, as Python 2 has it.
+ */
 const COMPILED: readonly (readonly [RegExp, string])[] = [
   [/^(.*?)__pycache__\/([^/]+?)\.[a-z]+-?\d+(?:\.opt-\w+)?\.pyc$/, '$1$2.py'],
+  [/^(.*?)__pycache__\/([^/.]+)\.[^/]+\.pyc$/, '$1$2.py'],
   [/^(.*)\.py[co]$/, '$1.py'],
 ];
 
