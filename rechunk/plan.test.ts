@@ -1,14 +1,9 @@
 import assert from 'node:assert/strict';
 import fc from 'fast-check';
 import { test } from 'uvu';
-import {
-  changeProbability,
-  changeRate,
-  type PlanItem,
-  type PlannedLayer,
-  PRIOR_RATE,
-  plan,
-} from './plan.ts';
+import { type PlanItem, type PlannedLayer, plan } from './plan.ts';
+import { changeProbability } from './planner/probability.ts';
+import { changeRate, PRIOR_RATE } from './rate.ts';
 
 const SEED = 20261121;
 
@@ -154,7 +149,184 @@ test('a stated interval is the rate; else changes within a year before the newes
 });
 
 test('an empty image has an empty plan', () => {
-  assert.deepEqual(plan([]), { layers: [], updateBytes: 0 });
+  assert.deepEqual(plan([]), { layers: [], updateBytes: 0, pullBytes: 0 });
+});
+
+/** Items that were observed over `updates` updates. */
+const observedItems = fc
+  .array(
+    fc.record({
+      size: fc.integer({ min: 1, max: 5_000_000 }),
+      rate: fc.integer({ min: 0, max: 1_000_000 }),
+      events: fc.uniqueArray(fc.integer({ min: 0, max: 5 }), { maxLength: 4 }),
+    }),
+    { minLength: 1, maxLength: 8 },
+  )
+  .map((all) =>
+    all.map(({ size, rate, events }, i) => ({
+      ...item(`c${i}`, size, rate),
+      events: events.sort((a, b) => a - b),
+    })),
+  );
+
+/** What groups cost over the horizon, computed in the plainest way. */
+function observedCost(
+  groups: readonly (readonly PlanItem[])[],
+  observed: number,
+  kept: (group: readonly PlanItem[]) => boolean,
+): number {
+  const [horizon, priorUpdates] = [20, 3];
+  return groups.reduce((sum, group) => {
+    const size = group.reduce((total, { size }) => total + size, 0);
+    const rate = group.reduce((total, { rate }) => total + rate, 0);
+    const seen = new Set(group.flatMap(({ events }) => events ?? [])).size;
+    const probability =
+      (seen + priorUpdates * (1 - Math.exp(-rate / 1e6))) / (observed + priorUpdates);
+    return sum + horizon * (size * probability + LAYER_COST) + (kept(group) ? 0 : size);
+  }, 0);
+}
+
+/** The least that any partition into at most `most` groups costs. */
+function leastCost(
+  all: readonly PlanItem[],
+  most: number,
+  cost: (groups: readonly PlanItem[][]) => number,
+): number {
+  let best = Number.POSITIVE_INFINITY;
+  const place = (i: number, groups: PlanItem[][]): void => {
+    const next = all[i];
+    if (!next) {
+      best = Math.min(best, cost(groups));
+      return;
+    }
+    for (const group of groups) {
+      group.push(next);
+      place(i + 1, groups);
+      group.pop();
+    }
+    if (groups.length < most) {
+      groups.push([next]);
+      place(i + 1, groups);
+      groups.pop();
+    }
+  };
+  place(0, []);
+  return best;
+}
+
+test('with observed updates, plans cost at most eight per cent more than the best of all partitions', () => {
+  fc.assert(
+    fc.property(observedItems, fc.integer({ min: 1, max: 4 }), (all, maxLayers) => {
+      const cost = (groups: readonly PlanItem[][]): number => observedCost(groups, 6, () => false);
+      const found = cost(groupsOf(plan(all, { maxLayers, observed: 6 }).layers, all));
+      const best = leastCost(all, maxLayers, cost);
+      assert.ok(found <= best * 1.08 + 1, `found ${found}, best ${best}`);
+    }),
+    { seed: SEED, numRuns: 150, endOnFailure: true },
+  );
+});
+
+/** The items of `layers` as the next build sees them: where each was, and which changed. */
+function remember(
+  all: readonly PlanItem[],
+  layers: readonly PlannedLayer[],
+  changed: ReadonlySet<string> = new Set(),
+): { items: PlanItem[]; previousLayers: number[] } {
+  const home = new Map(
+    layers.flatMap(({ components }, i) => components.map((id) => [id, i] as const)),
+  );
+  const items = all.map((one) => ({
+    ...one,
+    previous: home.get(one.id),
+    changed: changed.has(one.id),
+  }));
+  return { items, previousLayers: layers.map(({ components }) => components.length) };
+}
+
+const members = (layers: readonly PlannedLayer[]): string[] =>
+  layers.map(({ components }) => components.join(' ')).sort();
+
+test('planning again with the own result as previous image changes nothing, whatever was observed since', () => {
+  fc.assert(
+    fc.property(
+      observedItems,
+      observedItems,
+      fc.integer({ min: 1, max: 6 }),
+      (all, others, maxLayers) => {
+        const first = plan(all, { maxLayers });
+        const { items, previousLayers } = remember(all, first.layers);
+        const seen = items.map((one, i) => ({
+          ...one,
+          rate: others[i]?.rate ?? one.rate,
+          events: others[i]?.events,
+        }));
+        const again = plan(seen, { maxLayers, observed: 6, previousLayers });
+        assert.deepEqual(members(again.layers), members(first.layers));
+        assert.equal(again.pullBytes, 0);
+      },
+    ),
+    { seed: SEED },
+  );
+});
+
+const many = Array.from({ length: 480 }, (_, i) =>
+  item(`c${i}`, 20_000 + ((i * 7907) % 900_000), 20_000 + ((i * 104_729) % 200_000)),
+);
+
+test('one changed component pulls its own layer and no other', () => {
+  const first = plan(many, { maxLayers: 100 });
+  const { items, previousLayers } = remember(many, first.layers, new Set(['c77']));
+  const again = plan(items, { maxLayers: 100, previousLayers });
+  assert.equal(again.layers.filter(({ kept }) => kept === undefined).length <= 2, true);
+  const own = first.layers.find(({ components }) => components.includes('c77'));
+  assert.ok(
+    again.pullBytes <= (own?.size ?? 0),
+    `${again.pullBytes} bytes, its layer has ${own?.size}`,
+  );
+});
+
+test('an added component moves nothing else, and a removed one only its own layer', () => {
+  const first = plan(many, { maxLayers: 100 });
+  const { items, previousLayers } = remember(many, first.layers);
+  const added = plan([...items, item('new', 50_000, 40_000)], { maxLayers: 100, previousLayers });
+  const moved = added.layers
+    .filter(({ kept }) => kept === undefined)
+    .flatMap(({ components }) => components);
+  assert.ok(moved.includes('new'));
+  assert.ok(added.layers.filter(({ kept }) => kept === undefined).length <= 2);
+  const removed = plan(
+    items.filter(({ id }) => id !== 'c77'),
+    { maxLayers: 100, previousLayers },
+  );
+  assert.ok(removed.layers.filter(({ kept }) => kept === undefined).length <= 1);
+});
+
+test('ten layers more or less move at most fifteen per cent of the bytes', () => {
+  const first = plan(many, { maxLayers: 100 });
+  const { items, previousLayers } = remember(many, first.layers);
+  const total = many.reduce((sum, { size }) => sum + size, 0);
+  for (const maxLayers of [90, 110]) {
+    const { layers, pullBytes } = plan(items, { maxLayers, previousLayers });
+    assert.ok(layers.length <= maxLayers);
+    assert.ok(
+      pullBytes <= total * 0.15,
+      `${maxLayers}: ${((100 * pullBytes) / total).toFixed(1)} %`,
+    );
+  }
+});
+
+test('components that were seen to change together end together', () => {
+  const pairs = Array.from({ length: 40 }, (_, i) => ({
+    ...item(`c${String(i).padStart(2, '0')}`, 100_000, 50_000),
+    events: [i >> 2, 10 + (i >> 2)],
+  }));
+  const { layers } = plan(pairs, { maxLayers: 10, observed: 20 });
+  assert.deepEqual(
+    layers
+      .map(({ components }) => components.map((id) => Number(id.slice(1)) >> 2))
+      .map((group) => new Set(group).size),
+    Array(10).fill(1),
+  );
 });
 
 test.run();

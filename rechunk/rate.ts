@@ -1,0 +1,64 @@
+/** How often components are expected to change, from what an image itself says of them. Pure, in integers. */
+import type { ComponentKind } from './components.ts';
+
+/** Rates are in changes a million updates. */
+const MILLION = 1_000_000;
+/** Seconds of a week, the update that rates refer to. */
+const WEEK_SECONDS = 7 * 86_400;
+/** How far back changes are counted, seconds: distributions keep one to two years of changelog. */
+const WINDOW_SECONDS = 365 * 86_400;
+/** Changes less than this apart count once, seconds: one update brings them together. */
+const MERGE_SECONDS = WEEK_SECONDS;
+/** Weight of the prior, in weeks of observation. */
+const PRIOR_WEEKS = 8;
+
+/** Expected changes in a million weekly updates, by kind, before anything was observed. Chosen by hand, judged in bench/. */
+export const PRIOR_RATE: Readonly<Record<ComponentKind, number>> = {
+  package: 40_000,
+  language: 50_000,
+  user: 140_000,
+  kernel: 300_000,
+  initramfs: 600_000,
+  database: 950_000,
+  generated: 500_000,
+  config: 200_000,
+  application: 700_000,
+  large: 150_000,
+  directories: 50_000,
+  rest: 500_000,
+};
+
+/** What a rate is computed from. */
+export interface RateEvidence {
+  readonly kind: ComponentKind;
+  readonly changeTimes?: readonly number[] | undefined;
+  readonly updateIntervalDays?: number | undefined;
+}
+
+/**
+ * Expected changes of a component in a million weekly updates: what the user stated, else the changes within a year before
+ * `now` mixed with the kind's prior. `now` is in seconds, the newest change in the image, never the wall clock.
+ */
+export function changeRate(evidence: RateEvidence, now: number): number {
+  if (evidence.updateIntervalDays !== undefined) {
+    return Math.round((MILLION * 7) / Math.max(1, evidence.updateIntervalDays));
+  }
+  const prior = PRIOR_RATE[evidence.kind];
+  const times = (evidence.changeTimes ?? []).filter((time) => time <= now).sort((a, b) => b - a);
+  if (times.length === 0) return prior;
+  let count = 0;
+  let last = Number.POSITIVE_INFINITY;
+  for (const time of times) {
+    if (time < now - WINDOW_SECONDS) break;
+    if (last - time >= MERGE_SECONDS) count++;
+    last = time;
+  }
+  const weeks = observedWeeks(times, now);
+  return Math.round((count * MILLION + prior * PRIOR_WEEKS) / (weeks + PRIOR_WEEKS));
+}
+
+/** Weeks that the recorded changes cover: a single build date says only "not changed since". */
+function observedWeeks(times: readonly number[], now: number): number {
+  const oldest = times.at(-1) as number;
+  return Math.min(WINDOW_SECONDS, Math.max(0, now - oldest)) / WEEK_SECONDS;
+}
