@@ -444,18 +444,48 @@ test('GNU tar and bsdtar unpack what we write', () => {
 const withoutEmpty = (xattrs: TarItem['xattrs']): ReadonlyMap<string, Uint8Array> =>
   new Map([...(xattrs ?? [])].filter(([, value]) => value.length > 0));
 
-test("umoci, by Go's archive/tar, unpacks what we write", () => {
+/** The tree that umoci, by Go's archive/tar, makes of a layer. */
+function unpackByUmoci(archive: Uint8Array): string {
   const directory = mkdtempSync(join(root, 'umoci-'));
   const [layout, layer, bundle] = ['layout', 'layer.tar', 'bundle'].map((name) =>
     join(directory, name),
   ) as [string, string, string];
-  const archive = packTar(ITEMS.map((item) => ({ ...item, xattrs: withoutEmpty(item.xattrs) })));
   writeFileSync(layer, archive);
   run('umoci', ['init', '--layout', layout]);
   run('umoci', ['new', '--image', `${layout}:t`]);
   run('umoci', ['raw', 'add-layer', '--image', `${layout}:t`, layer]);
   run('umoci', ['unpack', '--image', `${layout}:t`, bundle]);
-  compareFacts(factsOfTree(join(bundle, 'rootfs')), factsOfArchive(unpackTar(archive)));
+  return join(bundle, 'rootfs');
+}
+
+test('umoci unpacks what we write', () => {
+  const archive = packTar(ITEMS.map((item) => ({ ...item, xattrs: withoutEmpty(item.xattrs) })));
+  compareFacts(factsOfTree(unpackByUmoci(archive)), factsOfArchive(unpackTar(archive)));
+});
+
+/** An archive of one file or directory whose type flag is `flag`, and whose name ends in a slash. */
+function slashed(flag: string): Buffer {
+  const archive = packTar([{ path: 'name.', mode: 0o755 }]);
+  archive.write('/', 'name'.length, 'latin1');
+  archive.write(flag, 156, 'latin1');
+  const sum = archive
+    .subarray(0, 512)
+    .fill(0x20, 148, 156)
+    .reduce((total, byte) => total + byte);
+  archive.write(`${sum.toString(8).padStart(6, '0')}\0 `, 148, 'latin1');
+  return archive;
+}
+
+test('umoci and we agree when a slash at the end of a name makes a directory', () => {
+  for (const [flag, type] of [
+    ['0', 'file'],
+    ['\0', 'dir'],
+    ['5', 'dir'],
+  ] as const) {
+    const archive = slashed(flag);
+    compareFacts(factsOfTree(unpackByUmoci(archive)), factsOfArchive(unpackTar(archive)));
+    assert.equal(unpackTar(archive)[0]?.entry.type, type);
+  }
 });
 
 const PYTHON_READ = `

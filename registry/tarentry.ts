@@ -130,8 +130,9 @@ const REFUSED_TYPES: Readonly<Record<string, string>> = {
 };
 
 function parseType(flag: string, rawName: string): EntryType {
+  // The old flag alone: for '0' container runtimes make a file whatever its name (umoci and podman do).
+  if (flag === '\0' && rawName.endsWith('/')) return 'dir';
   const type = typeOf(flag);
-  if (type === 'file' && rawName.endsWith('/')) return 'dir';
   if (type) return type;
   const what = REFUSED_TYPES[flag];
   const found = what ? `type ${flag}, ${what}` : `the unknown type "${showPath(flag)}"`;

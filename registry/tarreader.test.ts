@@ -166,7 +166,8 @@ test('knows the types, and what makes a directory', () => {
     ['0', 'f', 'file'],
     ['\0', 'f', 'file'],
     ['7', 'f', 'file'],
-    ['0', 'd/', 'dir'],
+    ['0', 'd/', 'file'],
+    ['7', 'd/', 'file'],
     ['\0', 'd/', 'dir'],
     ['5', 'd', 'dir'],
     ['5', 'd/', 'dir'],
@@ -184,7 +185,7 @@ test('knows the types, and what makes a directory', () => {
   refused(
     'tar',
     /directory/,
-    header({ name: 'd/', size: '00000000005\0' }),
+    header({ type: '\0', name: 'd/', size: '00000000005\0' }),
     padded(bytes('hello')),
   );
 });
