@@ -18,11 +18,13 @@ import {
 import {
   ANNOTATION,
   type Descriptor,
+  type Digest,
   digestOf,
   formatPlatform,
   isAttestation,
   MEDIA,
   type Platform,
+  parseManifest,
 } from '../registry/oci.ts';
 import type { ComponentInfo } from './components.ts';
 import { type Context, type RunOptions, withContext } from './context.ts';
@@ -132,7 +134,11 @@ async function buildOne(
 ): Promise<Built> {
   const { platform, hostPlatform } = options;
   const image = await openImage(source, platform ? { platform, hostPlatform } : { hostPlatform });
-  await noticeReferrers(source, image, context);
+  const { digest } = image.manifestDocument.descriptor;
+  if (digest !== source.root.descriptor.digest) {
+    await noticeReferrers(source, source.root.descriptor.digest, context);
+  }
+  await noticeReferrers(source, digest, context);
   const { document, built } = await buildImage(image, destination, compression, options, context);
   return { root: document, images: [built] };
 }
@@ -153,16 +159,18 @@ async function buildIndex(
       `--all-platforms: ${destination.reference} cannot hold an index of images`,
     );
   }
+  await noticeReferrers(source, source.root.descriptor.digest, context);
+  const known = new Set(set.members.map(({ descriptor }) => descriptor.digest as string));
   const images: BuiltImage[] = [];
   const manifests: Descriptor[] = [];
   for (const { descriptor, image } of set.members) {
     if (!image) {
-      context.onNotice?.(
-        `${descriptor.digest} (${kindOf(descriptor)}) names an old digest and is not copied`,
-      );
+      // An attestation, which is told of with its image if there is one.
+      const subject = descriptor.annotations?.[ANNOTATION.attestationSubject] ?? '';
+      if (!known.has(subject)) noticeBound(descriptor, subject || 'nothing here', context);
       continue;
     }
-    await noticeReferrers(source, image, context);
+    await noticeReferrers(source, descriptor.digest, context);
     const { document, built } = await buildImage(image, destination, compression, options, context);
     if (!options.dryRun) await destination.putBytes(document.descriptor, document.bytes);
     images.push(built);
@@ -189,15 +197,28 @@ function kindOf(descriptor: Descriptor): string {
   return descriptor.artifactType ?? descriptor.mediaType;
 }
 
-/** Signatures and the like are bound to the old digest: named, never copied. */
-async function noticeReferrers(source: Source, image: Image, context: Context): Promise<void> {
-  const { digest } = image.manifestDocument.descriptor;
-  for (const descriptor of await source.referrers(digest)) {
-    const name = descriptor.annotations?.[ANNOTATION.refName] ?? descriptor.digest;
-    context.onNotice?.(
-      `${kindOf(descriptor)} ${name} belongs to ${digest} and is not copied: make it anew for the new digest`,
-    );
+/**
+ * Signatures and the like are bound to the old digest, of an image or of the index that it is in: named, never copied.
+ * BuildKit's attestations stand beside the image in the index.
+ */
+async function noticeReferrers(source: Source, digest: Digest, context: Context): Promise<void> {
+  const { bytes, descriptor: root } = source.root;
+  const parsed = parseManifest(bytes, root.mediaType, `the manifest of ${source.reference}`);
+  const beside = parsed.kind === 'index' ? parsed.index.manifests : [];
+  const bound = [
+    ...beside.filter(({ annotations }) => annotations?.[ANNOTATION.attestationSubject] === digest),
+    ...(await source.referrers(digest)),
+  ];
+  for (const descriptor of new Map(bound.map((one) => [one.digest, one])).values()) {
+    noticeBound(descriptor, digest, context);
   }
+}
+
+function noticeBound(descriptor: Descriptor, subject: string, context: Context): void {
+  const name = descriptor.annotations?.[ANNOTATION.refName] ?? descriptor.digest;
+  context.onNotice?.(
+    `${kindOf(descriptor)} ${name} belongs to ${subject} and is not copied: make it anew for the new digest`,
+  );
 }
 
 async function buildImage(

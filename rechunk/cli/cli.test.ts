@@ -243,7 +243,7 @@ function tarWith(name: string, content: string): Buffer {
   return Buffer.concat([header, body]);
 }
 
-/** A layout whose one entry is an index of two platforms, an attestation and annotations. */
+/** A layout whose one image is an index of two platforms, an attestation and annotations; the index is signed. */
 async function writeIndexed(): Promise<string> {
   const layout = join(directory, `indexed-${++count}`);
   const platforms = [{ architecture: 'amd64' }, { architecture: 'arm', variant: 'v7' }];
@@ -282,12 +282,32 @@ async function writeIndexed(): Promise<string> {
   const bytes = Buffer.from(JSON.stringify(index));
   const descriptor = { mediaType: MEDIA.index, digest: digestOf(bytes), size: bytes.length };
   writeFileSync(join(layout, 'blobs', descriptor.digest.replace(':', '/')), bytes);
-  const entry = { ...descriptor, annotations: { 'org.opencontainers.image.ref.name': 'multi' } };
-  writeFileSync(
-    join(layout, 'index.json'),
-    JSON.stringify({ schemaVersion: 2, manifests: [entry] }),
-  );
+  const named = (entry: object | undefined, name: string): object => ({
+    ...entry,
+    annotations: { 'org.opencontainers.image.ref.name': name },
+  });
+  const manifests = [
+    named(descriptor, 'multi'),
+    // Who reads it is of no matter here.
+    named(images[0]?.manifest, `${descriptor.digest.replace(':', '-')}.sig`),
+  ];
+  writeFileSync(join(layout, 'index.json'), JSON.stringify({ schemaVersion: 2, manifests }));
   return layout;
+}
+
+/** What notes say is not copied. */
+function boundNotices(stderr: string): string[] {
+  const signature = /sha256-([0-9a-f]{64})\.sig belongs to sha256:\1 /;
+  return stderr
+    .split('\n')
+    .filter((line) => line.includes('is not copied'))
+    .map((line) => {
+      if (signature.test(line)) return 'sha256-*.sig of the index';
+      return line.replace(
+        /^note: (attestation) sha256:\S+ belongs to sha256:\S+ .*/,
+        '$1 of an image',
+      );
+    });
 }
 
 test('--platform picks from an index, and names what is there when it cannot', async () => {
@@ -316,7 +336,7 @@ test('--all-platforms keeps the order, platforms and annotations of an index, an
     '--json',
   ]);
   assert.equal(status, 0, stderr);
-  assert.match(stderr, /sha256:[0-9a-f]+ \(attestation\) .*not copied/);
+  assert.deepEqual(boundNotices(stderr), ['sha256-*.sig of the index', 'attestation of an image']);
   const result = JSON.parse(stdout) as BuildResult;
   assert.deepEqual(
     result.images.map(({ platform }) => platform),
@@ -346,6 +366,14 @@ test('--all-platforms keeps the order, platforms and annotations of an index, an
     const args = ['verify', `oci:${layout}:multi`, to, '--platform', platform, '--quiet'];
     assert.equal((await runCli(args)).status, 0);
   }
+});
+
+test('what is bound to the image that was picked from an index, or to the index, is named', async () => {
+  const from = `oci:${await writeIndexed()}:multi`;
+  const { stderr } = await runCli(['build', from, newLayout(), '--platform', 'linux/amd64']);
+  assert.deepEqual(boundNotices(stderr), ['sha256-*.sig of the index', 'attestation of an image']);
+  const arm = await runCli(['build', from, newLayout(), '--platform', 'linux/arm/v7']);
+  assert.deepEqual(boundNotices(arm.stderr), ['sha256-*.sig of the index']);
 });
 
 test("ostree's encapsulated form is refused with the flags that convert it", async () => {
