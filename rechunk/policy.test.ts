@@ -101,6 +101,25 @@ test('a .py keeps its time where a .pyc records it, and only there', async () =>
   assert.equal(excuses.find(({ kind }) => kind === 'pyc')?.count, 2);
 });
 
+test('a .py keeps its time where a .pyc of Python 2 or 3.6 records it', async () => {
+  const old = (seconds: number): Buffer => {
+    const content = Buffer.alloc(20, 0xff);
+    content.writeUInt32LE(seconds, 4);
+    return content;
+  };
+  const python = memoryTree([
+    { path: 'a.py', mtime: 500n * SECOND },
+    { path: 'a.pyo', content: old(500) },
+    { path: 'b.py', mtime: 500n * SECOND },
+    { path: '__pycache__/b.cpython-36.pyc', content: old(500) },
+    { path: 'c.py', mtime: 500n * SECOND },
+    { path: 'c.pyc', content: old(499) },
+  ]);
+  const shaped = await applyPolicy(python, { mtime: { kind: 'set', time: 100n * SECOND } });
+  const { 'a.py': a, 'b.py': b, 'c.py': c } = times(shaped.tree);
+  assert.deepEqual([a, b, c], ['500', '500', '100']);
+});
+
 test('the source of a compiled module lies beside its __pycache__', () => {
   assert.equal(sourceOf('usr/lib/__pycache__/m.cpython-311.opt-1.pyc' as Path), 'usr/lib/m.py');
   assert.equal(sourceOf('__pycache__/m.cpython-311.pyc' as Path), 'm.py');

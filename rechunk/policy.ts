@@ -151,12 +151,13 @@ function prune(tree: Tree, prune: readonly string[]): Pruned {
   return { entries, count: tree.entries.length - entries.length, warnings };
 }
 
-/** Bytes of a compiled Python file's header (PEP 552). */
+/** Bytes of a compiled Python file's header (PEP 552); before Python 3.7 it is shorter, but no such file is. */
 const PYC_HEADER_BYTES = 16;
 
 /**
  * The `.py` files whose times must stay because a `.pyc` of theirs records it: with another time Python would compile
- * them again at every start (PEP 552; flags 0 means that bytes 8–11 hold the source's mtime).
+ * them again at every start. By PEP 552, bytes 4–7 are flags, and 0 means that bytes 8–11 hold the source's mtime; before
+ * Python 3.7 (RHEL 8 has 3.6, Python 2 is about) bytes 4–7 hold it.
  */
 async function pinnedTimes(
   tree: Tree,
@@ -166,13 +167,12 @@ async function pinnedTimes(
   const pinned = new Set<Inode>();
   if (mtime.kind === 'keep') return pinned;
   for (const { path, inode } of entries) {
-    if (inode.type !== 'file' || !path.endsWith('.pyc') || inode.size < PYC_HEADER_BYTES) continue;
+    if (inode.type !== 'file' || !/\.py[co]$/.test(path) || inode.size < PYC_HEADER_BYTES) continue;
     const source = tree.get(sourceOf(path));
     if (source?.type !== 'file') continue;
     const header = await tree.readInode(inode, PYC_HEADER_BYTES);
-    if (header.readUInt32LE(4) !== 0) continue;
-    if (BigInt(header.readUInt32LE(8)) === (source.mtime / 1_000_000_000n) % (1n << 32n))
-      pinned.add(source);
+    const recorded = header.readUInt32LE(4) || header.readUInt32LE(8);
+    if (BigInt(recorded) === (source.mtime / 1_000_000_000n) % (1n << 32n)) pinned.add(source);
   }
   return pinned;
 }
