@@ -29,7 +29,7 @@ function imageOf(configText: string, annotations?: Record<string, string>): Imag
   const manifestBytes = formatJson({
     schemaVersion: 2,
     mediaType: MEDIA.dockerManifest,
-    config: { ...descriptor, mediaType: MEDIA.dockerConfig },
+    config: { ...descriptor, mediaType: MEDIA.dockerConfig, annotations: { of: 'config' } },
     layers: [layer],
     future: 'field',
     ...(annotations ? { annotations } : {}),
@@ -141,6 +141,7 @@ test('the manifest is OCI, keeps annotations and unknown fields, and moves what 
   const manifest = parseJson(document.bytes) as Record<string, never>;
   assert.equal(manifest['mediaType'], MEDIA.manifest);
   assert.equal(manifest['future'], 'field');
+  assert.deepEqual(manifest['config'], { ...config.descriptor, annotations: { of: 'config' } });
   assert.deepEqual(manifest['annotations'], {
     keep: 'me',
     'dev.rechunk.original.base.name': 'debian:12',

@@ -184,7 +184,8 @@ export function writeManifest(
   const manifest = parseJson(image.manifestDocument.bytes);
   const listChars = Math.max(64, Math.floor(ANNOTATION_BYTES / Math.max(1, layers.length)));
   manifest['mediaType'] = MEDIA.manifest;
-  manifest['config'] = config;
+  const { annotations } = image.manifest.config;
+  manifest['config'] = { ...config, ...(annotations ? { annotations } : {}) };
   manifest['layers'] = layers.map((layer) => layerDescriptor(layer, compression, listChars));
   manifest['annotations'] = editAnnotations(image, options);
   const bytes = formatJson(manifest);
