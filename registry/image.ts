@@ -5,17 +5,18 @@
  * against the descriptor (digest and size). A Destination takes bytes whose digest the caller states, and shows nothing
  * to others before `commit`.
  */
+import { createHash } from 'node:crypto';
 import { during, RechunkError } from './errors.ts';
 import {
   type Descriptor,
   type Digest,
-  digestOf,
   formatPlatform,
   type ImageConfig,
   type Index,
   isAttestation,
   isImageConfigType,
   isIndexType,
+  isManifestType,
   type Manifest,
   matchPlatform,
   type Platform,
@@ -133,6 +134,8 @@ export interface ImageSet {
 
 /** Deepest nesting of indexes that is followed. */
 const INDEX_DEPTH = 4;
+/** Most entries of an index, nested ones included: each may have to be fetched to tell its platform. */
+const MEMBER_LIMIT = 10_000;
 
 /** Loads the image that `document` describes; throws `unsupported` for artifacts and `manifest` for disagreements. */
 async function loadImage(source: Source, document: Document, manifest: Manifest): Promise<Image> {
@@ -163,42 +166,44 @@ async function loadImage(source: Source, document: Document, manifest: Manifest)
   return { source, manifestDocument: document, configDocument, manifest, config, platform, layers };
 }
 
-/** Every image manifest below `document`, depth first, in order. */
+/** Adds every manifest below `index` to `members`, depth first, in order. */
 async function listMembers(
   source: Source,
   index: Index,
-  depth: number,
-): Promise<{ descriptor: Descriptor; nested: boolean }[]> {
-  if (depth > INDEX_DEPTH) {
-    throw new RechunkError(
-      'limit',
-      `${source.reference}: indexes are nested deeper than ${INDEX_DEPTH}`,
-    );
-  }
-  const members: { descriptor: Descriptor; nested: boolean }[] = [];
+  members: Descriptor[],
+  depth = 1,
+): Promise<void> {
+  const refuse = (found: string): never => {
+    throw new RechunkError('limit', `${source.reference}: ${found}`);
+  };
+  if (depth > INDEX_DEPTH) refuse(`indexes are nested deeper than ${INDEX_DEPTH}`);
   for (const descriptor of index.manifests) {
-    if (!isIndexType(descriptor.mediaType)) {
-      members.push({ descriptor, nested: depth > 1 });
-      continue;
+    if (members.push(descriptor) > MEMBER_LIMIT) {
+      refuse(`its index has more than ${MEMBER_LIMIT} entries`);
     }
+    if (!isIndexType(descriptor.mediaType)) continue;
     const document = await source.document(descriptor);
     const parsed = parseManifest(document.bytes, descriptor.mediaType);
-    if (parsed.kind === 'index')
-      members.push(...(await listMembers(source, parsed.index, depth + 1)));
+    if (parsed.kind === 'index') await listMembers(source, parsed.index, members, depth + 1);
   }
-  return members;
 }
 
-async function loadMember(source: Source, descriptor: Descriptor): Promise<Image> {
+/** Whether an entry of an index may be an image, by what its descriptor says. */
+function isImage(descriptor: Descriptor): boolean {
+  return isManifestType(descriptor.mediaType) && !isAttestation(descriptor);
+}
+
+/** Loads the image that an entry of an index names; undefined for an artifact (an SBOM, a signature, a chart). */
+async function loadMember(source: Source, descriptor: Descriptor): Promise<Image | undefined> {
+  const what = `${source.reference}@${descriptor.digest}`;
   const document = await source.document(descriptor);
-  const parsed = parseManifest(
-    document.bytes,
-    descriptor.mediaType,
-    `${source.reference}@${descriptor.digest}`,
-  );
+  const parsed = parseManifest(document.bytes, descriptor.mediaType, what);
   if (parsed.kind === 'index')
     throw new RechunkError('manifest', `${descriptor.digest} is an index, want a manifest`);
-  return loadImage(source, document, parsed.manifest);
+  const { manifest } = parsed;
+  return isImageConfigType(manifest.config.mediaType)
+    ? loadImage(source, document, manifest)
+    : undefined;
 }
 
 /**
@@ -225,30 +230,30 @@ export async function openImage(
     return image;
   }
   const wanted = options.platform ?? options.hostPlatform;
-  const members = await listMembers(source, parsed.index, 1);
+  const members: Descriptor[] = [];
+  await listMembers(source, parsed.index, members);
   const candidates: { descriptor: Descriptor; platform: Platform; image?: Image }[] = [];
-  for (const { descriptor } of members) {
-    if (isAttestation(descriptor)) continue;
+  for (const descriptor of members.filter(isImage)) {
     if (descriptor.platform) {
       candidates.push({ descriptor, platform: descriptor.platform });
       continue;
     }
     const image = await loadMember(source, descriptor);
-    candidates.push({ descriptor, platform: image.platform, image });
+    if (image) candidates.push({ descriptor, platform: image.platform, image });
   }
   const ranked = candidates
     .map((candidate) => ({ ...candidate, rank: matchPlatform(candidate.platform, wanted) }))
     .filter((candidate) => candidate.rank !== undefined)
     .sort((a, b) => (a.rank ?? 0) - (b.rank ?? 0));
-  const best = ranked[0];
-  if (!best) {
-    const there = candidates.map((candidate) => formatPlatform(candidate.platform)).join(', ');
-    throw new RechunkError(
-      'platform',
-      `${source.reference} has no image for ${formatPlatform(wanted)}; it has ${there || 'none'}`,
-    );
+  for (const { image, descriptor } of ranked) {
+    const found = image ?? (await loadMember(source, descriptor));
+    if (found) return found;
   }
-  return best.image ?? loadMember(source, best.descriptor);
+  const there = candidates.map((candidate) => formatPlatform(candidate.platform)).join(', ');
+  throw new RechunkError(
+    'platform',
+    `${source.reference} has no image for ${formatPlatform(wanted)}; it has ${there || 'none'}`,
+  );
 }
 
 /** Loads every image of the index that `source` names, in order; a single image gives undefined. */
@@ -261,13 +266,14 @@ export async function openImageSet(source: Source): Promise<ImageSet | undefined
   if (parsed.kind === 'manifest') return undefined;
   const members: { descriptor: Descriptor; image?: Image }[] = [];
   for (const descriptor of parsed.index.manifests) {
-    if (isAttestation(descriptor)) members.push({ descriptor });
-    else if (isIndexType(descriptor.mediaType)) {
+    if (isIndexType(descriptor.mediaType)) {
       throw new RechunkError(
         'unsupported',
         `${source.reference}: an index within an index; name the inner one by digest`,
       );
-    } else members.push({ descriptor, image: await loadMember(source, descriptor) });
+    }
+    const image = isImage(descriptor) ? await loadMember(source, descriptor) : undefined;
+    members.push(image ? { descriptor, image } : { descriptor });
   }
   return { index: parsed.index, members };
 }
@@ -280,8 +286,9 @@ export function checkDocument(descriptor: Descriptor, bytes: Uint8Array, what: s
       `${what} (${descriptor.digest}): got ${bytes.length} bytes, want ${descriptor.size}`,
     );
   }
-  const digest = digestOf(bytes);
-  if (descriptor.digest.startsWith('sha256:') && digest !== descriptor.digest) {
+  const [algorithm = ''] = descriptor.digest.split(':');
+  const digest = `${algorithm}:${createHash(algorithm).update(bytes).digest('hex')}`;
+  if (digest !== descriptor.digest) {
     throw new RechunkError(
       'digest-mismatch',
       `${what}: got digest ${digest}, want ${descriptor.digest}`,
