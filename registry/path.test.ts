@@ -159,6 +159,9 @@ test('shows text as text and other bytes escaped', () => {
   assert.equal(pathOf(Buffer.from('naïve')), 'na\xc3\xafve');
   assert.equal(showPath('caf\xe9/\t'), 'caf\\xe9/\\x09');
   assert.equal(showPath('a\\b\x7f'), 'a\\x5cb\\x7f');
+  // C1's "control sequence introducer" and the override of text direction would change what is seen.
+  assert.equal(showPath(pathFromText('a\u009b2Jé')), 'a\\xc2\\x9b2Jé');
+  assert.equal(showPath(pathFromText('a\u202egnp.exe')), 'a\\xe2\\x80\\xaegnp.exe');
 });
 
 test.run();

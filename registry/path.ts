@@ -83,15 +83,17 @@ export function parsePath(raw: string): Path {
   return parts.join('/') as Path;
 }
 
+/** Control characters, those of C1 and of text direction too: they may change what a terminal shows. */
+const HIDDEN = /[\p{Cc}\\\u2028-\u202e\u2066-\u2069]/gu;
+
 /** The path as text for people: UTF-8 where it is, else bytes escaped as `\xNN`; control characters are escaped too. */
 export function showPath(path: string): string {
   const bytes = Buffer.from(path, 'latin1');
   const text = bytes.toString('utf8');
-  const safe = Buffer.from(text, 'utf8').equals(bytes) ? text : undefined;
-  const escaped = (char: string): string =>
-    `\\x${char.charCodeAt(0).toString(16).padStart(2, '0')}`;
-  if (safe !== undefined) return safe.replace(/[\x00-\x1f\x7f\\]/g, escaped);
-  return path.replace(/[^\x20-\x5b\x5d-\x7e]/g, escaped);
+  const escaped = (part: string | Buffer): string =>
+    [...Buffer.from(part)].map((byte) => `\\x${byte.toString(16).padStart(2, '0')}`).join('');
+  if (Buffer.from(text, 'utf8').equals(bytes)) return text.replace(HIDDEN, escaped);
+  return path.replace(/[^\x20-\x5b\x5d-\x7e]/g, (char) => escaped(Buffer.from(char, 'latin1')));
 }
 
 /** The path of the directory that holds `path`; the root's is the root. */
