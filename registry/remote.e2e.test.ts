@@ -433,6 +433,25 @@ test('referrers by the API, page by page, over a line that breaks', async () => 
   await proxy.stop();
 });
 
+test('a registry that will not list referrers is no reason to fail, but told', async () => {
+  const image = sampleImage({ seed: 'unlisted' });
+  await push(at('unlisted', 'x'), image);
+  const { digest } = image.root.descriptor;
+  const proxy = await startProxy(registry.host);
+  proxy.fault = ({ path, reply }) =>
+    /\/referrers\/|\/sha256-/.test(path) ? reply({ status: 403, body: 'no' }) : false;
+  const told: string[] = [];
+  const source = await openRemote(
+    { host: proxy.host, repository: 'unlisted', tag: 'x' },
+    { ...options, onEvent: ({ message }) => void told.push(message) },
+  );
+  assert.deepEqual(await source.referrers(digest), []);
+  await source.close();
+  await proxy.stop();
+  assert.equal(told.length, 1);
+  assert.match(told[0] ?? '', new RegExp(`^signatures and the like of ${digest} .* 403 Forbidden`));
+});
+
 test('a registry that notes subjects itself gets no stand-in tag', async () => {
   const image = sampleImage({ seed: 'noted' });
   await push(at('noted', 'x'), image);

@@ -129,6 +129,21 @@ async function readDocument(
   return checkDocument(descriptor, bytes, what);
 }
 
+/** What refers to `digest`; where the registry will not tell, people are told that. */
+async function referrersOf(
+  client: RegistryClient,
+  repository: string,
+  digest: Digest,
+): Promise<readonly Descriptor[]> {
+  try {
+    return await listReferrers(client, repository, digest);
+  } catch (error) {
+    if (!(error instanceof RechunkError) || error.code === 'interrupted') throw error;
+    client.notice(`signatures and the like of ${digest} could not be listed: ${error.message}`);
+    return [];
+  }
+}
+
 /**
  * Opens the image at `reference` for reading; what it names is read at once and checked. Blobs are fetched when they are
  * read, at most four at a time, and survive broken connections; one that is missing is `not-found` when it is read.
@@ -158,7 +173,7 @@ export async function openRemote(
     document: (descriptor) => reading(() => readDocument(client, repository, descriptor)),
     blob: async (descriptor) =>
       explained(remoteBlob(client, repository, descriptor), `reading ${name}`),
-    referrers: (digest) => reading(() => listReferrers(client, repository, digest)),
+    referrers: (digest) => referrersOf(client, repository, digest),
     close: () => client.close(),
   };
 }

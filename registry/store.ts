@@ -208,9 +208,10 @@ async function referrersOf(
   digest: Digest,
 ): Promise<readonly Descriptor[]> {
   if (!isIndexType(entry.mediaType) && !isManifestType(entry.mediaType)) return [];
-  const document = await readDocument(store, entry).catch(() => undefined);
-  if (!document) return [];
-  const parsed = parseManifest(document.bytes, entry.mediaType);
+  const parsed = await readDocument(store, entry)
+    .then(({ bytes }) => parseManifest(bytes, entry.mediaType))
+    .catch(() => undefined);
+  if (!parsed) return [];
   if (parsed.kind === 'manifest') return parsed.manifest.subject?.digest === digest ? [entry] : [];
   if (isReferrersTag) return parsed.index.manifests;
   return parsed.index.manifests.filter(
