@@ -179,6 +179,7 @@ test('names what is attached to an image', async () => {
   const signature = await attach(`${digest.replace(':', '-')}.sig`, { annotations: { n: '1' } });
   const sbom = await attach('some-sbom', { subject: image.manifest.descriptor });
   await attach('other', { annotations: { n: '2' } });
+  await attach('damaged', { layers: 'none' });
   const source = await openLayout(dir, 'a');
   const found = (await source.referrers(digest)).map((descriptor) => descriptor.digest).sort();
   assert.deepEqual(found, [signature.digest, sbom.digest].sort());
@@ -335,6 +336,13 @@ test('what a killed run left is removed by the next one, that of a running one s
   const source = await openLayout(dir, 'last');
   await openImage(source, { hostPlatform: { os: 'linux', architecture: 'amd64' } });
   assert.ok(!(await readdir(dir)).includes('ingest'));
+});
+
+test('a lock that is none ends the run, and does not keep it waiting', async () => {
+  const dir = newPath();
+  await mkdir(join(dir, 'ingest'), { recursive: true });
+  await writeFile(join(dir, 'ingest/lock'), '');
+  await assert.rejects(writeImage(dir, 'a'), { code: 'io', message: /lock.*remove it/ });
 });
 
 test.run();

@@ -34,7 +34,7 @@ async function acquire(path: string, ingest: Ingest): Promise<void> {
     } catch (error) {
       if (systemCode(error) !== 'EEXIST') throw error;
     }
-    const owner = await readlink(path).catch(() => undefined);
+    const owner = await ownerOf(path);
     if (owner === undefined) continue;
     if (!isAlive(owner)) await breakLock(path, ingest, owner);
     else if (performance.now() > end) {
@@ -43,6 +43,18 @@ async function acquire(path: string, ingest: Ingest): Promise<void> {
         `waiting for ${path}: ${owner} has held it for a minute; remove it if that run is gone`,
       );
     } else await sleep(RETRY_MS);
+  }
+}
+
+/** What the lock says of its owner; undefined where it is gone by now. Throws for what is no lock. */
+async function ownerOf(path: string): Promise<string | undefined> {
+  try {
+    return await readlink(path);
+  } catch (error) {
+    if (systemCode(error) === 'ENOENT') return undefined;
+    throw new RechunkError('io', `locking ${path}: it is there and no lock; remove it`, {
+      cause: error,
+    });
   }
 }
 
