@@ -373,6 +373,13 @@ test('reads headers only: an archive of a large layer opens at once', async () =
   await source.close();
 });
 
+test('an archive of more members than any image has is refused before it fills the memory', async () => {
+  const one = packTar([{ path: 'm' }]).subarray(0, 512);
+  const file = join(await mkdtemp(join(root, 'many-')), 'x.tar');
+  await writeFile(file, Buffer.concat(Array.from({ length: 100_001 }, () => one)));
+  await assert.rejects(openArchive(file), { code: 'limit', message: /more than 100000 entries/ });
+});
+
 test('a reader that checks sees a lying size', async () => {
   const { items } = forms['compressed layers'] ?? assert.fail();
   const source = await openArchive(await fixture(items));

@@ -12,6 +12,8 @@ import { TarReader, type TarSink } from './tarreader.ts';
 const WINDOW = 64 << 10;
 /** Stands for content that is not read; its value is never looked at. */
 const UNREAD: Buffer = Buffer.alloc(1 << 20);
+/** Most members of an archive: an image has some hundreds, and each is held in memory. */
+const MEMBER_LIMIT = 100_000;
 /** Links between members that are followed one after another. */
 const LINK_LIMIT = 8;
 
@@ -105,7 +107,7 @@ export async function indexArchive(path: string): Promise<Members> {
   const handle = await open(path);
   try {
     const { size } = await handle.stat();
-    const reader = new TarReader(sink);
+    const reader = new TarReader(sink, { entries: MEMBER_LIMIT });
     for (let at = 0; at < size; ) {
       at = await readWindow(handle, reader, at);
       const content = last && !last.extents ? last.offset + last.size : 0;
