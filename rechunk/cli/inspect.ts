@@ -3,7 +3,7 @@ import type { Command } from 'commander';
 import { type Inspection, inspect as inspectImage } from '../inspect.ts';
 import { addRunOptions, type Host, platformOptions, type Values } from './options.ts';
 import { print, withSession } from './session.ts';
-import { formatSize } from './values.ts';
+import { formatSize, oneLine } from './values.ts';
 
 /** Adds the command to `program`. */
 export function addInspect(program: Command, host: Host): void {
@@ -26,7 +26,7 @@ const SHOWN_CHARS = 100;
 
 function format(result: Inspection): string {
   const rows = result.layers.map((layer, i) => {
-    const about = layer.components?.join(' ') ?? layer.createdBy ?? '';
+    const about = oneLine(layer.components?.join(' ') ?? layer.createdBy ?? '');
     const text = about.length > SHOWN_CHARS ? `${about.slice(0, SHOWN_CHARS)}…` : about;
     return `${String(i + 1).padStart(4)} ${formatSize(layer.size).padStart(9)} ${layer.digest.slice(7, 19)} ${text}`;
   });

@@ -13,7 +13,7 @@ import {
   type Values,
 } from './options.ts';
 import { print, withSession } from './session.ts';
-import { formatSize } from './values.ts';
+import { formatSize, oneLine } from './values.ts';
 
 /** Adds the command to `program`. */
 export function addPlan(program: Command, host: Host): void {
@@ -44,7 +44,7 @@ const SHOWN_COMPONENTS = 4;
 
 function format(report: PlanReport): string {
   const rows = report.layers.map((layer, i) => {
-    const shown = layer.components.slice(0, SHOWN_COMPONENTS).join(' ');
+    const shown = oneLine(layer.components.slice(0, SHOWN_COMPONENTS).join(' '));
     const more = layer.components.length - SHOWN_COMPONENTS;
     const percent = `${(layer.changes / 10_000).toFixed(1)}%`;
     return `${String(i + 1).padStart(4)} ${formatSize(layer.size).padStart(9)} ${percent.padStart(6)} ${shown}${more > 0 ? ` +${more}` : ''}`;

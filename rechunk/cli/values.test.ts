@@ -2,7 +2,14 @@
 import assert from 'node:assert/strict';
 import { test } from 'uvu';
 import { RechunkError } from '../../registry/errors.ts';
-import { formatMoment, formatSize, parseMoment, parseSize, parseSwitch } from './values.ts';
+import {
+  formatMoment,
+  formatSize,
+  oneLine,
+  parseMoment,
+  parseSize,
+  parseSwitch,
+} from './values.ts';
 
 const isUsage = (error: unknown): boolean =>
   error instanceof RechunkError && error.code === 'usage';
@@ -43,6 +50,11 @@ test('switches of the environment are on, off, or an error', () => {
   for (const text of ['true', '1', 'YES', 'on']) assert.equal(parseSwitch(text, 'X'), true);
   for (const text of ['false', '0', 'No', 'off', '']) assert.equal(parseSwitch(text, 'X'), false);
   assert.throws(() => parseSwitch('maybe', 'X'), isUsage);
+});
+
+test('text of an image is one line that no terminal obeys', () => {
+  assert.equal(oneLine('RUN a\t&&\n  b\x1b]0;title\x07 \x9b31mc\r'), 'RUN a && b ]0;title 31mc');
+  assert.equal(oneLine('dpkg:libstdc++6 ünï'), 'dpkg:libstdc++6 ünï');
 });
 
 test('sizes have decimal and binary units', () => {

@@ -89,6 +89,11 @@ export function parseMtime(text: string | undefined, epoch: bigint | undefined):
   return { kind: 'clamp', time: epoch };
 }
 
+/** Text that an image brings, on one line and without control characters: a terminal would obey them. */
+export function oneLine(text: string): string {
+  return text.replace(/[\s\x00-\x1f\x7f-\x9f]+/g, ' ').trim();
+}
+
 /** A number of bytes for people. */
 export function formatSize(bytes: number): string {
   if (bytes < 1000) return `${bytes} B`;

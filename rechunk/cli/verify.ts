@@ -12,6 +12,7 @@ import {
   type Values,
 } from './options.ts';
 import { print, withSession } from './session.ts';
+import { oneLine } from './values.ts';
 
 /** Adds the command to `program`. */
 export function addVerify(program: Command, host: Host): void {
@@ -41,7 +42,9 @@ async function verify(a: string, b: string, values: Values, host: Host): Promise
 function format(result: Verification): string {
   const { differences, excuses, entries, equal } = result;
   return [
-    ...differences.map(({ at, what, want, got }) => `${at}: ${what}: want ${want}, got ${got}`),
+    ...differences.map(({ at, what, want, got }) =>
+      oneLine(`${at}: ${what}: want ${want}, got ${got}`),
+    ),
     ...excuses.map((excuse) => `excused: ${excuse.text}`),
     equal
       ? `equal: ${entries} entries and the config`
