@@ -167,6 +167,14 @@ test('checks a symlink by its target, and files of the newer layout', async () =
   );
 });
 
+test('a stanza without a name keeps its files to itself, and empty lines are none', () => {
+  const packages = parseInstalled('\n\nF:usr\nR:x\n\n\n\nP:a\nV:1\nF:etc\nR:y\n\n\n');
+  assert.deepEqual(
+    packages.map(({ name, files }) => [name, files.map(({ path }) => path)]),
+    [['a', ['etc/y']]],
+  );
+});
+
 test('survives hostile databases', async () => {
   const line = fc.constantFrom(
     'P:a',

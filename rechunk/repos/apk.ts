@@ -54,13 +54,16 @@ interface Draft {
 export function parseInstalled(text: string): ApkPackage[] {
   const drafts: Draft[] = [newDraft()];
   for (const line of text.split('\n')) {
-    if (line === '') drafts.push(newDraft());
-    else if (line[1] === ':') readLine(drafts.at(-1) as Draft, line[0] as string, line.slice(2));
+    const draft = drafts.at(-1) as Draft;
+    if (line[1] === ':') readLine(draft, line[0] as string, line.slice(2));
+    else if (line === '' && !isEmpty(draft)) drafts.push(newDraft());
   }
   return drafts.flatMap(finish);
 }
 
 const newDraft = (): Draft => ({ fields: new Map(), files: [], directory: '' });
+const isEmpty = ({ fields, files, directory }: Draft): boolean =>
+  fields.size === 0 && files.length === 0 && directory === '';
 
 function readLine(draft: Draft, key: string, value: string): void {
   if (key === 'F') draft.directory = value;

@@ -1,7 +1,7 @@
 /** Dates of Debian changelogs (deb-changelog(5)): when the content of a source package changed. */
 import { gunzipSync } from 'node:zlib';
 import { nameOf } from '../../registry/path.ts';
-import type { Tree } from '../tree.ts';
+import type { Inode, Tree } from '../tree.ts';
 
 /** Largest changelog that is read, bytes, compressed and not; the kernel's has 10 MiB. */
 const SIZE_LIMIT: number = 64 << 20;
@@ -27,29 +27,38 @@ export function parseChangelog(text: string): number[] {
   });
 }
 
+/** The dates of changelogs that were read, by inode: the packages of a source share theirs by symlink or hard link. */
+export type KnownTimes = Map<Inode, readonly number[]>;
+
 /**
  * The dates in the changelogs of an installed package: of a rebuild for one architecture and the one shared by all, or
- * else a native package's. Empty where there are none: many images are made without documentation.
+ * else a native package's. Empty where there are none: many images are made without documentation. What was read is added
+ * to `known`, and not read again.
  */
-export async function changelogTimes(tree: Tree, name: string): Promise<number[]> {
+export async function changelogTimes(
+  tree: Tree,
+  name: string,
+  known: KnownTimes,
+): Promise<number[]> {
   const directory = tree.resolve(`usr/share/doc/${name}`, 'all');
   if (directory === undefined) return [];
   const names = tree.list(directory);
   const debian = names.filter((path) => /^changelog\.Debian(\..+)?$/.test(nameOf(path)));
   const native = names.filter((path) => /^changelog(\.gz)?$/.test(nameOf(path)));
-  const times = await Promise.all(
-    (debian.length > 0 ? debian : native).map(async (path) =>
-      parseChangelog(await text(tree, path)),
-    ),
-  );
-  return times.flat();
+  const times: number[] = [];
+  for (const path of debian.length > 0 ? debian : native) {
+    const resolved = tree.resolve(path, 'all');
+    const inode = resolved === undefined ? undefined : tree.get(resolved);
+    if (inode?.type !== 'file' || inode.size > SIZE_LIMIT) continue;
+    const read = known.get(inode) ?? parseChangelog(await text(tree, path));
+    known.set(inode, read);
+    for (const time of read) times.push(time);
+  }
+  return times;
 }
 
 /** The text of a changelog; '' for one that is damaged, which costs some dates and no more. */
 async function text(tree: Tree, path: string): Promise<string> {
-  const resolved = tree.resolve(path, 'all');
-  const inode = resolved === undefined ? undefined : tree.get(resolved);
-  if (inode?.type !== 'file' || inode.size > SIZE_LIMIT) return '';
   const stored = (await tree.read(path)) as Buffer;
   if (!path.endsWith('.gz')) return stored.toString('latin1');
   try {

@@ -470,6 +470,35 @@ test('refuses a damaged database with an error of its own', async () => {
   });
 });
 
+test('lists and changelogs that many packages share are read once', async () => {
+  const names = Array.from({ length: 2000 }, (_, i) => `p${i}`);
+  const status = names
+    .map((name) => `Package: ${name}\nStatus: install ok installed\nVersion: 1\n`)
+    .join('\n');
+  const list = Array.from({ length: 20_000 }, (_, i) => `/usr/share/f${i}`).join('\n');
+  const changelog = ' -- A <a@b>  Mon, 02 Jan 2023 00:00:00 +0000\n'.repeat(20_000);
+  const shared = (first: string, content: string, pathOf: (name: string) => string): FileSpec[] => [
+    { path: pathOf(first), content },
+    ...names.slice(1).map((name) => ({ path: pathOf(name), link: pathOf(first) })),
+  ];
+  const tree = memoryTree([
+    { path: 'var/lib/dpkg/status', content: status },
+    ...shared('p0', list, (name) => `var/lib/dpkg/info/${name}.list`),
+    ...shared('p0', changelog, (name) => `usr/share/doc/${name}/changelog`),
+  ]);
+  const found = await dpkg.detect(tree);
+  assert.equal(found?.components.length, names.length);
+  assert.ok(found.claims.length < 25_000, `${found.claims.length} claims`);
+  assert.ok(found.components.every(({ changeTimes }) => changeTimes?.length === 1));
+});
+
+test('empty lines take no memory', () => {
+  const before = process.memoryUsage().heapUsed;
+  assert.deepEqual(parseStanzas(`${'\n'.repeat(2_000_000)}Package: a\n\n\nPackage: b`).length, 2);
+  const bytes = process.memoryUsage().heapUsed - before;
+  assert.ok(bytes < 150_000_000, `${bytes} bytes`);
+});
+
 test('survives hostile databases', async () => {
   const word = fc.constantFrom(
     'Package: a',

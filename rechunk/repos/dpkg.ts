@@ -16,7 +16,7 @@ import {
 } from '../components.ts';
 import type { Tree } from '../tree.ts';
 import { type ChosenLinks, chosenLinks } from './alternatives.ts';
-import { changelogTimes } from './changelog.ts';
+import { changelogTimes, type KnownTimes } from './changelog.ts';
 import { guessFiles } from './distroless.ts';
 import {
   type Diversion,
@@ -152,20 +152,24 @@ async function describeSources(
 ): Promise<ComponentInfo[]> {
   const sources = Map.groupBy(packages, componentOf);
   const locate = locator(tree);
-  return Promise.all(
-    [...sources].map(async ([id, binaries]): Promise<ComponentInfo> => {
-      const versions = binaries.map(({ name, version }) => `${name} ${version}`);
-      const logged = await Promise.all(binaries.map(({ name }) => changelogTimes(tree, name)));
-      const built = binaries.flatMap((unpacked) => buildTime(tree, locate, unpacked));
-      const changeTimes = logged.flat().length > 0 ? logged.flat() : built;
-      return {
-        id,
-        kind: 'package',
-        packages: [...new Set(versions)].sort(),
-        ...(changeTimes.length > 0 && { changeTimes: sortedTimes(changeTimes) }),
-      };
-    }),
-  );
+  const known: KnownTimes = new Map();
+  const infos: ComponentInfo[] = [];
+  for (const [id, binaries] of sources) {
+    const versions = binaries.map(({ name, version }) => `${name} ${version}`);
+    const logged: number[] = [];
+    for (const { name } of binaries) {
+      for (const time of await changelogTimes(tree, name, known)) logged.push(time);
+    }
+    const built = binaries.flatMap((unpacked) => buildTime(tree, locate, unpacked));
+    const changeTimes = logged.length > 0 ? logged : built;
+    infos.push({
+      id,
+      kind: 'package',
+      packages: [...new Set(versions)].sort(),
+      ...(changeTimes.length > 0 && { changeTimes: sortedTimes(changeTimes) }),
+    });
+  }
+  return infos;
 }
 
 /**

@@ -5,7 +5,7 @@
  * names that could be paths are refused.
  */
 import { type Path, parentOf, showPath } from '../../registry/path.ts';
-import type { Tree } from '../tree.ts';
+import type { Inode, Tree } from '../tree.ts';
 
 /** A stanza of a control file: values by field name in lower case. */
 export type Stanza = ReadonlyMap<string, string>;
@@ -42,6 +42,8 @@ const UNPACKED: readonly string[] = [
 ];
 /** Names of packages and architectures, wider than Policy 5.6.1, but never a path. */
 const NAME = /^[A-Za-z0-9][A-Za-z0-9+.~_-]*$/;
+/** Longest list that several packages can have, bytes: of packages with next to no files, where equal files are one. */
+const SHARED_LIST_BYTES = 512;
 /** Files beside the stanzas in `status.d`. */
 const BESIDE =
   /\.(md5sums|list|conffiles|preinst|postinst|prerm|postrm|triggers|shlibs|symbols|templates|config)$/;
@@ -53,8 +55,9 @@ export function parseStanzas(text: string): Stanza[] {
   for (const line of text.split('\n')) {
     const fields = stanzas.at(-1) as Map<string, string>;
     const field = /^([!-9;-~]+):[ \t]*(.*)$/.exec(line);
-    if (line.trim() === '') stanzas.push(new Map());
-    else if (field) {
+    if (line.trim() === '') {
+      if (fields.size > 0) stanzas.push(new Map());
+    } else if (field) {
       name = (field[1] as string).toLowerCase();
       fields.set(name, (field[2] as string).trimEnd());
     } else if (fields.has(name)) fields.set(name, `${fields.get(name)}\n${line}`);
@@ -103,12 +106,15 @@ export async function readText(tree: Tree, path: string): Promise<string | undef
 export async function readStatus(tree: Tree, directory: Path): Promise<DpkgStatus> {
   const packages: DpkgPackage[] = [];
   const warnings: string[] = [];
+  const used = new Set<Inode>();
   for (const { path, stanzas } of await readStanzas(tree, directory)) {
     const single = path !== `${directory}/status`;
     for (const stanza of stanzas) {
       if (!NAME.test(stanza.get('package') ?? '')) {
         warnings.push(`a stanza of /${showPath(path)} names no package and is left out`);
-      } else if (isUnpacked(stanza)) packages.push(await readPackage(tree, stanza, path, single));
+      } else if (isUnpacked(stanza)) {
+        packages.push(await readPackage(tree, stanza, { path, single, used }));
+      }
     }
     if (stanzas.length === 0) warnings.push(`/${showPath(path)} holds no stanza`);
   }
@@ -139,11 +145,19 @@ function isUnpacked(stanza: Stanza): boolean {
   return status === undefined || UNPACKED.includes(status.split(/\s+/)[2] ?? '');
 }
 
+/** Where a stanza stands. */
+interface Place {
+  readonly path: Path;
+  /** One stanza a file, as in `status.d`. */
+  readonly single: boolean;
+  /** Lists that were read; a long one is one package's, so reading takes no more than the database is long. */
+  readonly used: Set<Inode>;
+}
+
 async function readPackage(
   tree: Tree,
   stanza: Stanza,
-  path: Path,
-  single: boolean,
+  { path, single, used }: Place,
 ): Promise<DpkgPackage> {
   const name = stanza.get('package') as string;
   const arch = stanza.get('architecture') ?? '';
@@ -153,8 +167,8 @@ async function readPackage(
     ? [path, `${parentOf(path)}/${name}`]
     : [...(NAME.test(arch) ? [`${info}:${arch}`] : []), info];
   const conffiles = parseConffiles(stanza);
-  const list = await readFirst(tree, places, '.list');
-  const digests = parseDigests((await readFirst(tree, places, '.md5sums')) ?? '');
+  const list = await readFirst(tree, places, '.list', used);
+  const digests = parseDigests((await readFirst(tree, places, '.md5sums', used)) ?? '');
   const known = digests.size > 0 ? [...digests.keys(), ...conffiles.keys()] : undefined;
   const files = list?.split('\n').filter((line) => /^\/(?!\.?$)/.test(line)) ?? known;
   for (const [conffile, hex] of conffiles) if (hex) digests.set(conffile, hex);
@@ -173,10 +187,15 @@ async function readFirst(
   tree: Tree,
   places: readonly string[],
   suffix: string,
+  used: Set<Inode>,
 ): Promise<string | undefined> {
   for (const place of places) {
-    const text = await readText(tree, place + suffix);
-    if (text !== undefined) return text;
+    const path = tree.resolve(place + suffix, 'all');
+    const inode = path === undefined ? undefined : tree.get(path);
+    if (path === undefined || inode?.type !== 'file') continue;
+    if (used.has(inode) && inode.size > SHARED_LIST_BYTES) continue;
+    used.add(inode);
+    return readText(tree, path);
   }
   return undefined;
 }
