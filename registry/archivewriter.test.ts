@@ -169,4 +169,12 @@ test('refuses a target that cannot be, and a layer that is not what the config s
   assert.deepEqual(await readdir(dir), []);
 });
 
+test('says what a Docker archive cannot hold', async () => {
+  const docker = await createDockerArchive(join(root, 'says.tar'), 'x/y:1');
+  const oci = await createOciArchive(join(root, 'says.tar'));
+  assert.match(docker.warnings?.join() ?? '', /annotations are lost/);
+  assert.deepEqual(oci.warnings, []);
+  await Promise.all([docker.close(), oci.close()]);
+});
+
 test.run();

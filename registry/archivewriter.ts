@@ -52,6 +52,7 @@ interface Format {
   readonly transport: 'oci-archive' | 'docker-archive';
   readonly compressions: Destination['compressions'];
   readonly holdsIndex: boolean;
+  readonly warnings: readonly string[];
   /** The names that the archive will carry. Throws `reference`. */
   names(ref: string | undefined, tags: readonly string[]): readonly string[];
   members(commit: Commit): Promise<readonly Member[]>;
@@ -78,6 +79,7 @@ const OCI_FORMAT: Format = {
   transport: 'oci-archive',
   compressions: ['zstd', 'gzip', 'none'],
   holdsIndex: true,
+  warnings: [],
   names: (ref, tags) => {
     const names = [...new Set([...(ref === undefined ? [] : [ref]), ...tags])];
     names.forEach(checkRefName);
@@ -90,6 +92,9 @@ const DOCKER_FORMAT: Format = {
   transport: 'docker-archive',
   compressions: ['none'],
   holdsIndex: false,
+  warnings: [
+    'a Docker archive holds no manifest: annotations are lost, and who loads it sees another digest',
+  ],
   names: repoTags,
   members: dockerMembers,
 };
@@ -124,6 +129,7 @@ function archiveDestination(
     directory: ingest.directory,
     compressions: format.compressions,
     holdsIndex: format.holdsIndex,
+    warnings: format.warnings,
     has: (descriptor) => Promise.resolve(stage.get(descriptor) !== undefined),
     putBytes: (descriptor, bytes) => stage.putBytes(descriptor, bytes),
     putFile: (descriptor, path, onProgress) => stage.putFile(descriptor, path, onProgress),

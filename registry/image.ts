@@ -77,6 +77,8 @@ export interface Destination {
   readonly compressions: readonly Compression[];
   /** Whether the destination can hold an index of several images. */
   readonly holdsIndex: boolean;
+  /** What the format cannot hold of an image, each a sentence; absent where it holds everything. */
+  readonly warnings?: readonly string[];
   /** Whether the blob is there already, so that it need not be sent. */
   has(descriptor: Descriptor): Promise<boolean>;
   /** Stores small bytes (config, manifest); checks them against the descriptor. Idempotent. */

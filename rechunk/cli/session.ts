@@ -22,24 +22,21 @@ export async function withSession<T>(
   const quiet = values['quiet'] === true;
   const reporter = createReporter(process.stderr, { quiet, now: () => performance.now() });
   const open: { close(): Promise<void> }[] = [];
-  const keep = <Opened extends { close(): Promise<void> }>(opened: Opened): Opened => {
+  const keep = <Opened extends Source | Destination>(opened: Opened): Opened => {
     open.unshift(opened);
+    for (const warning of opened.warnings ?? []) reporter.notice(warning);
     return opened;
   };
   const transport = transportOptions(values, host, reporter);
   const session: Session = {
     reporter,
     run: runOptions(values, host, reporter),
-    source: async (reference) => {
-      const source = keep(await openSource(reference, transport));
-      for (const warning of source.warnings ?? []) reporter.notice(warning);
-      return source;
-    },
+    source: async (reference) => keep(await openSource(reference, transport)),
     destination: async (reference) => keep(await openDestination(reference, transport)),
   };
   try {
     const result = await work(session);
-    for (const opened of open.splice(0)) await opened.close();
+    for (let next = open.shift(); next; next = open.shift()) await next.close();
     return result;
   } finally {
     // Only after an error is anything left; what closing it says matters less than what went wrong.
