@@ -1,5 +1,6 @@
 import assert from 'node:assert/strict';
 import { test } from 'uvu';
+import { RechunkError } from '../registry/errors.ts';
 import type { Path } from '../registry/path.ts';
 import { memoryTree } from '../test-images/trees.ts';
 import { applyPolicy, describePolicy, type Policy, sourceOf } from './policy.ts';
@@ -118,6 +119,17 @@ test('a .py keeps its time where a .pyc of Python 2 or 3.6 records it', async ()
   const shaped = await applyPolicy(python, { mtime: { kind: 'set', time: 100n * SECOND } });
   const { 'a.py': a, 'b.py': b, 'c.py': c } = times(shaped.tree);
   assert.deepEqual([a, b, c], ['500', '500', '100']);
+});
+
+test('a path to prune is found however it is written', async () => {
+  for (const path of ['d/new', '/d/new', './d/new', '//d//new', '/e/../d/./new', '/d/new/.']) {
+    const { tree: pruned, warnings } = await applyPolicy(tree(), { prune: [path] });
+    assert.equal(pruned.get('d/new' as Path), undefined, path);
+    assert.deepEqual(warnings, [], path);
+  }
+  for (const path of ['', '/', '.', 'd/..', '../d']) {
+    await assert.rejects(applyPolicy(tree(), { prune: [path] }), RechunkError, path);
+  }
 });
 
 test('the source of a compiled module lies beside its __pycache__', () => {

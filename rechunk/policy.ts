@@ -3,7 +3,14 @@
  * dropped xattrs. Building applies a policy; verifying applies the same one and lists what it excused.
  */
 import { RechunkError } from '../registry/errors.ts';
-import { nameOf, type Path, parentOf, pathFromText, showPath } from '../registry/path.ts';
+import {
+  nameOf,
+  type Path,
+  parentOf,
+  parsePath,
+  pathFromText,
+  showPath,
+} from '../registry/path.ts';
 import { NO_XATTRS } from '../registry/tar.ts';
 import type { Entry, Inode, Tree } from './tree.ts';
 
@@ -130,7 +137,8 @@ function prune(tree: Tree, prune: readonly string[]): Pruned {
   const whole = new Set<Path>();
   const content = new Set<Path>();
   for (const text of prune) {
-    const path = pathFromText(text);
+    // As people write paths: `./a`, `/a//b`. A path that names nothing by a slip would leave in what was to go.
+    const path = parsePath(`./${pathFromText(text)}`);
     if (path === '') throw new RechunkError('usage', `--prune ${text}: the root cannot be pruned`);
     const inode = tree.get(path);
     if (!inode) warnings.push(`--prune ${text}: the image has no such path`);
