@@ -122,9 +122,19 @@ const digestSchema: v.GenericSchema<unknown, Digest> = v.custom<Digest>(
   (value) => typeof value === 'string' && digestPattern.test(value),
   (issue) => `got ${String(issue.received).slice(0, 80)}, want a sha256 or sha512 digest`,
 );
-const annotationsSchema: v.GenericSchema<unknown, Annotations | null | undefined> = v.nullish(
-  v.record(v.string(), v.string()),
+/** Strings by name. Not valibot's record: that drops keys such as `constructor` without a word. */
+const recordSchema: v.GenericSchema<unknown, Record<string, string>> = v.custom<
+  Record<string, string>
+>(
+  (value) =>
+    typeof value === 'object' &&
+    value !== null &&
+    !Array.isArray(value) &&
+    Object.values(value).every((one) => typeof one === 'string'),
+  () => 'want an object whose values are strings',
 );
+const annotationsSchema: v.GenericSchema<unknown, Annotations | null | undefined> =
+  v.nullish(recordSchema);
 const optionalString: v.GenericSchema<unknown, string | undefined> = v.optional(v.string());
 const nullishString: v.GenericSchema<unknown, string | null | undefined> = v.nullish(v.string());
 const nullishStrings: v.GenericSchema<unknown, string[] | null | undefined> = v.nullish(
@@ -181,7 +191,7 @@ const configSchema: v.GenericSchema<unknown, ImageConfig> = v.looseObject({
   created: nullishString,
   config: v.nullish(
     v.looseObject({
-      Labels: v.nullish(v.record(v.string(), v.string())),
+      Labels: v.nullish(recordSchema),
       Env: nullishStrings,
       Cmd: nullishStrings,
       Entrypoint: nullishStrings,
@@ -304,13 +314,14 @@ export function formatPlatform(platform: Platform): string {
   return [platform.os, platform.architecture, platform.variant].filter(Boolean).join('/');
 }
 
-const ARCHITECTURES: Readonly<Record<string, string>> = {
-  x64: 'amd64',
-  x86_64: 'amd64',
-  aarch64: 'arm64',
-  ia32: '386',
-  ppc64: 'ppc64le',
-};
+/** Names of processors that uname and Node use, and those of images. */
+const ARCHITECTURES: ReadonlyMap<string, string> = new Map([
+  ['x64', 'amd64'],
+  ['x86_64', 'amd64'],
+  ['aarch64', 'arm64'],
+  ['ia32', '386'],
+  ['ppc64', 'ppc64le'],
+]);
 
 /** Parses `os/architecture[/variant]`; a lone architecture means linux. */
 export function parsePlatform(text: string): Platform {
@@ -320,7 +331,7 @@ export function parsePlatform(text: string): Platform {
   if (!os || !architecture || parts.length > 3) {
     throw new RechunkError('usage', `got platform '${text}', want os/architecture[/variant]`);
   }
-  const name = ARCHITECTURES[architecture] ?? architecture;
+  const name = ARCHITECTURES.get(architecture) ?? architecture;
   return variant ? { os, architecture: name, variant } : { os, architecture: name };
 }
 
