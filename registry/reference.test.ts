@@ -70,6 +70,8 @@ const bad: [string, 'reference' | 'unsupported', RegExp][] = [
   ['quay.io/a//b', 'reference', /is no part/],
   ['quay.io/../b', 'reference', /'\.\.' is no part/],
   ['user:pw@quay.io/app', 'reference', /^reading the reference '\*\*\*@quay\.io\/app'/],
+  ['docker://user:p/w@quay.io/app', 'reference', /^[^/]*'\*\*\*@quay\.io\/app': it holds cred/],
+  ['https://user:p@w@quay.io/app', 'reference', /^[^/]*'https:\/\/\*\*\*@quay\.io\/app': no tr/],
   ['docker://user:pw@quay.io/app', 'reference', /'docker:\/\/\*\*\*@quay|'\*\*\*@quay/],
   ['-x.example/app', 'reference', /no host name/],
   [`quay.io/${'a'.repeat(250)}`, 'reference', /more than 255/],

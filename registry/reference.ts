@@ -36,6 +36,8 @@ const HOST_PATTERN =
 /** image-spec v1.1.1, annotations.md, "org.opencontainers.image.ref.name". */
 const REF_NAME_PATTERN =
   /^[A-Za-z0-9]+(?:(?:[-._:@+]|--)[A-Za-z0-9]+)*(?:\/[A-Za-z0-9]+(?:(?:[-._:@+]|--)[A-Za-z0-9]+)*)*$/;
+/** A name and a password before a host, wherever they contain slashes or signs. */
+const CREDENTIALS_PATTERN = /^([a-z-]+:\/\/)?[^@]*:.*@(?=[^/@]+\/)/s;
 /** In place of a name in a layout or archive: a digest, or a position in its index. */
 const SELECTOR_PATTERN = /^@(?:\d{1,9}|sha256:[0-9a-f]{64}|sha512:[0-9a-f]{128})$/;
 
@@ -104,6 +106,9 @@ export function formatRepository(reference: RepositoryReference): string {
  * `library/`. A missing tag stays missing.
  */
 export function parseRepository(text: string): RepositoryReference {
+  if (CREDENTIALS_PATTERN.test(text)) {
+    throw badReference(text, 'it holds credentials; log in instead, or pass --authfile');
+  }
   const [name = '', ...digests] = text.split('@');
   if (digests.length > 1) throw badReference(text, 'it has more than one digest');
   const slash = name.lastIndexOf('/');
@@ -193,6 +198,6 @@ function splitPath(text: string, rest: string): { path: string; ref?: string } {
 }
 
 function badReference(text: string, found: string): RechunkError {
-  const shown = text.replace(/(^|\/\/)[^/@]*:[^/@]*@(?=[^/]+\/)/, '$1***@'); // user:password@host/…
+  const shown = text.replace(CREDENTIALS_PATTERN, '$1***@');
   return new RechunkError('reference', `reading the reference '${shown}': ${found}; ${WANTED}`);
 }
