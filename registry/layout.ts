@@ -195,6 +195,7 @@ async function commit(
     const moved: string[] = [];
     try {
       await publishBlobs(target.dir, stage, moved);
+      await syncFiles(['', 'sha256', 'sha512'].map((name) => join(target.dir, 'blobs', name)));
       await writeAtomic(target, 'oci-layout', LAYOUT_VERSION, 'keep');
       const index = await readIndex(target.dir);
       await writeAtomic(
@@ -210,7 +211,7 @@ async function commit(
       throw error;
     }
   });
-  await syncFiles([target.dir, join(target.dir, 'blobs', 'sha256')]);
+  await syncFiles([target.dir]);
 }
 
 /** Moves what was staged into `blobs`; the paths that were not there before are added to `moved`. */
