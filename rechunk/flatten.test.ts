@@ -253,6 +253,18 @@ test('a directory entry replaces all attributes; an implied directory keeps the 
   );
 });
 
+test('a file in place of a directory of its own layer replaces what lies there, with a warning', () => {
+  for (const first of [['d/x'], ['d/', 'd/x']]) {
+    const all = layers([...first, 'd']);
+    assert.deepEqual(show(all), [`d 0.${first.length}`]);
+    assert.match(flatten(all).warnings.join('\n'), /lists a path twice.*\/d/);
+  }
+  assert.deepEqual(
+    flatten(layers(['d/x', 'd/'])).warnings.filter((w) => /twice/.test(w)),
+    [],
+  );
+});
+
 test('a directory that no layer defines is told of', () => {
   const { entries, warnings } = flatten(layers(['x/y']));
   assert.deepEqual(

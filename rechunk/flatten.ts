@@ -162,7 +162,8 @@ class Layer {
   #put(directory: Node, name: string, entry: IndexedEntry): void {
     const children = directory.children as Map<string, Node>;
     const known = children.get(name);
-    if (known && !known.implied) {
+    // A file in place of an implied directory takes with it what the layer put there.
+    if (known && (!known.implied || entry.type !== 'dir')) {
       this.#warnings.add(
         'a layer lists a path twice; the last entry counts, and some runtimes refuse such layers',
         `/${showPath(entry.path)}`,
