@@ -36,7 +36,7 @@ export interface Distribution extends Installed {
   readonly version: string | undefined;
   /** The tool that installed it, lower case; '' where it left no name. */
   readonly installer: string;
-  /** Names that can be imported: modules and packages beside {@link Installed.path}. For what has no list of files. */
+  /** What can be imported, beside {@link Installed.path}: all that is known where there is no list of files. */
   readonly modules: readonly string[];
   /** Sentences about what could not be read. */
   readonly troubles: readonly string[];
@@ -141,7 +141,7 @@ export async function readDistribution(tree: Tree, installed: Installed): Promis
     name,
     version: version === undefined ? undefined : showPath(version.slice(0, VERSION_LIMIT)),
     installer: (await readSmall(tree, joinPath(path, 'INSTALLER'))).trim().toLowerCase(),
-    modules: await readModules(tree, path, name),
+    modules: installed.form === 'egg' ? [] : await readModules(tree, path, name),
     troubles: inode && !named ? [trouble] : [],
   };
 }
@@ -170,14 +170,19 @@ function* parseInstalledFiles(text: string, directory: Path): Generator<Recorded
   }
 }
 
-/**
- * The files of a list, each path once, from the first row that names it; rows that make no sense are counted. Gives
- * undefined for a list with more bytes or rows than are read.
- */
+/** What a list says. */
+export interface ListedFiles {
+  /** Each path once, from the first row that names it. */
+  readonly files: readonly RecordedFile[];
+  /** Rows that make no sense. */
+  readonly senseless: number;
+}
+
+/** The files of a list; undefined for a list with more bytes or rows than are read. */
 export async function readList(
   tree: Tree,
   { path, size, form }: FileList,
-): Promise<{ files: RecordedFile[]; senseless: number } | undefined> {
+): Promise<ListedFiles | undefined> {
   if (size > LIST_LIMIT) return undefined;
   const text = ((await tree.read(path)) ?? Buffer.alloc(0)).toString('latin1');
   const directory = parentOf(path);

@@ -510,7 +510,7 @@ test('any METADATA and RECORD give a detection or a damaged database', async () 
       const { components } = await assign(tree, [found]);
       assert.equal(components.flatMap(({ entries }) => entries).length, specs.length);
     }),
-    { seed: SEED, numRuns: 1_000 },
+    { seed: SEED, numRuns: 500 },
   );
 });
 
@@ -534,11 +534,22 @@ test('200,000 files in 2,000 distributions take seconds, not minutes', async () 
     specs.push(...dist(name, files, { site: `srv/${i % 10}/lib/site-packages` }));
   }
   const tree = memoryTree(specs);
-  const started = performance.now();
+  const started = process.cpuUsage();
   const found = await python.detect(tree);
-  const ms = performance.now() - started;
+  const { user } = process.cpuUsage(started);
   assert.equal(found?.components.length, 2_000);
-  assert.ok(ms < 20_000, `it took ${ms} ms`);
+  assert.ok(user < 20_000_000, `it took ${user} µs`);
+});
+
+test('no number of files in one place is too many', async () => {
+  const names = Array.from({ length: 200_000 }, (_, i) => `f${i}.py`);
+  const [listed, egg] = [`${lib}/a-1.dist-info/RECORD`, `${lib}/b.egg`];
+  const specs = [
+    { path: listed, content: names.map((name) => `d/${name},,\n`).join('') },
+    ...names.flatMap((name) => [{ path: `${lib}/d/${name}` }, { path: `${egg}/${name}` }]),
+  ];
+  const found = await python.detect(memoryTree(specs));
+  assert.equal(found?.claims.length, 400_001);
 });
 
 test('guesses of many distributions at one package cost its files once', async () => {
@@ -546,13 +557,13 @@ test('guesses of many distributions at one package cost its files once', async (
     path: `${lib}/shared/f${j}.py`,
   }));
   for (let i = 0; i < 2_000; i++) {
-    specs.push({ path: `${lib}/p${i}.egg-info/PKG-INFO`, content: `Name: p${i}\n` });
+    specs.push({ path: `${lib}/p${i}.egg-info/PKG-INFO`, content: `Name: q${2_000 - i}\n` });
     specs.push({ path: `${lib}/p${i}.egg-info/top_level.txt`, content: 'shared\n' });
   }
   const found = await detect(...specs);
   const guesses = found?.claims.filter(({ strength }) => strength === 'guess') ?? [];
   assert.equal(guesses.length, 20_000);
-  assert.deepEqual([...new Set(guesses.map(({ component }) => component))], [`${id}/p0`]);
+  assert.deepEqual([...new Set(guesses.map(({ component }) => component))], [`${id}/q1`]);
 });
 
 test.run();

@@ -23,6 +23,7 @@ import {
   findInstalled,
   findList,
   LIST_LIMIT,
+  type ListedFiles,
   readDistribution,
   readList,
 } from './distribution.ts';
@@ -75,7 +76,7 @@ function* filesBelow(tree: Tree, top: Path): Generator<Path> {
     const path = pending.pop();
     if (path === undefined) return;
     const type = tree.get(path)?.type;
-    if (type === 'dir') pending.push(...tree.list(path));
+    if (type === 'dir') for (const child of tree.list(path)) pending.push(child);
     else if (type && !isCompiled(tree, path)) yield path;
   }
 }
@@ -91,53 +92,52 @@ function indexModules(tree: Tree): Place['modulesOf'] {
   };
 }
 
+/** What all claims of a distribution state. */
+type Owner = Pick<Claim, 'component' | 'strength'>;
+
 /** Claims what is listed and there; a link in place of a file has no content to compare. */
-function claimListed(
-  { tree, locate }: Place,
-  files: Awaited<ReturnType<typeof readList>>,
-  claim: Pick<Claim, 'component' | 'strength'>,
-): Claim[] {
-  return (files?.files ?? []).flatMap(({ path: listed, digest, size }): Claim[] => {
+function* claimListed({ tree, locate }: Place, list: ListedFiles, owner: Owner): Generator<Claim> {
+  for (const { path: listed, digest, size } of list.files) {
     const path = locate(listed);
     const type = path === undefined ? undefined : tree.get(path)?.type;
-    if (path === undefined || !type || type === 'dir' || isCompiled(tree, path)) return [];
-    if (type !== 'file') return [{ ...claim, path }];
-    return [{ ...claim, path, ...(digest && { digest }), ...(size !== undefined && { size }) }];
-  });
+    if (path === undefined || !type || type === 'dir' || isCompiled(tree, path)) continue;
+    const content = { ...(digest && { digest }), ...(size !== undefined && { size }) };
+    yield { ...owner, path, ...(type === 'file' && content) };
+  }
 }
 
 /** Claims modules by name, each for the first that asks. */
-function guessModules(place: Place, { path, modules }: Distribution, component: string): Claim[] {
+function* guessModules(
+  place: Place,
+  { path, modules }: Distribution,
+  component: string,
+): Generator<Claim> {
   const index = place.modulesOf(parentOf(path));
-  const tops = modules.flatMap((module) =>
-    (index.get(module) ?? []).filter((top) => nameOf(top) === module || MODULE_FILE.test(top)),
-  );
-  return tops.flatMap((top) => {
-    if (place.guessed.has(top)) return [];
+  for (const top of modules.flatMap((module) => index.get(module) ?? [])) {
+    const isModule = modules.includes(nameOf(top)) || MODULE_FILE.test(top);
+    if (!isModule || place.guessed.has(top)) continue;
     place.guessed.add(top);
-    return [...filesBelow(place.tree, top)].map(
-      (file): Claim => ({
-        path: file,
-        component,
-        strength: 'guess',
-      }),
-    );
-  });
+    yield* claimBelow(place, top, { component, strength: 'guess' });
+  }
+}
+
+function* claimBelow({ tree }: Place, top: Path, owner: Owner): Generator<Claim> {
+  for (const path of filesBelow(tree, top)) yield { ...owner, path };
 }
 
 const strengthOf = ({ installer }: Distribution): ClaimStrength =>
   SYSTEM_INSTALLERS.includes(installer) ? 'guess' : 'owner';
 
 /** Adds the claims of a distribution to its unit; gives sentences about what could not be read. */
-async function claim(place: Place, { distribution, id, claims }: Unit): Promise<string[]> {
+async function addClaims(place: Place, { distribution, id, claims }: Unit): Promise<string[]> {
   const { tree } = place;
   const strength = strengthOf(distribution);
   const list = findList(tree, distribution);
   const files = list && (await readList(tree, list));
-  for (const path of filesBelow(tree, distribution.path))
-    claims.push({ path, component: id, strength });
-  claims.push(...claimListed(place, files, { component: id, strength }));
-  if (!files && distribution.form !== 'egg') claims.push(...guessModules(place, distribution, id));
+  const owner = { component: id, strength };
+  for (const one of claimBelow(place, distribution.path, owner)) claims.push(one);
+  const others = files ? claimListed(place, files, owner) : guessModules(place, distribution, id);
+  for (const one of others) claims.push(one);
   if (list && !files) return [`/${showPath(list.path)} is too long a list: it is not read`];
   if (!files?.senseless) return [];
   return [`/${showPath(list?.path ?? '')}: ${files.senseless} rows make no sense and are left out`];
@@ -187,7 +187,7 @@ async function readUnits(tree: Tree): Promise<{ units: Unit[]; warnings: string[
   };
   const warnings: string[] = [];
   for (const unit of units)
-    warnings.push(...unit.distribution.troubles, ...(await claim(place, unit)));
+    warnings.push(...unit.distribution.troubles, ...(await addClaims(place, unit)));
   return { units: withoutBundled(units), warnings };
 }
 
