@@ -14,6 +14,9 @@ export type ExtensionFlag = 'x' | 'g' | 'L' | 'K';
 /** Records that cannot sensibly hold for all entries that follow. */
 const NEVER_GLOBAL = /^(path|linkpath|size|GNU\.sparse\..*)$/s;
 
+/** Most global records at a time: each entry takes them over, and real archives have one or two. */
+const GLOBAL_LIMIT = 64;
+
 /** Whether the flag is one of an extension, whose body says more of the entry that follows. */
 export function isExtension(flag: string): flag is ExtensionFlag {
   return flag === 'x' || flag === 'g' || flag === 'L' || flag === 'K';
@@ -95,6 +98,12 @@ export class TarExtensions {
     if (records.xattrs.size > 0) {
       this.warn('a global header sets xattrs; container runtimes ignore it');
     }
-    this.#globals = mergePax(this.#globals, records);
+    const merged = mergePax(this.#globals, records);
+    const count = merged.fields.size + merged.xattrs.size;
+    if (count > GLOBAL_LIMIT) {
+      const found = `global headers set ${count} records`;
+      throw new RechunkError('limit', `${found}, at most ${GLOBAL_LIMIT} are read`);
+    }
+    this.#globals = merged;
   }
 }

@@ -321,6 +321,16 @@ test('global records are defaults until changed, with a warning', () => {
   );
 });
 
+test('global records are few, since every entry takes them over', () => {
+  const records = (start: number, count: number): Record<string, string> =>
+    Object.fromEntries(Array.from({ length: count }, (_, i) => [`comment.${start + i}`, 'x']));
+  const half = pax(records(0, 32), 'g');
+  const entries = unpackTar(archive(half, half, pax(records(32, 32), 'g'), header({})));
+  assert.equal(entries.length, 1);
+  const more = pax({ 'SCHILY.xattr.user.x': 'x', ...records(32, 32) }, 'g');
+  refused('limit', /set 65 records, at most 64/, half, more, header({}));
+});
+
 test('keeps xattrs byte for byte, in byte order of their names', () => {
   const capability = Buffer.from('0100000200200000000000000000000000000000', 'hex');
   const entry = entryOf(
