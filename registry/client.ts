@@ -130,11 +130,14 @@ export class RegistryClient {
   readonly #network: Network;
   readonly #authorizer: Authorizer;
   readonly #transfers: Places = new Places(TRANSFERS);
+  readonly #closing = new AbortController();
   #base: Promise<URL> | undefined;
 
   /** `repository` decides which credentials are used, where a file has several for the host. */
   constructor(host: string, repository: string, options: ClientOptions) {
-    const { env, credentials, authFile, onEvent, signal } = options;
+    const { env, credentials, authFile, onEvent } = options;
+    const ended = this.#closing.signal;
+    const signal = options.signal ? AbortSignal.any([options.signal, ended]) : ended;
     this.host = host;
     this.#network = new Network({ env, insecure: options.insecure, caFile: options.caFile });
     const timeouts = { ...DEFAULT_TIMEOUTS, ...options.timeouts };
@@ -177,8 +180,9 @@ export class RegistryClient {
     return withRetries(policy, () => this.#attempt(request));
   }
 
-  /** Ends all connections; requests under way fail. */
+  /** Ends all connections; requests under way fail, and none is tried again. */
   close(): Promise<void> {
+    this.#closing.abort();
     return this.#network.close();
   }
 
