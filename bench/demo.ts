@@ -74,15 +74,17 @@ async function changedBytes(
 
 async function rechunkRelease(
   day: ReleaseDay,
+  before: ReleaseDay | undefined,
   from: string,
   to: string,
   temp: string,
 ): Promise<string> {
   const run = { threads: availableParallelism(), tempDirectory: temp, hostPlatform, policy };
   const source = await openLayout(from, day);
+  const previous = before && (await openLayout(to, before));
   const destination = await createLayout(to, day);
   try {
-    const { images } = await rechunk(source, destination, run);
+    const { images } = await rechunk(source, destination, { ...run, previous });
     const result = await openLayout(to, day);
     const { equal, entries } = await verify(source, result, run);
     await result.close();
@@ -91,6 +93,7 @@ async function rechunkRelease(
     return `${image?.layers.length} layers, ${image?.components} components, ${entries} entries equal to the original`;
   } finally {
     await destination.close();
+    await previous?.close();
     await source.close();
   }
 }
@@ -105,7 +108,9 @@ async function main(): Promise<void> {
     const rechunked = join(work, 'rechunked');
     await Promise.all(RELEASES.map((day, i) => buildRelease(day, originals[i] as string)));
     for (const [i, day] of RELEASES.entries()) {
-      console.log(`${day}: ${await rechunkRelease(day, originals[i] as string, rechunked, work)}`);
+      const before = RELEASES[i - 1];
+      const told = await rechunkRelease(day, before, originals[i] as string, rechunked, work);
+      console.log(`${day}: ${told}`);
     }
     const before = await updateBytes(originals);
     const after = await updateBytes([rechunked, rechunked]);

@@ -11,12 +11,15 @@ import { editLabels, type MetadataOptions } from './metadata.ts';
 import { type Plan, type PlanItem, type PlanOptions, plan } from './plan.ts';
 import { applyPolicy, type Excuse, type Policy } from './policy.ts';
 import { changeRate } from './rate.ts';
+import { digestComponent, type PlanRecord } from './record.ts';
 import { REPOS } from './repos.ts';
 import { splitLarge } from './split.ts';
 import type { Entry, Inode, Tree } from './tree.ts';
 
 /** What decides how files are grouped. */
 export interface GroupOptions extends PlanOptions, MetadataOptions {
+  /** The plan of the previous image, which this one continues. */
+  readonly previous?: PlanRecord | undefined;
   /** What may differ from the source. */
   readonly policy?: Policy | undefined;
   /** Further component repos, asked beside the built-in ones (a map file). */
@@ -33,6 +36,8 @@ export interface Grouping {
   readonly components: readonly Component[];
   readonly items: readonly PlanItem[];
   readonly plan: Plan;
+  /** A short digest of each component, by id. */
+  readonly digests: ReadonlyMap<string, string>;
   readonly excuses: readonly Excuse[];
 }
 
@@ -60,13 +65,18 @@ export async function groupImage(
   for (const warning of [...warnings, ...assignment.warnings]) context.onNotice?.(warning);
   const limit = options.maxLayerSize ?? Number.POSITIVE_INFINITY;
   const components = splitLarge(shaped.tree, assignment.components, limit);
-  const items = itemsOf(components);
+  const digests = new Map(
+    components.map((component) => [component.id, digestComponent(component)]),
+  );
+  const items = remember(itemsOf(components), options.previous, digests);
+  const previousLayers = options.previous?.layers.map((layer) => layer.size);
   const excuses = [...overlayExcuse(loaded), ...shaped.excuses];
   return {
     tree: shaped.tree,
     components,
     items,
-    plan: plan(items, options),
+    plan: plan(items, { ...options, previousLayers }),
+    digests,
     excuses,
   };
 }
@@ -116,6 +126,28 @@ function itemsOf(components: readonly Component[]): PlanItem[] {
       size: sum(compressedSizeOf),
       tarSize: sum(tarSizeOf),
       rate: changeRate(component, now),
+    };
+  });
+}
+
+/** The items with where the previous image had them, and whether they are as they were. */
+function remember(
+  items: readonly PlanItem[],
+  previous: PlanRecord | undefined,
+  digests: ReadonlyMap<string, string>,
+): PlanItem[] {
+  const home = new Map<string, number>();
+  previous?.layers.forEach((layer, number) => {
+    for (const id of layer.keys()) home.set(id, number);
+  });
+  return items.map((item) => {
+    const number = home.get(item.id);
+    if (number === undefined) return item;
+    const before = previous?.layers[number]?.get(item.id) || undefined;
+    return {
+      ...item,
+      previous: number,
+      changed: before !== undefined && before !== digests.get(item.id),
     };
   });
 }

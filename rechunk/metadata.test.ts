@@ -65,7 +65,7 @@ function textOf(document: Document): string {
 
 test('the config keeps every field that does not describe layers, unknown ones and odd numbers too', () => {
   const image = imageOf(CONFIG);
-  const document = writeConfig(image, layers, {});
+  const document = writeConfig(image, layers, undefined, {});
   const text = textOf(document);
   assert.match(text, /"deep":\[1,2\.50,12345678901234567890\]/);
   assert.match(text, /"__proto__":\{"kept":true\}/);
@@ -88,7 +88,7 @@ test('the config keeps every field that does not describe layers, unknown ones a
 });
 
 test('history keeps its empty entries and has one entry for each layer', () => {
-  const config = parseConfig(writeConfig(imageOf(CONFIG), layers, {}).bytes);
+  const config = parseConfig(writeConfig(imageOf(CONFIG), layers, undefined, {}).bytes);
   assert.deepEqual(
     config.rootfs.diff_ids,
     layers.map(({ diffId }) => diffId),
@@ -107,14 +107,14 @@ test('history keeps its empty entries and has one entry for each layer', () => {
 test('labels and the creation time are edited on demand only', () => {
   const image = imageOf(CONFIG);
   const edited = parseConfig(
-    writeConfig(image, layers, {
+    writeConfig(image, layers, undefined, {
       labels: ['b-', 'c=x=y', 'a=new'],
       created: '2026-05-05T00:00:00Z',
     }).bytes,
   );
   assert.deepEqual(edited.config?.Labels, { a: 'new', c: 'x=y' });
   assert.equal(edited.created, '2026-05-05T00:00:00Z');
-  const plain = parseConfig(writeConfig(image, layers, {}).bytes);
+  const plain = parseConfig(writeConfig(image, layers, undefined, {}).bytes);
   assert.deepEqual(
     [plain.config?.Labels, plain.created],
     [{ a: '1', b: '2' }, '2026-01-02T03:04:05.678Z'],
@@ -123,7 +123,7 @@ test('labels and the creation time are edited on demand only', () => {
 
 test('a config without labels, history or creation time gets none invented', () => {
   const bare = `{"os":"linux","architecture":"amd64","rootfs":{"type":"layers","diff_ids":["sha256:${'1'.repeat(64)}"]}}`;
-  const config = parseJson(writeConfig(imageOf(bare), layers, {}).bytes);
+  const config = parseJson(writeConfig(imageOf(bare), layers, undefined, {}).bytes);
   assert.deepEqual(Object.keys(config).sort(), ['architecture', 'history', 'os', 'rootfs']);
 });
 
@@ -134,7 +134,7 @@ test('the manifest is OCI, keeps annotations and unknown fields, and moves what 
     'org.opencontainers.image.base.digest': 'sha256:0',
   };
   const image = imageOf(CONFIG, annotations);
-  const config = writeConfig(image, layers, {});
+  const config = writeConfig(image, layers, undefined, {});
   const document = writeManifest(image, layers, config.descriptor, 'zstd', {
     annotations: ['added=1'],
   });
@@ -200,7 +200,7 @@ test('a cut list of components says how many are left out', () => {
 test('a written config equals its original, and each lost field is noticed', () => {
   const image = imageOf(CONFIG);
   const options = { labels: ['n=1'], created: '2026-05-05T00:00:00Z' };
-  const written = writeConfig(image, layers, options);
+  const written = writeConfig(image, layers, '1 plan', options);
   const as = (bytes: Uint8Array): Image => ({ ...image, configDocument: { ...written, bytes } });
   assert.deepEqual(compareConfigs(image, as(written.bytes), options), []);
   const without = (pattern: RegExp): string[] =>

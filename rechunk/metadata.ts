@@ -16,6 +16,7 @@ import {
   MEDIA,
 } from '../registry/oci.ts';
 import { formatJson, parseJson } from './json.ts';
+import { PLAN_LABEL } from './record.ts';
 
 /** A layer that was written, and what is in it. */
 export interface WrittenLayer {
@@ -120,10 +121,11 @@ function editHistory(
   return [...kept, ...made];
 }
 
-/** The config of the written image: the old one with new layers, history, labels and creation time. */
+/** The config of the written image: the old one with new layers, history, labels, creation time and the plan's `record`. */
 export function writeConfig(
   image: Image,
   layers: readonly WrittenLayer[],
+  record: string | undefined,
   options: MetadataOptions,
 ): Document {
   const config = parseJson(image.configDocument.bytes);
@@ -133,9 +135,11 @@ export function writeConfig(
   config['os'] ??= image.config.os;
   config['rootfs'] = { type: 'layers', diff_ids: layers.map(({ diffId }) => diffId) };
   config['history'] = editHistory((config['history'] ?? []) as History[], layers, created);
-  if (options.labels && options.labels.length > 0) {
+  const { [PLAN_LABEL]: stale, ...labels } = editLabels(image, options);
+  if (record !== undefined) labels[PLAN_LABEL] = record;
+  if (record !== undefined || stale !== undefined || (options.labels ?? []).length > 0) {
     const inner = (config['config'] ?? {}) as Record<string, unknown>;
-    config['config'] = { ...inner, Labels: editLabels(image, options) };
+    config['config'] = { ...inner, Labels: labels };
   }
   const bytes = formatJson(config);
   return {

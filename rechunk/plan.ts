@@ -125,7 +125,11 @@ function continuePlan(items: readonly PlanItem[], most: number, objective: Objec
 
 function describePlan(groups: readonly Group[]): Plan {
   const layers = groups.map(describeLayer);
-  layers.sort((a, b) => a.changes - b.changes || (idOf(a) < idOf(b) ? -1 : 1));
+  const unchanged = layers.every(({ kept }) => kept !== undefined);
+  const byChanges = (a: PlannedLayer, b: PlannedLayer): number =>
+    a.changes - b.changes || (idOf(a) < idOf(b) ? -1 : 1);
+  // Where nothing changed, the order stays too, whatever was learnt since.
+  layers.sort((a, b) => (unchanged ? (a.kept ?? 0) - (b.kept ?? 0) : byChanges(a, b)));
   const sum = (pick: (layer: PlannedLayer) => number): number =>
     layers.reduce((total, layer) => total + pick(layer), 0);
   return {

@@ -31,15 +31,18 @@ import { type Context, type RunOptions, withContext } from './context.ts';
 import { type Grouping, type GroupOptions, groupImage, overlayExcuse } from './grouping.ts';
 import { formatJson, parseJson } from './json.ts';
 import { loadTree } from './load.ts';
-import { type MetadataOptions, writeConfig, writeManifest } from './metadata.ts';
+import { labelsOf, type MetadataOptions, writeConfig, writeManifest } from './metadata.ts';
 import type { PlannedLayer } from './plan.ts';
 import type { Excuse, Policy } from './policy.ts';
 import { proveEqual } from './proof.ts';
+import { formatRecord, PLAN_LABEL, type PlanRecord, parseRecord } from './record.ts';
 import { compareConfigs, compareTrees, type Verification } from './verify.ts';
 import { type BuiltLayer, writeLayers } from './writer.ts';
 
 /** What decides the bytes of the result. */
-export interface BuildOptions extends GroupOptions {
+export interface BuildOptions extends Omit<GroupOptions, 'previous'> {
+  /** The image that clients have: its plan is continued. */
+  readonly previous?: Source | undefined;
   /** Default: the first that the destination can hold. */
   readonly compression?: Compression | undefined;
   /** Default: 3 for zstd, 6 for gzip. */
@@ -229,10 +232,11 @@ async function buildImage(
   context: Context,
 ): Promise<{ document: Document; built: BuiltImage }> {
   const { dryRun, compressionLevel: level } = options;
-  const grouping = await groupImage(image, options, context);
+  const previous = await readRecord(options.previous, image.platform, context);
+  const grouping = await groupImage(image, { ...options, previous }, context);
   for (const excuse of grouping.excuses) context.onNotice?.(excuse.text);
   const layers = await writeLayers(grouping, destination, { compression, level, dryRun }, context);
-  const config = writeConfig(image, layers, options);
+  const config = writeConfig(image, layers, recordOf(grouping, layers, context), options);
   const document = writeManifest(image, layers, config.descriptor, compression, options);
   context.onNotice?.(`digest ${document.descriptor.digest}`);
   if (!dryRun) await destination.putBytes(config.descriptor, config.bytes);
@@ -243,6 +247,51 @@ async function buildImage(
     document,
     built: { ...summary(image, grouping, document, layers), compression, verified },
   };
+}
+
+/** The plan that the previous image records for `platform`; undefined, with a notice, where it has none. */
+async function readRecord(
+  source: Source | undefined,
+  platform: Platform,
+  context: Context,
+): Promise<PlanRecord | undefined> {
+  if (!source) return undefined;
+  const record = await findRecord(source, platform);
+  if (!record) {
+    context.onNotice?.(
+      `${source.reference} holds no plan for ${formatPlatform(platform)}: clients that have it pull every layer once`,
+    );
+  }
+  return record;
+}
+
+async function findRecord(source: Source, platform: Platform): Promise<PlanRecord | undefined> {
+  try {
+    const { config } = await openImage(source, { platform, hostPlatform: platform });
+    const label = labelsOf(config)[PLAN_LABEL];
+    return label === undefined ? undefined : parseRecord(label, config.rootfs.diff_ids ?? []);
+  } catch (error) {
+    if (error instanceof RechunkError && error.code === 'platform') return undefined;
+    throw error;
+  }
+}
+
+/** The text that records the plan of what was written. */
+function recordOf(
+  grouping: Grouping,
+  layers: readonly BuiltLayer[],
+  context: Context,
+): string | undefined {
+  const recorded = layers.map(
+    ({ components }) => new Map(components.map((id) => [id, grouping.digests.get(id) ?? ''])),
+  );
+  const text = formatRecord(
+    { layers: recorded },
+    layers.map(({ diffId }) => diffId),
+  );
+  if (text === undefined)
+    context.onNotice?.('the plan is too long to be recorded: the next build will not know it');
+  return text;
 }
 
 function summary(

@@ -8,6 +8,7 @@ import { type Path, showPath } from '../registry/path.ts';
 import { parseJson } from './json.ts';
 import { editLabels, type MetadataOptions } from './metadata.ts';
 import { applyPolicy, type Excuse, type Policy } from './policy.ts';
+import { PLAN_LABEL } from './record.ts';
 import type { Inode, Tree } from './tree.ts';
 
 /** One way in which two images differ. */
@@ -183,6 +184,8 @@ export function compareConfigs(
     want['config'] = { ...(want['config'] as object), Labels: editLabels(original, options) };
   }
   want['os'] ??= original.config.os;
+  dropPlan(want);
+  dropPlan(found);
   const differences: Difference[] = [];
   for (const key of new Set([...Object.keys(want), ...Object.keys(found)])) {
     if (LAYER_FIELDS.has(key)) continue;
@@ -194,6 +197,16 @@ export function compareConfigs(
     );
   differences.push(...compareValues('config.history (empty layers)', empty(want), empty(found)));
   return differences;
+}
+
+/** Takes the plan's label out of a config, and what is empty without it. */
+function dropPlan(config: Record<string, unknown>): void {
+  const inner = config['config'] as Record<string, unknown> | null | undefined;
+  if (!inner) return void delete config['config'];
+  const labels = inner['Labels'] as Record<string, string> | null | undefined;
+  if (labels) delete labels[PLAN_LABEL];
+  if (!labels || Object.keys(labels).length === 0) delete inner['Labels'];
+  if (Object.keys(inner).length === 0) delete config['config'];
 }
 
 function compareValues(at: string, want: unknown, got: unknown): Difference[] {

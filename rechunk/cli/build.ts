@@ -2,7 +2,7 @@
 import { writeFileSync } from 'node:fs';
 import type { Command } from 'commander';
 import { during, RechunkError } from '../../registry/errors.ts';
-import type { Compression } from '../../registry/image.ts';
+import type { Compression, Source } from '../../registry/image.ts';
 import { type BuildResult, type BuiltImage, rechunk } from '../rechunk.ts';
 import {
   addGroupOptions,
@@ -17,7 +17,7 @@ import {
   policyOptions,
   type Values,
 } from './options.ts';
-import { print, withSession } from './session.ts';
+import { print, type Session, withSession } from './session.ts';
 import { formatSize, parseCount } from './values.ts';
 
 /** Adds the command to `program`. */
@@ -37,6 +37,13 @@ export function addBuild(program: Command, host: Host): void {
     .addOption(
       option('--verify', 'read the result again and prove that it is equal before it is tagged'),
     )
+    .addOption(
+      option(
+        '--previous <image>',
+        'what clients have: its plan is continued (default: the destination)',
+      ),
+    )
+    .addOption(option('--fresh', 'plan anew, whatever the destination holds'))
     .addOption(option('--dry-run', 'do everything but store the result'));
   addRunOptions(addPolicyOptions(addGroupOptions(command))).action((source, destination, values) =>
     build(source, destination, values, host),
@@ -83,13 +90,38 @@ async function build(
   };
   const result = await withSession(values, host, async (session) => {
     const from = await session.source(source);
+    const previous = await openPrevious(destination, values, session);
     const to = await session.destination(destination);
-    return rechunk(from, to, { ...session.run, ...options });
+    return rechunk(from, to, { ...session.run, ...options, previous });
   });
   const file = values['digestFile'] as string | undefined;
   if (file !== undefined && !result.dryRun)
     await during(`writing the digest to ${file}`, () => writeFileSync(file, result.digest));
   print(result, values, format);
+}
+
+/**
+ * The image whose plan is continued: the one named by `--previous`, else what the destination holds now. Only that there is
+ * nothing counts as none; any other failure is an error.
+ */
+async function openPrevious(
+  destination: string,
+  values: Values,
+  session: Session,
+): Promise<Source | undefined> {
+  const named = values['previous'] as string | undefined;
+  if (named !== undefined && values['fresh'] === true) {
+    throw new RechunkError('usage', '--previous and --fresh: want one of them');
+  }
+  if (named !== undefined) return session.source(named);
+  if (values['fresh'] === true || /^(oci|docker)-archive:/.test(destination)) return undefined;
+  try {
+    return await session.source(destination);
+  } catch (error) {
+    if (!(error instanceof RechunkError) || error.code !== 'not-found') throw error;
+    session.reporter.notice(`no previous image at ${destination}: clients pull every layer once`);
+    return undefined;
+  }
 }
 
 function format(result: BuildResult): string {

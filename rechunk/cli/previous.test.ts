@@ -1,0 +1,106 @@
+/** What a build makes of the image that clients have: its plan is continued, and nothing moves without need. */
+import assert from 'node:assert/strict';
+import { mkdtempSync, rmSync } from 'node:fs';
+import { join } from 'node:path';
+import { fileURLToPath } from 'node:url';
+import { test } from 'uvu';
+import { runCli, runJson } from '../../test-images/cli.ts';
+import type { Inspection } from '../inspect.ts';
+import type { BuildResult } from '../rechunk.ts';
+import { PLAN_LABEL } from '../record.ts';
+
+const directory = mkdtempSync(join(process.env['TMPDIR'] ?? '/tmp', 'rechunk-previous-'));
+process.once('exit', () => rmSync(directory, { recursive: true, force: true }));
+
+const packages = fileURLToPath(new URL('../../test-images/packages/apk/', import.meta.url));
+const source = `docker-archive:${packages}alpine-3.11.5-docker.tar.gz`;
+const layout = `oci:${join(directory, 'layout')}`;
+/** Few enough that components must share layers, so that a plan has something to remember. */
+const few = ['--max-layers', '8'];
+
+const build = (to: string, ...options: string[]): Promise<BuildResult> =>
+  runJson<BuildResult>(['build', source, `${layout}:${to}`, ...few, ...options]);
+
+/** Which components lie together, from the layers of an image. */
+async function grouping(tag: string): Promise<string[]> {
+  const { layers } = await runJson<Inspection>(['inspect', `${layout}:${tag}`]);
+  return layers.map(({ components }) => components?.join(' ') ?? '');
+}
+
+test('an unchanged image built again has the same digest, and nothing is stored', async () => {
+  const first = await runCli(['build', source, `${layout}:same`, ...few, '--json']);
+  assert.match(
+    first.stderr,
+    /note: no previous image at oci:.*:same: clients pull every layer once/,
+  );
+  const again = await build('same');
+  assert.equal(again.digest, (JSON.parse(first.stdout) as BuildResult).digest);
+  assert.deepEqual(
+    again.images.map(({ sentBytes }) => sentBytes),
+    [0],
+  );
+});
+
+test('a removed file changes its own layer and moves nothing', async () => {
+  await build('before');
+  await build('after', '--previous', `${layout}:before`, '--prune', '/etc/motd');
+  const [before, after] = [await grouping('before'), await grouping('after')];
+  assert.deepEqual([...after].sort(), [...before].sort());
+  const layers = async (tag: string): Promise<Set<string>> =>
+    new Set(
+      (await runJson<Inspection>(['inspect', `${layout}:${tag}`])).layers.map(
+        ({ digest }) => digest,
+      ),
+    );
+  const [had, has] = [await layers('before'), await layers('after')];
+  assert.ok([...has].filter((digest) => !had.has(digest)).length <= 2);
+});
+
+test('verify does not take the recorded plan for a difference', async () => {
+  await build('labelled');
+  const { labels } = await runJson<Inspection>(['inspect', `${layout}:labelled`]);
+  assert.deepEqual(Object.keys(labels), [PLAN_LABEL]);
+  assert.equal((await runCli(['verify', source, `${layout}:labelled`, '--quiet'])).status, 0);
+});
+
+test('a rechunked image can be rechunked: the old plan is replaced, not kept beside', async () => {
+  await build('once');
+  const to = `${layout}:twice`;
+  await runJson(['build', `${layout}:once`, to, ...few]);
+  assert.deepEqual(await grouping('twice'), await grouping('once'));
+  assert.equal((await runCli(['verify', source, to, '--quiet'])).status, 0);
+});
+
+test('an image without a plan is told of and costs a fresh one', async () => {
+  const { status, stderr } = await runCli([
+    'build',
+    source,
+    `${layout}:none`,
+    ...few,
+    '--previous',
+    source,
+  ]);
+  assert.equal(status, 0);
+  assert.match(
+    stderr,
+    /holds no plan for linux\/amd64: clients that have it pull every layer once/,
+  );
+});
+
+test('a previous image that cannot be read is an error, not a fresh start', async () => {
+  const missing = await runCli(['build', source, `${layout}:x`, '--previous', `${layout}:missing`]);
+  assert.equal(missing.status, 2);
+  assert.match(missing.stderr, /no image is named 'missing'/);
+  const both = await runCli([
+    'build',
+    source,
+    `${layout}:x`,
+    '--previous',
+    `${layout}:same`,
+    '--fresh',
+  ]);
+  assert.equal(both.status, 2);
+  assert.match(both.stderr, /--previous and --fresh: want one of them/);
+});
+
+test.run();
