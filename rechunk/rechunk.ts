@@ -386,7 +386,7 @@ export async function verify(
     const choice = platform ? { platform, hostPlatform } : { hostPlatform };
     const [a, b] = [await openImage(original, choice), await openImage(result, choice)];
     const before = await loadTree(a, context);
-    const after = await loadTree(b, context);
+    const after = await loadTree(b, { ...context, step: 'verify' });
     for (const warning of new Set([...before.warnings, ...after.warnings]))
       context.onNotice?.(warning);
     const compared = await compareTrees(before.tree, after.tree, policy);
