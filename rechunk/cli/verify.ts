@@ -1,5 +1,7 @@
 /** `rechunk verify`: is it the same root file system and config? */
 import type { Command } from 'commander';
+import type { Source } from '../../registry/image.ts';
+import { formatPlatform, isAttestation, parseManifest } from '../../registry/oci.ts';
 import { verify as verifyImages } from '../rechunk.ts';
 import type { Verification } from '../verify.ts';
 import {
@@ -32,11 +34,29 @@ async function verify(a: string, b: string, values: Values, host: Host): Promise
     ...platformOptions(values),
     policy: policyOptions(values, host),
   };
-  const result = await withSession(values, host, async (session) =>
-    verifyImages(await session.source(a), await session.source(b), { ...session.run, ...options }),
-  );
+  const platform = formatPlatform(options.platform ?? options.hostPlatform);
+  const result = await withSession(values, host, async (session) => {
+    const [original, got] = [await session.source(a), await session.source(b)];
+    for (const source of [original, got]) {
+      const images = countImages(source);
+      if (images > 1) {
+        session.reporter.notice(
+          `${source.reference} is an index of ${images} images: only the one for ${platform} is compared (--platform names another)`,
+        );
+      }
+    }
+    return verifyImages(original, got, { ...session.run, ...options });
+  });
   print(result, values, format);
   if (!result.equal) process.exitCode = 1;
+}
+
+/** How many images `source` names, attestations aside. */
+function countImages({ root, reference }: Source): number {
+  const { bytes, descriptor } = root;
+  const parsed = parseManifest(bytes, descriptor.mediaType, `the manifest of ${reference}`);
+  if (parsed.kind === 'manifest') return 1;
+  return parsed.index.manifests.filter((entry) => !isAttestation(entry)).length;
 }
 
 function format(result: Verification): string {
