@@ -86,11 +86,14 @@ async function rechunkRelease(
   try {
     const { images } = await rechunk(source, destination, { ...run, previous });
     const result = await openLayout(to, day);
-    const { equal, entries } = await verify(source, result, run);
+    const { equal, entries, excuses } = await verify(source, result, run);
     await result.close();
     if (!equal) throw new Error(`${day}: the rechunked image is not equal to the original`);
     const [image] = images;
-    return `${image?.layers.length} layers, ${image?.components} components, ${entries} entries equal to the original`;
+    return [
+      `${image?.layers.length} layers, ${image?.components} components, ${entries} entries equal to the original`,
+      ...excuses.map(({ text }) => `  but for ${text}`),
+    ].join('\n');
   } finally {
     await destination.close();
     await previous?.close();
@@ -120,10 +123,10 @@ async function main(): Promise<void> {
     });
     console.log(`\nthe update from ${RELEASES[0]} to ${RELEASES[1]} pulls`);
     console.log(
-      `  before: ${megabytes(before.bytes).padStart(9)}  (${before.layers} of ${before.of} layers)`,
+      `  before: ${megabytes(before.bytes).padStart(9)}  (${before.layers} of ${before.of} layers, gzip)`,
     );
     console.log(
-      `  after:  ${megabytes(after.bytes).padStart(9)}  (${after.layers} of ${after.of} layers)`,
+      `  after:  ${megabytes(after.bytes).padStart(9)}  (${after.layers} of ${after.of} layers, zstd)`,
     );
     console.log(`  files whose content changed: ${megabytes(changed)}, uncompressed`);
   } finally {
