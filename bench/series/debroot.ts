@@ -11,12 +11,13 @@ import type { ContentSpool } from './spool.ts';
 
 const NS_PER_SECOND = 1_000_000_000n;
 const MERGED_NAMES = ['bin', 'lib', 'lib64', 'sbin'];
-const DATABASE = 'var/lib/dpkg';
+/** Where dpkg keeps its database. */
+export const DATABASE: string = 'var/lib/dpkg';
 /** Maintainer scripts, which dpkg keeps executable. */
 const SCRIPT = /^(pre|post)(inst|rm)$|^config$/;
 
 /** How dpkg names the files that it keeps of a package: with the architecture where several may be installed. */
-function infoName({ name, control, architecture }: Deb): string {
+export function infoName({ name, control, architecture }: Deb): string {
   return controlField(control, 'Multi-Arch') === 'same' ? `${name}:${architecture}` : name;
 }
 
@@ -44,14 +45,14 @@ function statusStanza(deb: Deb, spool: ContentSpool): string {
 }
 
 /** What a package leaves in the database, by path; kept, since a package is in many releases. */
-interface Record {
+interface DatabaseRecord {
   readonly stanza: string;
   readonly info: readonly (readonly [path: string, content: Buffer, mode: number])[];
 }
 
-const records = new WeakMap<Deb, Record>();
+const records = new WeakMap<Deb, DatabaseRecord>();
 
-function recordOf(deb: Deb, spool: ContentSpool): Record {
+function recordOf(deb: Deb, spool: ContentSpool): DatabaseRecord {
   const known = records.get(deb);
   if (known) return known;
   const prefix = `${DATABASE}/info/${infoName(deb)}.`;
