@@ -76,6 +76,8 @@ async function build(
   const bad = tags.find((tag) => !TAG.test(tag));
   if (bad !== undefined)
     throw new RechunkError('usage', `--tag: got '${bad}', want letters, digits, '_', '.' and '-'`);
+  if (values['allPlatforms'] === true && values['platform'] !== undefined)
+    throw new RechunkError('usage', '--all-platforms and --platform: want one of them');
   const options = {
     ...groupOptions(values),
     ...metadataOptions(values, host),
@@ -132,10 +134,12 @@ function format(result: BuildResult): string {
 
 function formatImage(image: BuiltImage): string {
   const reused = image.layers.filter((layer) => layer.reused).length;
+  // A directory tree has no compressed size.
+  const source = image.sourceSize > 0 ? ` (source ${formatSize(image.sourceSize)})` : '';
   const there = reused > 0 ? `, ${reused} of them there already` : '';
   return [
     `${image.platform}: ${image.entries} entries in ${image.components} components, ${image.layers.length} layers${there}`,
-    `${image.compression} ${formatSize(image.size)} (source ${formatSize(image.sourceSize)}), ${formatSize(image.sentBytes)} to store`,
+    `${image.compression} ${formatSize(image.size)}${source}, ${formatSize(image.sentBytes)} to store`,
     ...(image.verified ? ['read again and equal to the source'] : []),
     '',
   ].join('\n');

@@ -200,6 +200,7 @@ const wrong: readonly (readonly [readonly string[], RegExp])[] = [
   [['build', source, 'oci:/x', '--compression', 'lzma'], /Allowed choices are zstd, gzip, none/],
   [['build', source, 'ftp:x', '--nonsense'], /unknown option '--nonsense'/],
   [['build', source, 'docker-archive:/x', '--compression', 'zstd'], /holds only none/],
+  [['build', source, 'oci:/x', '--all-platforms', '--platform', 'linux/arm64'], /want one of them/],
   [['build', 'nowhere:/x', 'oci:/x'], /nowhere/],
   [['frobnicate'], /unknown command 'frobnicate'/],
 ];
