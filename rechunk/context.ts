@@ -40,3 +40,17 @@ export async function withContext<T>(
     await spool.close();
   }
 }
+
+/**
+ * Runs `work` with temporary files of its own, gone when it is done, so that several images in one run take the room of one.
+ * After an error they stay until the run's threads have ended, which may still read them.
+ */
+export async function withSpool<T>(
+  context: Context,
+  work: (context: Context) => Promise<T>,
+): Promise<T> {
+  const spool = context.spool.makeInner();
+  const result = await work({ ...context, spool });
+  await spool.close();
+  return result;
+}

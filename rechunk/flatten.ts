@@ -14,6 +14,7 @@ import { joinPath, nameOf, type Path, parentOf, showPath } from '../registry/pat
 import { NO_XATTRS, type Xattrs } from '../registry/tar.ts';
 import type { IndexedEntry } from './batch.ts';
 import type { Body, Entry, Inode, InodeType } from './tree.ts';
+import { Warnings } from './warnings.ts';
 
 /** One layer's entries in archive order (read once), and where their content lies. */
 export interface LayerIndex {
@@ -41,8 +42,6 @@ const AUFS = '.wh..wh.';
 const SYMLINK_HOPS = 40;
 /** Overlayfs's own bookkeeping, live or escaped, in both namespaces: means nothing outside a mounted overlay. */
 const OVERLAY_XATTR = /^(trusted|user)\.overlay\./;
-/** Examples that a warning names before it only counts. */
-const WARNING_EXAMPLES = 3;
 
 interface Node {
   inode: Inode;
@@ -53,24 +52,6 @@ interface Node {
   opaque?: boolean;
   /** Lower children that are hidden. */
   whiteouts?: Set<string> | undefined;
-}
-
-/** Collects warnings of one kind into one sentence with examples and a count. */
-class Warnings {
-  readonly #kinds = new Map<string, { examples: string[]; count: number }>();
-
-  add(kind: string, example: string): void {
-    const known = this.#kinds.get(kind);
-    if (!known) this.#kinds.set(kind, { examples: [example], count: 1 });
-    else if (++known.count <= WARNING_EXAMPLES) known.examples.push(example);
-  }
-
-  list(): string[] {
-    return [...this.#kinds].map(([kind, { examples, count }]) => {
-      const more = count > examples.length ? ` and ${count - examples.length} more` : '';
-      return `${kind}: ${examples.join(', ')}${more}`;
-    });
-  }
 }
 
 const ROOT_MODE = 0o755;

@@ -2,6 +2,7 @@
 import { openImage, type Source } from '../registry/image.ts';
 import { type Digest, formatPlatform, type Platform } from '../registry/oci.ts';
 import { OWN } from './metadata.ts';
+import { unescapeId } from './record.ts';
 
 /** A layer as the metadata describes it. */
 export interface InspectedLayer {
@@ -42,7 +43,10 @@ export async function inspect(
   const image = await openImage(source, options);
   const made = (image.config.history ?? []).filter((entry) => entry.empty_layer !== true);
   const layers = image.layers.map(({ descriptor, diffId }, i): InspectedLayer => {
-    const components = descriptor.annotations?.[OWN.components]?.split(' ').filter(Boolean);
+    const components = descriptor.annotations?.[OWN.components]
+      ?.split(' ')
+      .filter(Boolean)
+      .map(unescapeId);
     const createdBy = made.length === image.layers.length ? made[i]?.created_by : undefined;
     return {
       digest: descriptor.digest,

@@ -16,7 +16,7 @@ import {
   MEDIA,
 } from '../registry/oci.ts';
 import { formatJson, parseJson } from './json.ts';
-import { PLAN_LABEL } from './record.ts';
+import { escapeId, PLAN_LABEL } from './record.ts';
 
 /** A layer that was written, and what is in it. */
 export interface WrittenLayer {
@@ -52,7 +52,7 @@ export const OWN = {
 } as const;
 
 /** Config fields that describe layers that are gone (BuildKit's inline cache, Docker's build container). */
-const STALE_CONFIG = [
+export const STALE_CONFIG: readonly string[] = [
   'moby.buildkit.cache.v0',
   'moby.buildkit.buildinfo.v1',
   'container',
@@ -81,16 +81,16 @@ function editRecord(
   return Object.fromEntries(result);
 }
 
-/** A list of components, cut to `limit` characters with the number left out. */
+/** A list of component ids, escaped so that spaces only separate, cut to `limit` characters with the number left out. */
 export function listComponents(components: readonly string[], limit: number): string {
-  let text = components.join(' ');
+  const ids = components.map(escapeId);
+  let text = ids.join(' ');
   for (
     let shown = components.length;
     text.length > limit && shown > 0;
     shown = Math.floor(shown / 2)
   ) {
-    text =
-      `${components.slice(0, shown >> 1).join(' ')} +${components.length - (shown >> 1)}`.trim();
+    text = `${ids.slice(0, shown >> 1).join(' ')} +${ids.length - (shown >> 1)}`.trim();
   }
   return text;
 }

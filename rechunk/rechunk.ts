@@ -26,18 +26,26 @@ import {
   type Platform,
   parseManifest,
 } from '../registry/oci.ts';
-import type { ComponentInfo } from './components.ts';
-import { type Context, type RunOptions, withContext } from './context.ts';
+import { type Context, type RunOptions, withContext, withSpool } from './context.ts';
 import { type Grouping, type GroupOptions, groupImage, overlayExcuse } from './grouping.ts';
 import { formatJson, parseJson } from './json.ts';
 import { loadTree } from './load.ts';
 import { labelsOf, type MetadataOptions, writeConfig, writeManifest } from './metadata.ts';
-import type { PlannedLayer } from './plan.ts';
 import type { Excuse, Policy } from './policy.ts';
 import { proveEqual } from './proof.ts';
 import { formatRecord, PLAN_LABEL, type PlanRecord, parseRecord } from './record.ts';
 import { compareConfigs, compareTrees, type Verification } from './verify.ts';
 import { type BuiltLayer, writeLayers } from './writer.ts';
+
+export type { RunOptions } from './context.ts';
+export type { GroupOptions } from './grouping.ts';
+export type { Progress } from './load.ts';
+export type { MetadataOptions } from './metadata.ts';
+export type { Excuse, MtimePolicy, Policy } from './policy.ts';
+export { type PlannedComponent, type PlanReport, planSource } from './preview.ts';
+export { parseMap } from './repos/map.ts';
+export type { Difference, Verification } from './verify.ts';
+export type { BuiltLayer } from './writer.ts';
 
 /** What decides the bytes of the result. */
 export interface BuildOptions extends Omit<GroupOptions, 'previous'> {
@@ -174,7 +182,9 @@ async function buildIndex(
       continue;
     }
     await noticeReferrers(source, descriptor.digest, context);
-    const { document, built } = await buildImage(image, destination, compression, options, context);
+    const { document, built } = await withSpool(context, (own) =>
+      buildImage(image, destination, compression, options, own),
+    );
     if (!options.dryRun) await destination.putBytes(document.descriptor, document.bytes);
     images.push(built);
     const { platform, annotations } = descriptor;
@@ -313,59 +323,6 @@ function summary(
     sentBytes: sum(layers.map((layer) => (layer.reused ? 0 : layer.size))),
     excuses: grouping.excuses,
   };
-}
-
-/** A planned component, for people and scripts. */
-export interface PlannedComponent extends ComponentInfo {
-  /** Estimated compressed bytes. */
-  readonly size: number;
-  /** Expected changes in a million updates. */
-  readonly rate: number;
-  readonly entries: number;
-}
-
-/** What a plan says, without anything being written. */
-export interface PlanReport {
-  readonly source: string;
-  readonly platform: string;
-  readonly entries: number;
-  /** Sorted by id. */
-  readonly components: readonly PlannedComponent[];
-  /** From most to least stable. */
-  readonly layers: readonly PlannedLayer[];
-  /** Estimated compressed bytes of the image. */
-  readonly size: number;
-  /** Estimated compressed bytes that an update pulls. */
-  readonly updateBytes: number;
-  readonly excuses: readonly Excuse[];
-}
-
-/** Reads the image `source` and plans its layers; writes nothing. */
-export async function planSource(
-  source: Source,
-  options: GroupOptions &
-    RunOptions & { readonly platform?: Platform; readonly hostPlatform: Platform },
-): Promise<PlanReport> {
-  return withContext(options, async (context) => {
-    const image = await openImage(source, options);
-    const { tree, components, items, plan, excuses } = await groupImage(image, options, context);
-    const byId = new Map(items.map((item) => [item.id, item]));
-    return {
-      source: image.manifestDocument.descriptor.digest,
-      platform: formatPlatform(image.platform),
-      entries: tree.entries.length,
-      components: components.map(({ entries, ...info }) => ({
-        ...info,
-        size: byId.get(info.id)?.size ?? 0,
-        rate: byId.get(info.id)?.rate ?? 0,
-        entries: entries.length,
-      })),
-      layers: plan.layers,
-      size: items.reduce((sum, item) => sum + item.size, 0),
-      updateBytes: plan.updateBytes,
-      excuses,
-    };
-  });
 }
 
 /** What decides whether two images count as equal. */

@@ -60,14 +60,15 @@ function bind(diffIds: readonly string[]): string {
 }
 
 /** Ids hold any bytes; everything but printable ASCII and the separators is written as `%XX`. */
-function escapeId(id: string): string {
+export function escapeId(id: string): string {
   return id.replace(
     /[^!-~]|[%,|=]/g,
     (char) => `%${char.charCodeAt(0).toString(16).padStart(2, '0')}`,
   );
 }
 
-function unescapeId(text: string): string {
+/** The id that {@link escapeId} wrote. */
+export function unescapeId(text: string): string {
   return text.replace(/%([0-9a-f]{2})/g, (_, hex: string) =>
     String.fromCharCode(Number.parseInt(hex, 16)),
   );

@@ -12,6 +12,7 @@ import { type Ingest, makeIngest } from '../registry/ingest.ts';
 export class Spool {
   readonly #directory: string;
   readonly #open = new Set<number>();
+  readonly #inner: Spool[] = [];
   #blobs: Promise<Ingest> | undefined;
 
   /** `directory` must exist; it needs room for the uncompressed image and one round of finished layers. */
@@ -51,7 +52,15 @@ export class Spool {
     return (await this.#blobs).directory;
   }
 
+  /** Files of a part of the run, closed with this spool where not before. */
+  makeInner(): Spool {
+    const inner = new Spool(this.#directory);
+    this.#inner.push(inner);
+    return inner;
+  }
+
   async close(): Promise<void> {
+    for (const inner of this.#inner) await inner.close();
     for (const fd of this.#open) closeSync(fd);
     this.#open.clear();
     const blobs = await this.#blobs?.catch(() => undefined);

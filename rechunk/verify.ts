@@ -6,7 +6,7 @@
 import type { Image } from '../registry/image.ts';
 import { type Path, showPath } from '../registry/path.ts';
 import { parseJson } from './json.ts';
-import { editLabels, type MetadataOptions } from './metadata.ts';
+import { editLabels, type MetadataOptions, STALE_CONFIG } from './metadata.ts';
 import { applyPolicy, type Excuse, type Policy } from './policy.ts';
 import { PLAN_LABEL } from './record.ts';
 import type { Inode, Tree } from './tree.ts';
@@ -158,18 +158,7 @@ function groupNames(tree: Tree): Map<Path, string> {
 }
 
 /** Config fields that name layers, or that rechunking may not keep; everything else must be equal. */
-const LAYER_FIELDS = new Set([
-  'rootfs',
-  'history',
-  'moby.buildkit.cache.v0',
-  'moby.buildkit.buildinfo.v1',
-  'container',
-  'container_config',
-  'id',
-  'parent',
-  'parent_id',
-  'layer_id',
-]);
+const LAYER_FIELDS = new Set(['rootfs', 'history', ...STALE_CONFIG]);
 
 /** Compares two image configs field by field, but for those that describe layers; empty history entries must be kept. */
 export function compareConfigs(

@@ -73,7 +73,15 @@ export async function writeLayers(
     }
   };
   // Twice as many as threads, so that sending overlaps with writing.
-  await Promise.all(Array.from({ length: context.threads * 2 }, writeNext));
+  const writers = Array.from({ length: context.threads * 2 }, () =>
+    writeNext().catch((error) => {
+      queue.length = 0;
+      throw error;
+    }),
+  );
+  // All have ended before anything that they use is taken away.
+  await Promise.allSettled(writers);
+  await Promise.all(writers);
   return built;
 }
 

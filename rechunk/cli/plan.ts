@@ -1,6 +1,6 @@
 /** `rechunk plan`: components, layers and expected update bytes; writes nothing. */
 import type { Command } from 'commander';
-import { type PlanReport, planSource } from '../rechunk.ts';
+import { type PlanReport, planSource } from '../preview.ts';
 import {
   addGroupOptions,
   addPolicyOptions,
