@@ -5,7 +5,7 @@ import { apk } from '../../rechunk/repos/apk.ts';
 import { memoryTree, specsOfDockerArchive } from '../../test-images/trees.ts';
 import { Recorder } from './record.ts';
 import type { Release } from './series.ts';
-import { ContentSpool } from './spool.ts';
+import { type ContentSpool, withSpool } from './spool.ts';
 
 const IMAGES = new URL('../../test-images/packages/apk/', import.meta.url);
 /** The days on which the images were created, as their configs say. */
@@ -14,9 +14,7 @@ const RELEASES = [
   { name: '3.11.5', date: Date.UTC(2020, 2, 23) / 1000 },
 ] as const;
 
-/** Makes the series; `work` holds content meanwhile. */
-export async function makeAlpine(work: string): Promise<Release[]> {
-  using spool = new ContentSpool(work);
+async function recordAlpine(spool: ContentSpool): Promise<Release[]> {
   const recorder = new Recorder([apk], (sha256) => spool.get(sha256));
   for (const { name, date } of RELEASES) {
     const file = new URL(`alpine-${name}-docker.tar.gz`, IMAGES);
@@ -25,4 +23,9 @@ export async function makeAlpine(work: string): Promise<Release[]> {
     await recorder.add(name, date, memoryTree(specs));
   }
   return recorder.releases;
+}
+
+/** Makes the series; `work` holds content meanwhile. */
+export function makeAlpine(work: string): Promise<Release[]> {
+  return withSpool(work, recordAlpine);
 }

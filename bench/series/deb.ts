@@ -42,9 +42,13 @@ export function controlField(control: string, field: string): string | undefined
 }
 
 async function buildTime(file: string): Promise<number> {
-  await using handle = await open(file);
-  const { buffer } = await handle.read(Buffer.alloc(TIME_LENGTH), 0, TIME_LENGTH, TIME_AT);
-  return Number(buffer.toString());
+  const handle = await open(file);
+  try {
+    const { buffer } = await handle.read(Buffer.alloc(TIME_LENGTH), 0, TIME_LENGTH, TIME_AT);
+    return Number(buffer.toString());
+  } finally {
+    await handle.close();
+  }
 }
 
 async function readEntries(file: string, spool: ContentSpool): Promise<DebEntry[]> {

@@ -14,7 +14,7 @@ import { controlField, type Deb, readDeb } from './deb.ts';
 import { layOutSystem } from './debroot.ts';
 import { Recorder } from './record.ts';
 import type { Release } from './series.ts';
-import { ContentSpool } from './spool.ts';
+import { type ContentSpool, withSpool } from './spool.ts';
 
 const SUITE = 'bookworm';
 /** What is asked for beyond what every system has: servers, languages, media; 583 packages with what they depend on. */
@@ -102,15 +102,13 @@ function updateDays(packages: readonly Versions[]): Map<Deb, number> {
   );
 }
 
-/** What `debian-year` starts from: the newest system, with its content. */
-export interface DebianSeries {
-  readonly releases: readonly Release[];
-  /** The newest version of each package. */
-  readonly newest: readonly Deb[];
+/** The newest version of each package of the series, its content in `spool`; `work` keeps what was fetched. */
+export async function readNewest(work: string, spool: ContentSpool): Promise<Deb[]> {
+  const packages = await readVersions(await fetchDebs(work), spool);
+  return packages.map((versions) => versions.at(-1) as Deb);
 }
 
-/** Makes the series with its contents in `spool`; `work` keeps what was fetched. */
-export async function recordDebian(work: string, spool: ContentSpool): Promise<DebianSeries> {
+async function recordDebian(work: string, spool: ContentSpool): Promise<Release[]> {
   const packages = await readVersions(await fetchDebs(work), spool);
   const days = updateDays(packages);
   const dates = [...new Set(days.values())].sort((a, b) => a - b);
@@ -123,15 +121,10 @@ export async function recordDebian(work: string, spool: ContentSpool): Promise<D
     const name = new Date(date * MS_PER_SECOND).toISOString().slice(0, 10);
     await recorder.add(name, date, layOutSystem(installed, date, spool));
   }
-  return {
-    releases: recorder.releases,
-    newest: packages.map((versions) => versions.at(-1) as Deb),
-  };
+  return recorder.releases;
 }
 
-/** Makes the series; `work` keeps what was fetched. */
-export async function makeDebian(work: string): Promise<Release[]> {
-  using spool = new ContentSpool(work);
-  const { releases } = await recordDebian(work, spool);
-  return [...releases];
+/** Makes the series; `work` keeps what was fetched. Root, 550 MB of packages, some 6 minutes after they were fetched. */
+export function makeDebian(work: string): Promise<Release[]> {
+  return withSpool(work, (spool) => recordDebian(work, spool));
 }

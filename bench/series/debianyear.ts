@@ -13,11 +13,11 @@ import { dpkg } from '../../rechunk/repos/dpkg.ts';
 import { type Entry, type Inode, Tree } from '../../rechunk/tree.ts';
 import type { Path } from '../../registry/path.ts';
 import type { Deb } from './deb.ts';
-import { recordDebian } from './debian.ts';
+import { readNewest } from './debian.ts';
 import { DATABASE, infoName, layOutSystem } from './debroot.ts';
 import { Recorder } from './record.ts';
-import type { ComponentFacts, Release } from './series.ts';
-import { ContentSpool } from './spool.ts';
+import { type ComponentFacts, loadSeries, type Release } from './series.ts';
+import { type ContentSpool, withSpool } from './spool.ts';
 
 const WEEKS = 53;
 const WEEK_SECONDS = 7 * 86_400;
@@ -161,10 +161,9 @@ function withoutFuture(releases: readonly Release[]): Release[] {
   });
 }
 
-/** Makes the series; `work` is that of series `debian`. */
-export async function makeDebianYear(work: string): Promise<Release[]> {
-  using spool = new ContentSpool(work);
-  const { releases, newest } = await recordDebian(work, spool);
+async function recordDebianYear(work: string, spool: ContentSpool): Promise<Release[]> {
+  const releases = await loadSeries('debian');
+  const newest = await readNewest(work, spool);
   const last = releases.at(-1) as Release;
   const first = last.date - (WEEKS - 1) * WEEK_SECONDS;
   const tree = layOutSystem(newest, last.date, spool);
@@ -183,4 +182,9 @@ export async function makeDebianYear(work: string): Promise<Release[]> {
     await recorder.add(name, date, replay.at(week, date));
   }
   return withoutFuture(recorder.releases);
+}
+
+/** Makes the series from the stored series `debian`, whose `work` has the packages. */
+export function makeDebianYear(work: string): Promise<Release[]> {
+  return withSpool(work, (spool) => recordDebianYear(work, spool));
 }

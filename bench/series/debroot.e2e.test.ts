@@ -24,7 +24,7 @@ import type { Path } from '../../registry/path.ts';
 import { command } from '../../test-images/command.ts';
 import { type Deb, readDeb } from './deb.ts';
 import { layOutSystem } from './debroot.ts';
-import { ContentSpool } from './spool.ts';
+import { type ContentSpool, withSpool } from './spool.ts';
 
 const DATE = 1_790_000_000;
 const MADE = 1_600_000_000;
@@ -127,8 +127,9 @@ async function withDeb(
   try {
     process.umask(0o022);
     const file = await buildDeb(directory);
-    using spool = new ContentSpool(directory);
-    await work({ deb: await readDeb(file, spool), file, directory, spool });
+    await withSpool(directory, async (spool) =>
+      work({ deb: await readDeb(file, spool), file, directory, spool }),
+    );
   } finally {
     await rm(directory, { recursive: true, force: true });
   }

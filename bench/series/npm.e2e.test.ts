@@ -10,7 +10,7 @@ import { gunzipSync } from 'node:zlib';
 import { test } from 'uvu';
 import { command, output } from '../../test-images/command.ts';
 import { Installer } from './install.ts';
-import { ContentSpool } from './spool.ts';
+import { withSpool } from './spool.ts';
 
 const LOCKFILE = '../../test-images/packages/npm/lock-series/package-lock-2026-09-20.json.gz';
 const QUIET = ['--ignore-scripts', '--no-audit', '--no-fund', '--loglevel=error'];
@@ -43,9 +43,10 @@ test('a tree laid out from the cache is what npm ci installs', async () => {
     await writeFile(join(work, 'package-lock.json'), lockfile);
     const options = [...PLATFORM, ...QUIET, '--omit-lockfile-registry-resolved'];
     await command('npm', ['ci', '--prefer-offline', ...options], { cwd: work });
-    using spool = new ContentSpool(tmpdir());
     const cache = await output('npm', ['config', 'get', 'cache']);
-    const tree = await new Installer(cache, spool).install(manifest, lockfile, 0);
+    const tree = await withSpool(work, (spool) =>
+      new Installer(cache, spool).install(manifest, lockfile, 0),
+    );
     const laidOut = tree.entries
       .filter(({ inode }) => inode.type !== 'dir')
       .map(({ path, inode }) => {

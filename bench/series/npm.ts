@@ -20,7 +20,7 @@ import {
 } from './lockfile.ts';
 import { Recorder } from './record.ts';
 import type { Release } from './series.ts';
-import { ContentSpool } from './spool.ts';
+import { withSpool } from './spool.ts';
 
 /** What the application depends on: as in `../../test-images/packages/npm/lock-series`. */
 const APPLICATION = {
@@ -103,13 +103,14 @@ export async function makeNpm(work: string): Promise<Release[]> {
   const texts: Buffer[] = [];
   for (const { day } of days) texts.push(await resolveDay(work, day));
   await fetchPackages(texts.map(parseLockfile), cache);
-  using spool = new ContentSpool(work);
-  const installer = new Installer(cache, spool);
-  const recorder = new Recorder([node], (sha256) => spool.get(sha256));
-  const application = Buffer.from(JSON.stringify(APPLICATION));
-  for (const [i, { day, date }] of days.entries()) {
-    const tree = await installer.install(application, texts[i] as Buffer, date);
-    await recorder.add(day, date, tree);
-  }
-  return recorder.releases;
+  return withSpool(work, async (spool) => {
+    const installer = new Installer(cache, spool);
+    const recorder = new Recorder([node], (sha256) => spool.get(sha256));
+    const application = Buffer.from(JSON.stringify(APPLICATION));
+    for (const [i, { day, date }] of days.entries()) {
+      const tree = await installer.install(application, texts[i] as Buffer, date);
+      await recorder.add(day, date, tree);
+    }
+    return recorder.releases;
+  });
 }

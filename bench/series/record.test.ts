@@ -7,7 +7,7 @@ import { node } from '../../rechunk/repos/node.ts';
 import { type FileSpec, memoryTree } from '../../test-images/trees.ts';
 import { Recorder } from './record.ts';
 import type { ComponentFacts, Release } from './series.ts';
-import { ContentSpool } from './spool.ts';
+import { withSpool } from './spool.ts';
 
 const NS_PER_SECOND = 1_000_000_000n;
 const PACKAGE = 'app/node_modules/p';
@@ -17,13 +17,14 @@ const TAR_BYTES = 300;
 
 /** Records releases that are given as files. */
 async function record(...releases: readonly (readonly FileSpec[])[]): Promise<Release[]> {
-  using spool = new ContentSpool(tmpdir());
-  const recorder = new Recorder([node], (sha256) => spool.get(sha256));
-  for (const [i, specs] of releases.entries()) {
-    for (const { content } of specs) spool.add(Buffer.from(content ?? ''));
-    await recorder.add(`r${i}`, 1000 + i, memoryTree(specs));
-  }
-  return recorder.releases;
+  return withSpool(tmpdir(), async (spool) => {
+    const recorder = new Recorder([node], (sha256) => spool.get(sha256));
+    for (const [i, specs] of releases.entries()) {
+      for (const { content } of specs) spool.add(Buffer.from(content ?? ''));
+      await recorder.add(`r${i}`, 1000 + i, memoryTree(specs));
+    }
+    return recorder.releases;
+  });
 }
 
 const manifest = (version: string): FileSpec => ({

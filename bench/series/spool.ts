@@ -9,8 +9,8 @@ interface Place {
   readonly size: number;
 }
 
-/** Holds content by its sha256; disposing of it removes the file. */
-export class ContentSpool implements Contents, Disposable {
+/** Holds content by its sha256. */
+export class ContentSpool implements Contents {
   readonly #directory: string;
   readonly #file: number;
   readonly #places = new Map<string, Place>();
@@ -71,8 +71,22 @@ export class ContentSpool implements Contents, Disposable {
     return digest;
   }
 
-  [Symbol.dispose](): void {
+  /** Removes the file. */
+  close(): void {
     closeSync(this.#file);
     rmSync(this.#directory, { recursive: true });
+  }
+}
+
+/** Runs `work` with a spool below `parent`, which is gone afterwards. */
+export async function withSpool<T>(
+  parent: string,
+  work: (spool: ContentSpool) => Promise<T>,
+): Promise<T> {
+  const spool = new ContentSpool(parent);
+  try {
+    return await work(spool);
+  } finally {
+    spool.close();
   }
 }
