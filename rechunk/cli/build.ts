@@ -3,6 +3,7 @@ import { writeFileSync } from 'node:fs';
 import type { Command } from 'commander';
 import { during, RechunkError } from '../../registry/errors.ts';
 import type { Compression, Source } from '../../registry/image.ts';
+import { parseReference } from '../../registry/reference.ts';
 import { type BuildResult, type BuiltImage, rechunk } from '../rechunk.ts';
 import {
   addGroupOptions,
@@ -103,8 +104,8 @@ async function build(
 }
 
 /**
- * The image whose plan is continued: the one named by `--previous`, else what the destination holds now. Only that there is
- * nothing counts as none; any other failure is an error.
+ * The image whose plan is continued: the one named by `--previous`, else what the destination holds now under its name (an
+ * archive is written anew). Only that there is nothing counts as none; any other failure is an error.
  */
 async function openPrevious(
   destination: string,
@@ -116,7 +117,10 @@ async function openPrevious(
     throw new RechunkError('usage', '--previous and --fresh: want one of them');
   }
   if (named !== undefined) return session.source(named);
-  if (values['fresh'] === true || /^(oci|docker)-archive:/.test(destination)) return undefined;
+  const { transport, ...rest } = parseReference(destination);
+  const isNamed =
+    transport === 'docker' || (transport === 'oci' && 'ref' in rest && rest.ref !== undefined);
+  if (values['fresh'] === true || !isNamed) return undefined;
   try {
     return await session.source(destination);
   } catch (error) {
