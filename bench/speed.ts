@@ -1,6 +1,6 @@
 /**
  * Time and memory of whole runs, beside other tools on the same input in the same session: `node bench/speed.ts [--rounds N]
- * [--only NAME]`. Results go to `bench/results/speed.json` and the table in `bench/README.md`.
+ * [--only NAME,…]`. Results go to `bench/results/speed.json` and the table in `bench/README.md`.
  *
  * The built command line is timed (`npm run build` first), by GNU time; runs of ours and theirs alternate, and ratios are of
  * medians, since these machines are noisy.
@@ -183,7 +183,7 @@ async function main(): Promise<void> {
   if (!existsSync(CLI)) throw new Error('the command line is not built: npm run build');
   const rows: Row[] = [];
   for (const subject of SUBJECTS.filter(
-    ({ name }) => values.only === undefined || name === values.only,
+    ({ name }) => values.only === undefined || values.only.split(',').includes(name),
   )) {
     rows.push(
       ...(await benchSubject(subject, Number(values.rounds ?? subject.rounds ?? DEFAULT_ROUNDS))),
@@ -196,7 +196,6 @@ async function main(): Promise<void> {
   const [cpu] = cpus();
   const machine = `${cpus().length} cores, ${cpu?.model.trim()}`;
   console.log(table(rows));
-  if (values.only !== undefined) return;
   mkdirSync(join(root, 'bench/results'), { recursive: true });
   writeFileSync(
     join(root, 'bench/results/speed.json'),
