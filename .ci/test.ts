@@ -15,7 +15,7 @@ import { delimiter, join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { parseArgs } from 'node:util';
 
-const TIMEOUT_MS = 600_000;
+const TIMEOUT_MS = 1_200_000;
 const PRELOAD = new URL('uvu.ts', import.meta.url).href;
 const root = fileURLToPath(new URL('..', import.meta.url));
 
