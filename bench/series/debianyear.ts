@@ -63,12 +63,7 @@ function compiledFiles({ files }: ComponentFacts, tree: Tree, spool: ContentSpoo
   return new Set(changed.map(({ path }) => path));
 }
 
-function yearOf(
-  state: ComponentFacts,
-  first: number,
-  changed: ReadonlySet<string>,
-  tree: Tree,
-): SourceYear {
+function yearOf(state: ComponentFacts, first: number, changed: ReadonlySet<string>): SourceYear {
   const weekly = new Map<number, number>();
   let before = 0;
   for (const time of state.changeTimes ?? []) {
@@ -76,24 +71,27 @@ function yearOf(
     if (week <= 0) before = time;
     else if (week < WEEKS) weekly.set(week, time);
   }
-  const mtimes = state.files.map(({ path }) => tree.get(path as Path)?.mtime ?? 0n);
+  const built = Math.max(...state.files.map(({ mtime = 0 }) => mtime));
   return {
     weeks: [...weekly.keys()],
     times: [before, ...weekly.values()],
     changed,
-    built: mtimes.reduce((newest, mtime) => (mtime > newest ? mtime : newest), 0n),
+    built: BigInt(built) * NS_PER_SECOND,
   };
 }
 
 /** The system as it was in earlier weeks. */
 class Replay {
   readonly #newest: Tree;
+  readonly #installed: bigint;
   readonly #spool: ContentSpool;
   readonly #years = new Map<string, SourceYear>();
   readonly #owners = new Map<string, string>();
 
-  constructor(newest: Tree, spool: ContentSpool) {
+  /** `date`, seconds, is the moment of installation in `newest`. */
+  constructor(newest: Tree, date: number, spool: ContentSpool) {
     this.#newest = newest;
+    this.#installed = BigInt(date) * NS_PER_SECOND;
     this.#spool = spool;
   }
 
@@ -115,15 +113,14 @@ class Replay {
   }
 
   #inodeAt(path: string, inode: Inode, week: number, date: number): Inode {
-    const inDatabase = path.startsWith(`${DATABASE}/`);
-    const installed = inDatabase ? { ...inode, mtime: BigInt(date) * NS_PER_SECOND } : inode;
+    const isStamped = inode.mtime === this.#installed;
+    const installed = isStamped ? { ...inode, mtime: BigInt(date) * NS_PER_SECOND } : inode;
     if (path === `${DATABASE}/status`) return this.#older(installed, this.#updates(week));
     const year = this.#years.get(this.#owners.get(path) ?? '');
     const left = year ? year.weeks.length - stateAt(year, week) : 0;
     if (!year || left === 0) return installed;
-    if (inDatabase || year.changed.has(path))
-      return this.#older(this.#dated(installed, year, week), left);
-    return this.#dated(installed, year, week);
+    const dated = this.#dated(installed, year, week);
+    return isStamped || year.changed.has(path) ? this.#older(dated, left) : dated;
   }
 
   /** Weeks after `week` in which anything changed. */
@@ -167,13 +164,13 @@ async function recordDebianYear(work: string, spool: ContentSpool): Promise<Rele
   const last = releases.at(-1) as Release;
   const first = last.date - (WEEKS - 1) * WEEK_SECONDS;
   const tree = layOutSystem(newest, last.date, spool);
-  const replay = new Replay(tree, spool);
+  const replay = new Replay(tree, last.date, spool);
   const sources = Map.groupBy(newest, ({ source }) => `dpkg:${source}`);
   for (const [id, debs] of sources) {
     const state = last.components.get(id);
     if (!state) continue;
     const changed = lastChange(id, releases) ?? compiledFiles(state, tree, spool);
-    replay.addSource(state, yearOf(state, first, changed, tree), debs);
+    replay.addSource(state, yearOf(state, first, changed), debs);
   }
   const recorder = new Recorder([dpkg], (sha256) => spool.get(sha256));
   for (let week = 0; week < WEEKS; week++) {
