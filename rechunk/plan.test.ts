@@ -28,8 +28,12 @@ function cost(groups: readonly (readonly PlanItem[])[]): number {
   }, 0);
 }
 
-/** The cheapest way to put items into at most `most` groups, by trying all. */
-function bruteForce(all: readonly PlanItem[], most: number): number {
+/** The least that any partition into at most `most` groups costs. */
+function leastCost(
+  all: readonly PlanItem[],
+  most: number,
+  cost: (groups: readonly PlanItem[][]) => number,
+): number {
   let best = Number.POSITIVE_INFINITY;
   const place = (i: number, groups: PlanItem[][]): void => {
     const next = all[i];
@@ -96,7 +100,7 @@ test('small plans cost at most five per cent more than the best of all partition
   fc.assert(
     fc.property(items, fc.integer({ min: 1, max: 5 }), (all, maxLayers) => {
       const found = cost(groupsOf(plan(all, { maxLayers }).layers, all));
-      const best = bruteForce(all, maxLayers);
+      const best = leastCost(all, maxLayers, cost);
       assert.ok(found <= best * 1.05 + 1, `found ${found}, best ${best}`);
     }),
     { seed: SEED, numRuns: 200 },
@@ -184,34 +188,6 @@ function observedCost(
       (seen + priorUpdates * (1 - Math.exp(-rate / 1e6))) / (observed + priorUpdates);
     return sum + horizon * (size * probability + LAYER_COST) + (kept(group) ? 0 : size);
   }, 0);
-}
-
-/** The least that any partition into at most `most` groups costs. */
-function leastCost(
-  all: readonly PlanItem[],
-  most: number,
-  cost: (groups: readonly PlanItem[][]) => number,
-): number {
-  let best = Number.POSITIVE_INFINITY;
-  const place = (i: number, groups: PlanItem[][]): void => {
-    const next = all[i];
-    if (!next) {
-      best = Math.min(best, cost(groups));
-      return;
-    }
-    for (const group of groups) {
-      group.push(next);
-      place(i + 1, groups);
-      group.pop();
-    }
-    if (groups.length < most) {
-      groups.push([next]);
-      place(i + 1, groups);
-      groups.pop();
-    }
-  };
-  place(0, []);
-  return best;
 }
 
 test('with observed updates, plans cost at most eight per cent more than the best of all partitions', () => {
