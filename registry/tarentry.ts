@@ -20,7 +20,7 @@ import { parseNumber, parseText, prefixOf, readNumber, refuseNumber } from './ta
 
 /** What stands before a header and changes what it says. */
 export interface Extensions {
-  /** Records of the PAX headers, global ones included. */
+  /** Records of the PAX header. */
   readonly pax?: PaxRecords | undefined;
   /** GNU long name and long link target. */
   readonly longName?: string | undefined;

@@ -1,6 +1,6 @@
 /**
- * What stands before a header and changes what it says: PAX headers for the next entry (`x`) and for all that follow
- * (`g`), GNU long names (`L`) and long link targets (`K`).
+ * What stands before a header and changes what it says: PAX headers for the next entry (`x`), GNU long names (`L`) and long
+ * link targets (`K`); and PAX headers for all that follow (`g`), which change nothing.
  */
 import { RechunkError } from './errors.ts';
 import { type PaxRecords, parsePax } from './pax.ts';
@@ -11,31 +11,18 @@ import { parseText } from './tarheader.ts';
 /** Type flags of extensions. */
 export type ExtensionFlag = 'x' | 'g' | 'L' | 'K';
 
-/** Records that cannot sensibly hold for all entries that follow. */
-const NEVER_GLOBAL = /^(path|linkpath|size|GNU\.sparse\..*)$/s;
-
-/** Most global records at a time: each entry takes them over, and real archives have one or two. */
-const GLOBAL_LIMIT = 64;
+/** Keys of a global header that a warning names. */
+const NAMED_KEYS = 3;
 
 /** Whether the flag is one of an extension, whose body says more of the entry that follows. */
 export function isExtension(flag: string): flag is ExtensionFlag {
   return flag === 'x' || flag === 'g' || flag === 'L' || flag === 'K';
 }
 
-/** `records` over `base`; an empty value takes a global field back, down to what the header itself says. */
-function mergePax(base: PaxRecords | undefined, records: PaxRecords): PaxRecords {
-  if (!base) return records;
-  return {
-    fields: new Map([...base.fields, ...records.fields]),
-    xattrs: new Map([...base.xattrs, ...records.xattrs]),
-  };
-}
-
 /** Collects the extensions of the entry to come. */
 export class TarExtensions {
   /** Takes a sentence for what is read differently elsewhere, or not kept. */
   readonly warn: (warning: string) => void;
-  #globals: PaxRecords | undefined;
   #pax: PaxRecords | undefined;
   #longName: string | undefined;
   #longLink: string | undefined;
@@ -44,9 +31,9 @@ export class TarExtensions {
     this.warn = warn;
   }
 
-  /** The records that hold for the entry, global ones included. */
+  /** The records that hold for the entry. */
   get pax(): PaxRecords | undefined {
-    return this.#pax ?? this.#globals;
+    return this.#pax;
   }
 
   get longName(): string | undefined {
@@ -76,34 +63,28 @@ export class TarExtensions {
   take(flag: ExtensionFlag, body: Buffer): void {
     if (flag === 'L') this.#longName = parseText(body, 0, body.length);
     else if (flag === 'K') this.#longLink = parseText(body, 0, body.length);
-    else if (flag === 'x') this.#pax = mergePax(this.#globals, parsePax(body));
-    else this.#takeGlobals(parsePax(body));
+    else if (flag === 'x') this.#pax = parsePax(body);
+    else this.#passGlobals(parsePax(body));
   }
 
-  /** Forgets all but the global records: their entry has come. */
+  /** Forgets what was collected: its entry has come. */
   clear(): void {
     this.#pax = undefined;
     this.#longName = undefined;
     this.#longLink = undefined;
   }
 
-  #takeGlobals(records: PaxRecords): void {
-    for (const key of records.fields.keys()) {
-      if (NEVER_GLOBAL.test(key)) {
-        const found = `a global header sets "${key}" for all that follows`;
-        throw new RechunkError('unsupported', found);
-      }
-      if (key !== 'comment') this.warn(`a global header sets ${key}; container runtimes ignore it`);
-    }
-    if (records.xattrs.size > 0) {
-      this.warn('a global header sets xattrs; container runtimes ignore it');
-    }
-    const merged = mergePax(this.#globals, records);
-    const count = merged.fields.size + merged.xattrs.size;
-    if (count > GLOBAL_LIMIT) {
-      const found = `global headers set ${count} records`;
-      throw new RechunkError('limit', `${found}, at most ${GLOBAL_LIMIT} are read`);
-    }
-    this.#globals = merged;
+  /**
+   * A global header sets defaults for all entries that follow (POSIX), but Docker, podman and containerd read archives with
+   * Go's archive/tar, which leaves them to its caller, and none of them applies any. What runs counts.
+   */
+  #passGlobals({ fields, xattrs }: PaxRecords): void {
+    const keys = [...fields.keys(), ...xattrs.keys()].filter((key) => key !== 'comment');
+    if (keys.length === 0) return;
+    const named = keys.slice(0, NAMED_KEYS).join(', ');
+    const more = keys.length > NAMED_KEYS ? ` and ${keys.length - NAMED_KEYS} more` : '';
+    this.warn(
+      `a global header sets ${named}${more}; container runtimes ignore it, and so it is ignored`,
+    );
   }
 }
