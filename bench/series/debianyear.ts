@@ -24,7 +24,9 @@ const WEEK_SECONDS = 7 * 86_400;
 const MS_PER_SECOND = 1000;
 const NS_PER_SECOND = 1_000_000_000n;
 const ELF_MAGIC = Buffer.from('\x7fELF', 'latin1');
+/** Debian's changelog; a native package, which has none beside its own, calls it as others call that of their authors. */
 const CHANGELOG = /^usr\/share\/doc\/[^/]+\/changelog\.Debian(\.[^/]+)?\.gz$/;
+const NATIVE_CHANGELOG = /^usr\/share\/doc\/[^/]+\/changelog\.gz$/;
 
 /** The states of a source over the year; the last one is real. */
 interface SourceYear {
@@ -53,14 +55,13 @@ function lastChange(id: string, releases: readonly Release[]): Set<string> | und
 
 /** What a rebuild surely changes. */
 function compiledFiles({ files }: ComponentFacts, tree: Tree, spool: ContentSpool): Set<string> {
-  const changed = files.filter(({ path, content }) => {
-    if (content === '') return false;
+  const isElf = (path: string): boolean => {
     const { sha256 } = tree.get(path as Path) as Inode;
-    return (
-      CHANGELOG.test(path) || spool.get(sha256).subarray(0, ELF_MAGIC.length).equals(ELF_MAGIC)
-    );
-  });
-  return new Set(changed.map(({ path }) => path));
+    return spool.get(sha256).subarray(0, ELF_MAGIC.length).equals(ELF_MAGIC);
+  };
+  const paths = files.filter(({ content }) => content !== '').map(({ path }) => path);
+  const changelog = paths.some((path) => CHANGELOG.test(path)) ? CHANGELOG : NATIVE_CHANGELOG;
+  return new Set(paths.filter((path) => changelog.test(path) || isElf(path)));
 }
 
 function yearOf(state: ComponentFacts, first: number, changed: ReadonlySet<string>): SourceYear {

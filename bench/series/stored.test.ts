@@ -117,7 +117,7 @@ test('debian-year ends in the newest system of debian', async () => {
   const last = (await loadSeries('debian-year')).at(-1) as Release;
   const newest = (await loadSeries('debian')).at(-1) as Release;
   const facts = ({ components }: Release): unknown =>
-    [...components.values()].map(({ id, files, compressedSize }) => [id, files, compressedSize]);
+    [...components.values()].map(({ id, files }) => [id, files]);
   assert.deepEqual(facts(last), facts(newest));
 });
 
