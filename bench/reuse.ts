@@ -49,8 +49,8 @@ function packFresh(): Packer {
   };
 }
 
-/** Remembers the last plan and what changed in each update since the first. */
-function packRemembering(): Packer {
+/** Remembers the last plan, and with `history` also what changed in each of the last updates. */
+function packRemembering(memory: 'plan' | 'history'): Packer {
   let before: { release: Release; layers: readonly Layer[] } | undefined;
   const events = new Map<string, number[]>();
   let updates = 0;
@@ -63,9 +63,10 @@ function packRemembering(): Packer {
         before?.release.components.get(id) !== release.components.get(id);
       if (before) {
         for (const id of release.components.keys()) {
-          if (isChanged(id)) events.set(id, [...(events.get(id) ?? []), updates]);
+          if (memory === 'history' && isChanged(id))
+            events.set(id, [...(events.get(id) ?? []), updates]);
         }
-        updates++;
+        if (memory === 'history') updates++;
       }
       const first = Math.max(0, updates - OBSERVED_UPDATES);
       const items = itemsOf(release).map((item) => ({
@@ -105,7 +106,8 @@ function packLargest(): Packer {
 const PACKERS: Readonly<Record<string, () => Packer>> = {
   'largest alone': packLargest,
   'ours, fresh each time': packFresh,
-  'ours, remembering': packRemembering,
+  'ours, remembering the plan': () => packRemembering('plan'),
+  'ours, and what changed when': () => packRemembering('history'),
 };
 
 function isSame(a: Layer, b: Layer): boolean {
