@@ -1,3 +1,4 @@
+// needs: docker-registry, skopeo, openssl, htpasswd
 import assert from 'node:assert/strict';
 import { execFileSync } from 'node:child_process';
 import { createPrivateKey, randomUUID, sign } from 'node:crypto';

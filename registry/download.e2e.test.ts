@@ -1,3 +1,4 @@
+// needs: docker-registry
 import assert from 'node:assert/strict';
 import { gzipSync } from 'node:zlib';
 import { suite } from 'uvu';

@@ -1,3 +1,4 @@
+// needs: docker-registry, skopeo, openssl
 import assert from 'node:assert/strict';
 import { execFileSync } from 'node:child_process';
 import { existsSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';

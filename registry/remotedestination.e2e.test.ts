@@ -1,3 +1,4 @@
+// needs: docker-registry, skopeo
 import { startRegistry } from '../test-images/registry.ts';
 import { testDestination } from './destination.conformance.ts';
 import { createRemote, listTags, openRemote, type RemoteOptions } from './remote.ts';

@@ -1,3 +1,4 @@
+// needs: root, tar, python3, bsdtar, umoci, getfattr
 /**
  * Other programs as oracles: what GNU tar, bsdtar and Python write is read as the file system says it is, and what we
  * write they unpack and list as it was meant.

@@ -1,3 +1,4 @@
+// needs: root, skopeo, umoci, podman, docker-registry
 import assert from 'node:assert/strict';
 import { execFileSync, spawnSync } from 'node:child_process';
 import { createReadStream } from 'node:fs';

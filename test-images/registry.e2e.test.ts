@@ -1,3 +1,4 @@
+// needs: docker-registry, skopeo, openssl, htpasswd
 import assert from 'node:assert/strict';
 import { existsSync } from 'node:fs';
 import { test } from 'uvu';

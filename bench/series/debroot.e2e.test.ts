@@ -1,3 +1,4 @@
+// needs: dpkg
 /** What dpkg unpacks and writes into its database is the oracle of the systems that the Debian series are made of. */
 import assert from 'node:assert/strict';
 import { createHash } from 'node:crypto';

@@ -1,3 +1,4 @@
+// needs: npm
 /** What `npm ci` installs is the oracle of the trees that the npm series is made of. */
 import assert from 'node:assert/strict';
 import { createHash } from 'node:crypto';
