@@ -3,7 +3,7 @@ import { RechunkError } from '../registry/errors.ts';
 import type { Image } from '../registry/image.ts';
 import type { Path } from '../registry/path.ts';
 import { assign, detectAll } from './assign.ts';
-import type { Component, ComponentRepo } from './components.ts';
+import type { Component, ComponentRepo, Detection } from './components.ts';
 import type { Context } from './context.ts';
 import { compressedSizeOf, tarSizeOf } from './estimate.ts';
 import { type Loaded, loadTree } from './load.ts';
@@ -16,18 +16,22 @@ import { REPOS } from './repos.ts';
 import { splitLarge } from './split.ts';
 import type { Entry, Inode, Tree } from './tree.ts';
 
-/** What decides how files are grouped. */
-export interface GroupOptions extends PlanOptions, MetadataOptions {
-  /** The plan of the previous image, which this one continues. */
-  readonly previous?: PlanRecord | undefined;
-  /** What may differ from the source. */
-  readonly policy?: Policy | undefined;
+/** How components are found. */
+export interface ComponentOptions {
   /** Further component repos, asked beside the built-in ones (a map file). */
   readonly repos?: readonly ComponentRepo[] | undefined;
   /** Unowned files from this size on are components of their own, bytes. */
   readonly largeFileSize?: number | undefined;
   /** Makes trouble with a package database an error. */
   readonly strict?: boolean | undefined;
+}
+
+/** What decides how files are grouped. */
+export interface GroupOptions extends ComponentOptions, PlanOptions, MetadataOptions {
+  /** The plan of the previous image, which this one continues. */
+  readonly previous?: PlanRecord | undefined;
+  /** What may differ from the source. */
+  readonly policy?: Policy | undefined;
 }
 
 /** An image's file system as it will be written, its components and plan. */
@@ -41,6 +45,14 @@ export interface Grouping {
   readonly excuses: readonly Excuse[];
 }
 
+/** What component repos found in a tree, and the components of its files. */
+export interface Found {
+  readonly detections: readonly Detection[];
+  /** Sorted by id. */
+  readonly components: readonly Component[];
+  readonly warnings: readonly string[];
+}
+
 /** Reads an image, applies the policy and plans its layers; writes nothing. */
 export async function groupImage(
   image: Image,
@@ -52,19 +64,10 @@ export async function groupImage(
   const shaped = await applyPolicy(loaded.tree, options.policy ?? {});
   for (const warning of shaped.warnings) context.onNotice?.(warning);
   refuseOstree(image, shaped.tree, options);
-  const repos = [...REPOS, ...(options.repos ?? [])];
-  const { detections, warnings } = await detectAll(shaped.tree, repos, {
-    strict: options.strict ?? false,
-  });
-  const { largeFileSize } = options;
-  const assignment = await assign(
-    shaped.tree,
-    detections,
-    largeFileSize === undefined ? {} : { largeFileSize },
-  );
-  for (const warning of [...warnings, ...assignment.warnings]) context.onNotice?.(warning);
+  const found = await findComponents(shaped.tree, options);
+  for (const warning of found.warnings) context.onNotice?.(warning);
   const limit = options.maxLayerSize ?? Number.POSITIVE_INFINITY;
-  const components = splitLarge(shaped.tree, assignment.components, limit);
+  const components = splitLarge(shaped.tree, found.components, limit);
   const digests = new Map(
     components.map((component) => [component.id, digestComponent(component)]),
   );
@@ -78,6 +81,23 @@ export async function groupImage(
     plan: plan(items, { ...options, previousLayers }),
     digests,
     excuses,
+  };
+}
+
+/** Asks every component repo what it finds in `tree` and gives each file to one component. */
+export async function findComponents(tree: Tree, options: ComponentOptions): Promise<Found> {
+  const { largeFileSize, strict = false } = options;
+  const repos = [...REPOS, ...(options.repos ?? [])];
+  const { detections, warnings } = await detectAll(tree, repos, { strict });
+  const assignment = await assign(
+    tree,
+    detections,
+    largeFileSize === undefined ? {} : { largeFileSize },
+  );
+  return {
+    detections,
+    components: assignment.components,
+    warnings: [...warnings, ...assignment.warnings],
   };
 }
 
