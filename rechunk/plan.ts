@@ -7,9 +7,9 @@
  * Pure and deterministic: no I/O, no clock, no randomness, integer rates and sizes, and only IEEE-exact arithmetic (+ − × ÷),
  * so that every machine gives the same plan.
  */
-import { firstGroupings } from './planner/cut.ts';
+import { byDensity, byRate, firstGroupings } from './planner/cut.ts';
 import { Group, MILLION, type Objective, type PlanItem, totalCost } from './planner/group.ts';
-import { mergeDown, place, trade } from './planner/search.ts';
+import { mergeDown, place, Search, type SearchOptions } from './planner/search.ts';
 
 export type { PlanItem } from './planner/group.ts';
 
@@ -59,6 +59,9 @@ export const DEFAULT_HORIZON = 20;
 /** Weight of expected rates against observed updates. */
 export const DEFAULT_PRIOR_UPDATES = 3;
 
+/** How far the search goes: later rounds and trades find next to nothing. */
+const SEARCH: SearchOptions<PlanItem> = { rounds: 12, trades: 60, orders: [byDensity, byRate] };
+
 /** Groups `items` into layers; every item is in exactly one. The order of `items` does not matter. */
 export function plan(items: readonly PlanItem[], options: PlanOptions = {}): Plan {
   if (items.length === 0) return { layers: [], updateBytes: 0, pullBytes: 0 };
@@ -102,7 +105,7 @@ function searchFrom(
   const groups = [...start];
   // An empty place lets a component leave for a layer of its own.
   while (groups.length < most) groups.push(new Group(objective));
-  trade(groups, items, objective);
+  new Search(groups, items, SEARCH, () => new Group(objective)).run();
   return groups.filter((group) => group.items.size > 0);
 }
 

@@ -11,9 +11,10 @@ import { LAYER_COST, layerProbability, MILLION, type Objective, type PlanItem } 
 type Order = (a: PlanItem, b: PlanItem) => number;
 
 const byId: Order = (a, b) => (a.id < b.id ? -1 : 1);
-const byRate: Order = (a, b) => a.rate - b.rate || b.size - a.size || byId(a, b);
+/** By rate; of equal ones the largest first. */
+export const byRate: Order = (a, b) => a.rate - b.rate || b.size - a.size || byId(a, b);
 /** By rate for each byte, compared without division. */
-const byDensity: Order = (a, b) =>
+export const byDensity: Order = (a, b) =>
   a.rate * b.size - b.rate * a.size || b.size - a.size || byId(a, b);
 
 /** Expected changes in a million updates, what was observed included. */
