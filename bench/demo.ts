@@ -84,7 +84,10 @@ async function rechunkRelease(
   const previous = before && (await openLayout(to, before));
   const destination = await createLayout(to, day);
   try {
-    const { images } = await rechunk(source, destination, { ...run, previous });
+    const { images } = await rechunk(source, destination, {
+      ...run,
+      memory: { previous: previous ? [previous] : [] },
+    });
     const result = await openLayout(to, day);
     const { equal, entries, excuses } = await verify(source, result, run);
     await result.close();

@@ -7,7 +7,7 @@
 import { createHash } from 'node:crypto';
 import { closeSync, openSync, writeSync } from 'node:fs';
 import type { MessagePort } from 'node:worker_threads';
-import { createCompressor } from '../registry/compress.ts';
+import { type Compressor, createCompressor } from '../registry/compress.ts';
 import type { Compression } from '../registry/image.ts';
 import type { Digest } from '../registry/oci.ts';
 import { readBody } from './digests.ts';
@@ -35,13 +35,13 @@ export interface LayerJob {
   readonly segments: MessagePort;
   readonly compression: Compression;
   readonly level: number | undefined;
-  /** Where the blob goes; the file must not exist. */
-  readonly path: string;
+  /** Where the blob goes, the file must not exist; without it only the tar is digested. */
+  readonly path: string | undefined;
   /** Frames that may be compressed at once. */
   readonly inFlight: number;
 }
 
-/** The digests and sizes (bytes) of a written layer. */
+/** The digests and sizes (bytes) of a written layer; of one that was only digested, `digest` and `size` are those of the tar. */
 export interface LayerResult {
   readonly diffId: Digest;
   readonly tarSize: number;
@@ -99,37 +99,46 @@ export async function assembleLayer(
   send: (bytes: number) => void,
 ): Promise<LayerResult> {
   const diffHash = createHash('sha256');
-  const blobHash = createHash('sha256');
-  const fd = openSync(job.path, 'wx');
   let tarSize = 0;
-  let size = 0;
+  const blob = job.path === undefined ? undefined : openBlob(job, job.path);
   try {
-    const compressor = createCompressor(job.compression, job.level, {
-      inFlight: job.inFlight,
-      write: (chunk) => {
-        blobHash.update(chunk);
-        size += chunk.length;
-        for (let done = 0; done < chunk.length; ) done += writeSync(fd, chunk, done);
-      },
-    });
     const gatherer = new Gatherer((chunk) => {
       diffHash.update(chunk);
       tarSize += chunk.length;
       send(chunk.length);
-      return compressor.push(chunk);
+      return blob?.compressor.push(chunk);
     });
     await runSegments(job.segments, gatherer);
     await gatherer.finish();
-    await compressor.finish();
+    await blob?.compressor.finish();
   } finally {
-    closeSync(fd);
+    blob?.close();
   }
-  return {
-    diffId: `sha256:${diffHash.digest('hex')}`,
-    tarSize,
-    digest: `sha256:${blobHash.digest('hex')}`,
+  const diffId: Digest = `sha256:${diffHash.digest('hex')}`;
+  return { diffId, tarSize, ...(blob?.result() ?? { digest: diffId, size: tarSize }) };
+}
+
+/** A compressor that writes to a file and digests what it writes. */
+function openBlob(
+  { compression, level, inFlight }: LayerJob,
+  path: string,
+): { compressor: Compressor; close(): void; result(): Pick<LayerResult, 'digest' | 'size'> } {
+  const hash = createHash('sha256');
+  const fd = openSync(path, 'wx');
+  let size = 0;
+  const compressor = createCompressor(compression, level, {
+    inFlight,
+    write: (chunk) => {
+      hash.update(chunk);
+      size += chunk.length;
+      for (let done = 0; done < chunk.length; ) done += writeSync(fd, chunk, done);
+    },
+  });
+  const result = (): Pick<LayerResult, 'digest' | 'size'> => ({
+    digest: `sha256:${hash.digest('hex')}`,
     size,
-  };
+  });
+  return { compressor, close: () => closeSync(fd), result };
 }
 
 async function runSegments(port: MessagePort, gatherer: Gatherer): Promise<void> {

@@ -7,11 +7,13 @@ import type { Component, ComponentRepo, Detection } from './components.ts';
 import type { Context } from './context.ts';
 import { compressedSizeOf, tarSizeOf } from './estimate.ts';
 import { type Loaded, loadTree } from './load.ts';
+import { type Memory, NO_MEMORY, type PastImage } from './memory.ts';
 import { editLabels, type MetadataOptions } from './metadata.ts';
 import { type Plan, type PlanItem, type PlanOptions, plan } from './plan.ts';
 import { applyPolicy, type Excuse, type Policy } from './policy.ts';
 import { changeRate } from './rate.ts';
-import { digestComponent, type PlanRecord } from './record.ts';
+import { type Recollection, recall } from './recall.ts';
+import { rememberItems } from './remember.ts';
 import { REPOS } from './repos.ts';
 import { splitLarge } from './split.ts';
 import type { Entry, Inode, Tree } from './tree.ts';
@@ -28,8 +30,8 @@ export interface ComponentOptions {
 
 /** What decides how files are grouped. */
 export interface GroupOptions extends ComponentOptions, PlanOptions, MetadataOptions {
-  /** The plan of the previous image, which this one continues. */
-  readonly previous?: PlanRecord | undefined;
+  /** What earlier images tell; default nothing. */
+  readonly memory?: Memory | undefined;
   /** What may differ from the source. */
   readonly policy?: Policy | undefined;
 }
@@ -40,8 +42,8 @@ export interface Grouping {
   readonly components: readonly Component[];
   readonly items: readonly PlanItem[];
   readonly plan: Plan;
-  /** A short digest of each component, by id. */
-  readonly digests: ReadonlyMap<string, string>;
+  /** What was known of the components before. */
+  readonly recollection: Recollection;
   readonly excuses: readonly Excuse[];
 }
 
@@ -59,29 +61,39 @@ export async function groupImage(
   options: GroupOptions,
   context: Context,
 ): Promise<Grouping> {
-  const loaded = await loadTree(image, context);
-  for (const warning of loaded.warnings) context.onNotice?.(warning);
-  const shaped = await applyPolicy(loaded.tree, options.policy ?? {});
-  for (const warning of shaped.warnings) context.onNotice?.(warning);
-  refuseOstree(image, shaped.tree, options);
-  const found = await findComponents(shaped.tree, options);
-  for (const warning of found.warnings) context.onNotice?.(warning);
-  const limit = options.maxLayerSize ?? Number.POSITIVE_INFINITY;
-  const components = splitLarge(shaped.tree, found.components, limit);
-  const digests = new Map(
-    components.map((component) => [component.id, digestComponent(component)]),
-  );
-  const items = remember(itemsOf(components), options.previous, digests);
-  const previousLayers = options.previous?.layers.map((layer) => layer.size);
-  const excuses = [...overlayExcuse(loaded), ...shaped.excuses];
+  const memory = options.memory ?? NO_MEMORY;
+  const { tree, components, excuses } = await shapeImage(image, options, context);
+  refuseOstree(image, tree, options);
+  const read = async (past: PastImage, own: Context): Promise<readonly Component[]> =>
+    (await shapeImage(past.image, options, { ...own, onNotice: undefined })).components;
+  const recollection = await recall(components, memory, read, context);
+  const { digests, past, observed } = recollection;
+  const items = rememberItems(itemsOf(components), digests, past, observed);
+  const previousLayers = past?.record.layers.map((layer) => layer.components.size);
   return {
-    tree: shaped.tree,
+    tree,
     components,
     items,
-    plan: plan(items, { ...options, previousLayers }),
-    digests,
+    plan: plan(items, { ...options, previousLayers, observed: observed.updates }),
+    recollection,
     excuses,
   };
+}
+
+/** An image's file system as the policy shapes it, and its components. */
+async function shapeImage(
+  image: Image,
+  options: GroupOptions,
+  context: Context,
+): Promise<Pick<Grouping, 'tree' | 'components' | 'excuses'>> {
+  const loaded = await loadTree(image, context);
+  for (const warning of loaded.warnings) context.onNotice?.(warning);
+  const { tree, excuses, warnings } = await applyPolicy(loaded.tree, options.policy ?? {});
+  const found = await findComponents(tree, options);
+  for (const warning of [...warnings, ...found.warnings]) context.onNotice?.(warning);
+  const limit = options.maxLayerSize ?? Number.POSITIVE_INFINITY;
+  const components = splitLarge(tree, found.components, limit);
+  return { tree, components, excuses: [...overlayExcuse(loaded), ...excuses] };
 }
 
 /** Asks every component repo what it finds in `tree` and gives each file to one component. */
@@ -146,28 +158,6 @@ function itemsOf(components: readonly Component[]): PlanItem[] {
       size: sum(compressedSizeOf),
       tarSize: sum(tarSizeOf),
       rate: changeRate(component, now),
-    };
-  });
-}
-
-/** The items with where the previous image had them, and whether they are as they were. */
-function remember(
-  items: readonly PlanItem[],
-  previous: PlanRecord | undefined,
-  digests: ReadonlyMap<string, string>,
-): PlanItem[] {
-  const home = new Map<string, number>();
-  previous?.layers.forEach((layer, number) => {
-    for (const id of layer.keys()) home.set(id, number);
-  });
-  return items.map((item) => {
-    const number = home.get(item.id);
-    if (number === undefined) return item;
-    const before = previous?.layers[number]?.get(item.id) || undefined;
-    return {
-      ...item,
-      previous: number,
-      changed: before !== undefined && before !== digests.get(item.id),
     };
   });
 }

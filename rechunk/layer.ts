@@ -10,6 +10,9 @@ import { END_OF_ARCHIVE, encodeEntry, paddingOf } from '../registry/tarwriter.ts
 import type { Segment, Step } from './assemble.ts';
 import type { Body, Entry, Inode, Tree } from './tree.ts';
 
+/** Which bytes a layer of given entries has; another number for every change of it, apart from the program's version. */
+export const LAYER_FORMAT = 1;
+
 /**
  * `entries`, which are in canonical order, with every ancestor that they need before them; each path once, in canonical
  * order. The root comes first where the image defines it.
@@ -85,6 +88,15 @@ export function* compileLayer(tree: Tree, entries: Iterable<Entry>): Generator<S
   }
   maker.literal(END_OF_ARCHIVE);
   yield maker.take();
+}
+
+/** Bytes of the tar that {@link compileLayer} describes. */
+export function tarSizeOf(tree: Tree, entries: Iterable<Entry>): number {
+  let size = 0;
+  for (const { literals, steps } of compileLayer(tree, entries)) {
+    size += steps.reduce((sum, step) => sum + step.size, literals.length);
+  }
+  return size;
 }
 
 const PADDING = Buffer.alloc(512);

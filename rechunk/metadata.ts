@@ -28,6 +28,8 @@ export interface WrittenLayer {
   readonly size: number;
   /** Component ids, sorted. */
   readonly components: readonly string[];
+  /** Of the blob, where it is one of an earlier image. */
+  readonly annotations?: Annotations | undefined;
 }
 
 /** What the user wants changed in the metadata. */
@@ -173,7 +175,10 @@ export function layerDescriptor(
     mediaType: layerMediaType(compression),
     digest: layer.digest,
     size: layer.size,
-    annotations: { [OWN.components]: listComponents(layer.components, listChars) },
+    annotations: {
+      ...layer.annotations,
+      [OWN.components]: listComponents(layer.components, listChars),
+    },
   };
 }
 

@@ -176,8 +176,8 @@ const MUTATIONS: readonly Mutation[] = [
   [
     'a lost empty directory',
     'rechunk/writer.ts',
-    'components.flatMap((id) => byId.get(id)?.entries ?? [])',
-    "components.flatMap((id) => byId.get(id)?.entries ?? []).filter(({ inode }) => inode.type !== 'dir')",
+    'planned.components.flatMap((id) => this.#components.get(id)?.entries ?? [])',
+    "planned.components.flatMap((id) => this.#components.get(id)?.entries ?? []).filter(({ inode }) => inode.type !== 'dir')",
     ['/"empty": only in the first'],
   ],
   [

@@ -29,11 +29,13 @@ import {
 import { type Context, type RunOptions, withContext, withSpool } from './context.ts';
 import { type Grouping, type GroupOptions, groupImage, overlayExcuse } from './grouping.ts';
 import { formatJson, parseJson } from './json.ts';
+import { knownLayers } from './known.ts';
 import { loadTree } from './load.ts';
-import { labelsOf, type MetadataOptions, writeConfig, writeManifest } from './metadata.ts';
+import { type MemorySources, openMemory } from './memory.ts';
+import { type MetadataOptions, writeConfig, writeManifest } from './metadata.ts';
 import type { Excuse, Policy } from './policy.ts';
 import { proveEqual } from './proof.ts';
-import { formatRecord, PLAN_LABEL, type PlanRecord, parseRecord } from './record.ts';
+import { formatRecord } from './record.ts';
 import { compareConfigs, compareTrees, type Verification } from './verify.ts';
 import { type BuiltLayer, writeLayers } from './writer.ts';
 
@@ -48,9 +50,9 @@ export type { Difference, Verification } from './verify.ts';
 export type { BuiltLayer } from './writer.ts';
 
 /** What decides the bytes of the result. */
-export interface BuildOptions extends Omit<GroupOptions, 'previous'> {
-  /** The image that clients have: its plan is continued. */
-  readonly previous?: Source | undefined;
+export interface BuildOptions extends Omit<GroupOptions, 'memory'> {
+  /** What earlier images tell. */
+  readonly memory?: MemorySources | undefined;
   /** Default: the first that the destination can hold. */
   readonly compression?: Compression | undefined;
   /** Default: 3 for zstd, 6 for gzip. */
@@ -64,6 +66,10 @@ export interface BuildOptions extends Omit<GroupOptions, 'previous'> {
   readonly tags?: readonly string[] | undefined;
   /** Reads the written image again and proves that it is equal before it becomes visible. */
   readonly verify?: boolean | undefined;
+  /** Compresses every layer anew, whatever earlier images have. */
+  readonly recompress?: boolean | undefined;
+  /** Digests of earlier images' manifests whose fingerprints are believed, so that their layers are not even hashed. */
+  readonly trusted?: readonly string[] | undefined;
   /** Does everything but store. */
   readonly dryRun?: boolean | undefined;
 }
@@ -242,10 +248,13 @@ async function buildImage(
   context: Context,
 ): Promise<{ document: Document; built: BuiltImage }> {
   const { dryRun, compressionLevel: level } = options;
-  const previous = await readRecord(options.previous, image.platform, context);
-  const grouping = await groupImage(image, { ...options, previous }, context);
+  const memory = await openMemory(options.memory ?? {}, image.platform, context);
+  const grouping = await groupImage(image, { ...options, memory }, context);
   for (const excuse of grouping.excuses) context.onNotice?.(excuse.text);
-  const layers = await writeLayers(grouping, destination, { compression, level, dryRun }, context);
+  const { recompress, trusted } = options;
+  const known = knownLayers(memory, { compression, recompress, trusted });
+  const how = { compression, level, dryRun, known };
+  const layers = await writeLayers(grouping, destination, how, context);
   const config = writeConfig(image, layers, recordOf(grouping, layers, context), options);
   const document = writeManifest(image, layers, config.descriptor, compression, options);
   context.onNotice?.(`digest ${document.descriptor.digest}`);
@@ -259,44 +268,24 @@ async function buildImage(
   };
 }
 
-/** The plan that the previous image records for `platform`; undefined, with a notice, where it has none. */
-async function readRecord(
-  source: Source | undefined,
-  platform: Platform,
-  context: Context,
-): Promise<PlanRecord | undefined> {
-  if (!source) return undefined;
-  const record = await findRecord(source, platform);
-  if (!record) {
-    context.onNotice?.(
-      `${source.reference} holds no plan for ${formatPlatform(platform)}: clients that have it pull every layer once`,
-    );
-  }
-  return record;
-}
-
-async function findRecord(source: Source, platform: Platform): Promise<PlanRecord | undefined> {
-  try {
-    const { config } = await openImage(source, { platform, hostPlatform: platform });
-    const label = labelsOf(config)[PLAN_LABEL];
-    return label === undefined ? undefined : parseRecord(label, config.rootfs.diff_ids ?? []);
-  } catch (error) {
-    if (error instanceof RechunkError && error.code === 'platform') return undefined;
-    throw error;
-  }
-}
-
 /** The text that records the plan of what was written. */
 function recordOf(
   grouping: Grouping,
   layers: readonly BuiltLayer[],
   context: Context,
 ): string | undefined {
-  const recorded = layers.map(
-    ({ components }) => new Map(components.map((id) => [id, grouping.digests.get(id) ?? ''])),
-  );
+  const { digests, observed } = grouping.recollection;
+  const recorded = layers.map(({ fingerprint, components }) => ({
+    fingerprint,
+    components: new Map(
+      components.map((id) => [
+        id,
+        { digest: digests.get(id) ?? '', changes: observed.changes.get(id) ?? 0 },
+      ]),
+    ),
+  }));
   const text = formatRecord(
-    { layers: recorded },
+    { observed: observed.updates, layers: recorded },
     layers.map(({ diffId }) => diffId),
   );
   if (text === undefined)

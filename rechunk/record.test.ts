@@ -6,28 +6,56 @@ import { formatRecord, type PlanRecord, parseRecord, RECORD_LIMIT } from './reco
 
 const SEED = 20261121;
 
-const digest = fc.integer({ min: 0, max: 2 ** 47 }).map((n) => n.toString(16).padStart(12, '0'));
+const digest = fc.stringMatching(/^[\w-]{12}$/);
+const fingerprint = fc.constantFrom('', '0123456789abcdef0123456789abcdef');
+const changes = fc.integer({ min: 0, max: 2 ** 30 - 1 });
 const id = fc
   .array(fc.integer({ min: 0, max: 255 }), { minLength: 1, maxLength: 12 })
   .map((codes) => String.fromCharCode(...codes));
 
 /** Records of some layers; ids are of any bytes, with long shared starts. */
 const records = fc
-  .array(fc.array(fc.tuple(id, digest), { minLength: 1, maxLength: 6 }), { maxLength: 5 })
+  .array(
+    fc.tuple(fingerprint, fc.array(fc.tuple(id, digest, changes), { minLength: 1, maxLength: 6 })),
+    { maxLength: 5 },
+  )
   .map(
     (layers): PlanRecord => ({
-      layers: layers.map(
-        (layer, n) =>
-          new Map(layer.map(([name, hex], i) => [`node:/app/node_modules/${n}-${i}${name}`, hex])),
-      ),
+      observed: 30,
+      layers: layers.map(([print, components], n) => ({
+        fingerprint: print,
+        components: new Map(
+          components.map(([name, hex, mask], i) => [
+            `node:/app/node_modules/${n}-${i}${name}`,
+            { digest: hex, changes: mask },
+          ]),
+        ),
+      })),
     }),
   );
+
+/** A record of layers that have one component each. */
+const recordOf = (...layers: readonly (readonly string[])[]): PlanRecord => ({
+  observed: 0,
+  layers: layers.map((ids) => ({
+    fingerprint: '',
+    components: new Map(ids.map((name) => [name, { digest: '0123456789ab', changes: 0 }])),
+  })),
+});
 
 const diffIdsOf = (record: PlanRecord): ReturnType<typeof digestOf>[] =>
   record.layers.map((_, i) => digestOf(`layer ${i}`));
 
 function sorted(record: PlanRecord | undefined): unknown {
-  return record?.layers.map((layer) => [...layer].sort(([a], [b]) => (a < b ? -1 : 1)));
+  return (
+    record && {
+      observed: record.observed,
+      layers: record.layers.map((layer) => ({
+        ...layer,
+        components: [...layer.components].sort(([a], [b]) => (a < b ? -1 : 1)),
+      })),
+    }
+  );
 }
 
 test('a record comes back as it was, ids of any bytes included', () => {
@@ -43,7 +71,7 @@ test('a record comes back as it was, ids of any bytes included', () => {
 });
 
 test('an image built on top still gives the plan of the layers below; other layers give none', () => {
-  const record = { layers: [new Map([['a', '0123456789ab']]), new Map([['b', '0123456789ab']])] };
+  const record = recordOf(['a'], ['b']);
   const diffIds = diffIdsOf(record);
   const text = formatRecord(record, diffIds) as string;
   assert.deepEqual(sorted(parseRecord(text, [...diffIds, digestOf('more')])), sorted(record));
@@ -58,14 +86,7 @@ test('an image built on top still gives the plan of the layers below; other laye
 });
 
 test('damaged records give none, and never anything else', () => {
-  const record = {
-    layers: [
-      new Map([
-        ['dpkg:glibc', '0123456789ab'],
-        ['dpkg:gmp', '0123456789ac'],
-      ]),
-    ],
-  };
+  const record = recordOf(['dpkg:glibc', 'dpkg:gmp']);
   const diffIds = diffIdsOf(record);
   const text = formatRecord(record, diffIds) as string;
   for (const damaged of [
@@ -76,6 +97,9 @@ test('damaged records give none, and never anything else', () => {
     `${text}|0:a=`,
     `${text},9z:x=0123456789ab`,
     `${text},0:dpkg%3aglibc=0123456789ab`,
+    `${text}~1`,
+    text.replace(' 0 ', ' 31 '),
+    text.replace(';', 'x;'),
     'x'.repeat(200_000),
   ]) {
     const parsed = parseRecord(damaged, diffIds);
@@ -90,18 +114,15 @@ test('damaged records give none, and never anything else', () => {
 });
 
 test('three thousand components fit with their digests; far more lose the digests first', () => {
-  const make = (count: number): PlanRecord => ({
-    layers: Array.from(
-      { length: 100 },
-      (_, layer) =>
-        new Map(
-          Array.from({ length: count / 100 }, (_, i) => [
-            `node:/app/node_modules/package-${(layer * 7919 + i * 104_729) % 999_983}`,
-            '0123456789ab',
-          ]),
+  const make = (count: number): PlanRecord =>
+    recordOf(
+      ...Array.from({ length: 100 }, (_, layer) =>
+        Array.from(
+          { length: count / 100 },
+          (__, i) => `node:/app/node_modules/package-${(layer * 7919 + i * 104_729) % 999_983}`,
         ),
-    ),
-  });
+      ),
+    );
   const three = make(3000);
   const text = formatRecord(three, diffIdsOf(three)) as string;
   assert.ok(text.length < RECORD_LIMIT && text.includes('=0123456789ab'), `${text.length}`);

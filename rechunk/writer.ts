@@ -1,21 +1,34 @@
-/** Writes planned layers on all threads, the largest first, and hands each to the destination as it is finished. */
+/**
+ * Writes planned layers on all threads, the largest first, and hands each to the destination as it is finished. A layer that
+ * an earlier image has is not compressed again, and its blob is used.
+ */
 import { randomBytes } from 'node:crypto';
 import { unlink } from 'node:fs/promises';
 import { join } from 'node:path';
 import { layerMediaType } from '../registry/compress.ts';
-import { during } from '../registry/errors.ts';
+import { during, RechunkError } from '../registry/errors.ts';
 import type { Compression, Destination } from '../registry/image.ts';
 import { comparePaths } from '../registry/path.ts';
+import type { LayerResult } from './assemble.ts';
+import type { Component } from './components.ts';
 import type { Context } from './context.ts';
+import { fingerprintLayer } from './fingerprint.ts';
 import type { Grouping } from './grouping.ts';
-import { compileLayer, withParents } from './layer.ts';
+import type { KnownLayer, KnownLayers } from './known.ts';
+import { compileLayer, tarSizeOf, withParents } from './layer.ts';
 import type { WrittenLayer } from './metadata.ts';
+import type { PlannedLayer } from './plan.ts';
 import { sendStream } from './pool.ts';
+import type { Entry } from './tree.ts';
 
 /** One layer that was built. */
 export interface BuiltLayer extends WrittenLayer {
   /** Whether the destination had it before. */
   readonly reused: boolean;
+  /** Whether it is a blob of an earlier image, and was not compressed now. */
+  readonly known: boolean;
+  /** As `fingerprintLayer` gives it. */
+  readonly fingerprint: string;
   /** Expected probability that an update changes it, in millionths. */
   readonly changes: number;
 }
@@ -27,6 +40,8 @@ export interface WriteOptions {
   readonly level?: number | undefined;
   /** Writes and digests, but stores nothing. */
   readonly dryRun?: boolean | undefined;
+  /** Layers of earlier images. */
+  readonly known: KnownLayers;
 }
 
 /** Writes and sends all planned layers; the result is in the plan's order. */
@@ -36,40 +51,14 @@ export async function writeLayers(
   options: WriteOptions,
   context: Context,
 ): Promise<BuiltLayer[]> {
-  const { tree } = grouping;
-  const { layers } = grouping.plan;
-  const byId = new Map(grouping.components.map((component) => [component.id, component]));
-  const total = layers.reduce((sum, layer) => sum + layer.tarSize, 0);
-  const queue = layers
+  const writer = new Writer(grouping, destination, options, context);
+  const queue = grouping.plan.layers
     .map((layer, i) => ({ layer, i }))
     .sort((a, b) => b.layer.tarSize - a.layer.tarSize);
-  const directory =
-    (!options.dryRun && destination.directory) || (await context.spool.blobDirectory());
   const built: BuiltLayer[] = [];
   const writeNext = async (): Promise<void> => {
     for (let next = queue.shift(); next; next = queue.shift()) {
-      const { components, changes, tarSize } = next.layer;
-      const entries = components.flatMap((id) => byId.get(id)?.entries ?? []);
-      entries.sort((a, b) => comparePaths(a.path, b.path));
-      const segments = sendStream(compileLayer(tree, withParents(tree, entries)));
-      const job = {
-        segments: segments.port,
-        compression: options.compression,
-        level: options.level,
-        path: join(directory, `${process.pid}-${randomBytes(8).toString('hex')}`),
-        inFlight: framesFor(tarSize / Math.max(1, total), context.threads),
-      };
-      const [written] = await during(`writing layer ${next.i + 1} to ${directory}`, () =>
-        Promise.all([
-          context.pool.run('assemble', job, {
-            transfer: [segments.port],
-            onPart: (bytes) => context.onProgress?.({ step: 'write', bytes, total }),
-          }),
-          segments.done,
-        ]),
-      );
-      const reused = await store(written, job.path, destination, options, context);
-      built[next.i] = { ...written, components, changes, reused };
+      built[next.i] = await writer.write(next.layer, next.i + 1);
     }
   };
   // Twice as many as threads, so that sending overlaps with writing.
@@ -85,30 +74,133 @@ export async function writeLayers(
   return built;
 }
 
+/** A layer while it is written. */
+interface Job {
+  /** From 1, for people. */
+  readonly number: number;
+  readonly planned: PlannedLayer;
+  /** With parents, in canonical order. */
+  readonly entries: readonly Entry[];
+}
+
+type Placed = Omit<BuiltLayer, 'components' | 'changes' | 'fingerprint'>;
+
+class Writer {
+  readonly #grouping: Grouping;
+  readonly #destination: Destination;
+  readonly #options: WriteOptions;
+  readonly #context: Context;
+  readonly #components: ReadonlyMap<string, Component>;
+  readonly #total: number;
+
+  constructor(
+    grouping: Grouping,
+    destination: Destination,
+    options: WriteOptions,
+    context: Context,
+  ) {
+    this.#grouping = grouping;
+    this.#destination = destination;
+    this.#options = options;
+    this.#context = context;
+    this.#components = new Map(grouping.components.map((one) => [one.id, one]));
+    this.#total = grouping.plan.layers.reduce((sum, layer) => sum + layer.tarSize, 0);
+  }
+
+  async write(planned: PlannedLayer, number: number): Promise<BuiltLayer> {
+    const { tree } = this.#grouping;
+    const own = planned.components.flatMap((id) => this.#components.get(id)?.entries ?? []);
+    own.sort((a, b) => comparePaths(a.path, b.path));
+    const entries = [...withParents(tree, own)];
+    const fingerprint = fingerprintLayer(tree, entries);
+    const job = { number, planned, entries };
+    const placed = (await this.#placeExpected(job, fingerprint)) ?? (await this.#placeNew(job));
+    const { components, changes } = planned;
+    return { ...placed, components, changes, fingerprint };
+  }
+
+  /** Uses the earlier layer that is said to be this one, if it is. */
+  async #placeExpected(job: Job, fingerprint: string): Promise<Placed | undefined> {
+    const expected = this.#options.known.expect(fingerprint);
+    if (!expected) return undefined;
+    const { layer, isTrusted } = expected;
+    if (isTrusted) return this.#placeKnown(layer, tarSizeOf(this.#grouping.tree, job.entries));
+    const { diffId, tarSize } = await this.#assemble(job, undefined);
+    if (diffId === layer.diffId) return this.#placeKnown(layer, tarSize);
+    this.#context.onNotice?.(
+      `${layer.source.reference} records a plan that is not of its layers: layer ${job.number} is made anew`,
+    );
+    return undefined;
+  }
+
+  async #placeNew(job: Job): Promise<Placed> {
+    const { compression, dryRun, known } = this.#options;
+    const directory =
+      (!dryRun && this.#destination.directory) || (await this.#context.spool.blobDirectory());
+    const path = join(directory, `${process.pid}-${randomBytes(8).toString('hex')}`);
+    const written = await during(`writing layer ${job.number} to ${directory}`, () =>
+      this.#assemble(job, path),
+    );
+    const { diffId, tarSize, digest, size } = written;
+    const before = known.find(diffId);
+    const placed = before && (await this.#placeKnown(before, tarSize));
+    if (placed) {
+      await unlink(path);
+      return placed;
+    }
+    const descriptor = { mediaType: layerMediaType(compression), digest, size };
+    const reused = await this.#destination.has(descriptor);
+    if (reused || dryRun) await unlink(path);
+    else await this.#destination.putFile(descriptor, path, this.#sent(size));
+    return { ...written, reused, known: false };
+  }
+
+  /** Makes the destination have an earlier image's blob; undefined, with a notice, where that is gone. */
+  async #placeKnown(layer: KnownLayer, tarSize: number): Promise<Placed | undefined> {
+    const { descriptor, diffId, annotations, source } = layer;
+    const { digest, size } = descriptor;
+    const reused = await this.#destination.has(descriptor);
+    try {
+      if (!reused) {
+        const blob = await source.blob(descriptor);
+        if (!this.#options.dryRun)
+          await this.#destination.putBlob(descriptor, blob, this.#sent(size));
+      }
+    } catch (error) {
+      if (!(error instanceof RechunkError) || error.code !== 'not-found') throw error;
+      this.#context.onNotice?.(`${source.reference} lacks its layer ${digest}: it is made anew`);
+      return undefined;
+    }
+    return { diffId, tarSize, digest, size, annotations, reused, known: true };
+  }
+
+  #sent(total: number): (bytes: number) => void {
+    return (bytes) => this.#context.onProgress?.({ step: 'send', bytes, total });
+  }
+
+  /** Makes the layer's tar: digested, and compressed into a file at `path` where there is one. */
+  async #assemble({ planned, entries }: Job, path: string | undefined): Promise<LayerResult> {
+    const { compression, level } = this.#options;
+    const { pool, threads, onProgress } = this.#context;
+    const total = this.#total;
+    const segments = sendStream(compileLayer(this.#grouping.tree, entries));
+    const inFlight = framesFor(planned.tarSize / Math.max(1, total), threads);
+    const job = { segments: segments.port, compression, level, path, inFlight };
+    const [result] = await Promise.all([
+      pool.run('assemble', job, {
+        transfer: [segments.port],
+        onPart: (bytes) => onProgress?.({ step: 'write', bytes, total }),
+      }),
+      segments.done,
+    ]);
+    return result;
+  }
+}
+
 /**
  * Frames that a layer may have under way: two keep a thread busy, and a large layer gets the share of all threads that it has
  * of the bytes, so that it does not end alone on one core.
  */
 function framesFor(share: number, threads: number): number {
   return Math.max(2, Math.ceil((threads + 1) * share));
-}
-
-/** Hands a finished blob to the destination, unless it is there already; the file is gone afterwards. */
-async function store(
-  layer: { readonly digest: WrittenLayer['digest']; readonly size: number },
-  path: string,
-  destination: Destination,
-  options: WriteOptions,
-  context: Context,
-): Promise<boolean> {
-  const { digest, size } = layer;
-  const descriptor = { mediaType: layerMediaType(options.compression), digest, size };
-  const reused = await destination.has(descriptor);
-  if (reused || options.dryRun) await unlink(path);
-  else {
-    await destination.putFile(descriptor, path, (bytes) =>
-      context.onProgress?.({ step: 'send', bytes, total: size }),
-    );
-  }
-  return reused;
 }

@@ -65,6 +65,15 @@ function blobPath(dir: string, digest: Digest): string {
   return join(dir, 'blobs', algorithm, hex);
 }
 
+/** The names that a layout gives to images, in the order of its index; none where there is no layout. */
+export async function listNames(dir: string): Promise<string[]> {
+  const { manifests } = await during(`reading ${formatPath('oci', dir, undefined)}`, () =>
+    readIndex(dir),
+  );
+  const names = manifests.map(({ annotations }) => annotations?.[ANNOTATION.refName]);
+  return [...new Set(names.filter((name) => name !== undefined))];
+}
+
 async function locateBlob(dir: string, digest: Digest): Promise<Place | undefined> {
   const path = blobPath(dir, digest);
   const found = await statFile(path);

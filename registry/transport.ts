@@ -3,8 +3,8 @@ import { type ArchiveOptions, openArchive, spoolStdin } from './archive.ts';
 import { createDockerArchive, createOciArchive } from './archivewriter.ts';
 import { RechunkError } from './errors.ts';
 import type { Destination, Source } from './image.ts';
-import { createLayout, openLayout } from './layout.ts';
-import { parseReference } from './reference.ts';
+import { createLayout, listNames, openLayout } from './layout.ts';
+import { formatReference, parseReference } from './reference.ts';
 import type { RemoteOptions } from './remote.ts';
 import type { RootfsOptions } from './rootfs.ts';
 
@@ -73,6 +73,31 @@ export async function openDestination(
         'reference',
         `writing to ${text}: it can only be read; want docker://host/repo:tag, oci:DIR[:REF], oci-archive:FILE[:REF] or docker-archive:FILE[:REF]`,
       );
+  }
+}
+
+/**
+ * References of every tag in the repository, or name in the layout, that `text` is in; none where there is nothing yet or the
+ * transport has no names.
+ */
+export async function listReferences(
+  text: string,
+  options: TransportOptions = {},
+): Promise<string[]> {
+  const reference = parseReference(text);
+  if (reference.transport === 'oci') {
+    const names = await listNames(reference.path);
+    return names.map((ref) => formatReference({ transport: 'oci', path: reference.path, ref }));
+  }
+  if (reference.transport !== 'docker') return [];
+  const { host, repository } = reference;
+  const { listTags } = await import('./remote.ts');
+  try {
+    const tags = await listTags({ host, repository }, options.remote ?? NO_REMOTE);
+    return tags.map((tag) => formatReference({ transport: 'docker', host, repository, tag }));
+  } catch (error) {
+    if (error instanceof RechunkError && error.code === 'not-found') return [];
+    throw error;
   }
 }
 

@@ -2,9 +2,10 @@
 import { writeFileSync } from 'node:fs';
 import type { Command } from 'commander';
 import { during, RechunkError } from '../../registry/errors.ts';
-import type { Compression, Source } from '../../registry/image.ts';
-import { parseReference } from '../../registry/reference.ts';
+import type { Compression } from '../../registry/image.ts';
+import { parseDigest } from '../../registry/oci.ts';
 import { type BuildResult, type BuiltImage, rechunk } from '../rechunk.ts';
+import { addMemoryOptions, openMemorySources } from './memory.ts';
 import {
   addGroupOptions,
   addPolicyOptions,
@@ -18,7 +19,7 @@ import {
   policyOptions,
   type Values,
 } from './options.ts';
-import { print, type Session, withSession } from './session.ts';
+import { print, withSession } from './session.ts';
 import { formatSize, parseCount } from './values.ts';
 
 /** Adds the command to `program`. */
@@ -39,15 +40,18 @@ export function addBuild(program: Command, host: Host): void {
       option('--verify', 'read the result again and prove that it is equal before it is tagged'),
     )
     .addOption(
-      option(
-        '--previous <image>',
-        'what clients have: its plan is continued (default: the destination)',
+      listOption('--reuse-from <image>', 'use layers of this image where they are the same'),
+    )
+    .addOption(option('--recompress', 'compress every layer anew'))
+    .addOption(
+      listOption(
+        '--trust-previous <digest>',
+        'believe what the earlier image of this digest records of its layers, without reading them',
       ),
     )
-    .addOption(option('--fresh', 'plan anew, whatever the destination holds'))
     .addOption(option('--dry-run', 'do everything but store the result'));
-  addRunOptions(addPolicyOptions(addGroupOptions(command))).action((source, destination, values) =>
-    build(source, destination, values, host),
+  addRunOptions(addPolicyOptions(addMemoryOptions(addGroupOptions(command)))).action(
+    (source, destination, values) => build(source, destination, values, host),
   );
 }
 
@@ -63,6 +67,12 @@ function parseLevel(values: Values): number | undefined {
   if (level === undefined) return undefined;
   const [least, most] = LEVELS[(values['compression'] as Compression | undefined) ?? 'zstd'];
   return parseCount(level, '--compression-level', least, most);
+}
+
+/** The digests that the user vouches for. */
+function parseTrusted(values: Values): readonly string[] {
+  const digests = (values['trustPrevious'] as readonly string[] | undefined) ?? [];
+  return digests.map((text) => parseDigest(text));
 }
 
 const TAG = /^[\w][\w.-]{0,127}$/;
@@ -90,44 +100,19 @@ async function build(
     tags,
     verify: values['verify'] === true,
     dryRun: values['dryRun'] === true,
+    recompress: values['recompress'] === true,
+    trusted: parseTrusted(values),
   };
   const result = await withSession(values, host, async (session) => {
     const from = await session.source(source);
-    const previous = await openPrevious(destination, values, session);
+    const memory = await openMemorySources(destination, values, session);
     const to = await session.destination(destination);
-    return rechunk(from, to, { ...session.run, ...options, previous });
+    return rechunk(from, to, { ...session.run, ...options, memory });
   });
   const file = values['digestFile'] as string | undefined;
   if (file !== undefined && !result.dryRun)
     await during(`writing the digest to ${file}`, () => writeFileSync(file, result.digest));
   print(result, values, format);
-}
-
-/**
- * The image whose plan is continued: the one named by `--previous`, else what the destination holds now under its name (an
- * archive is written anew). Only that there is nothing counts as none; any other failure is an error.
- */
-async function openPrevious(
-  destination: string,
-  values: Values,
-  session: Session,
-): Promise<Source | undefined> {
-  const named = values['previous'] as string | undefined;
-  if (named !== undefined && values['fresh'] === true) {
-    throw new RechunkError('usage', '--previous and --fresh: want one of them');
-  }
-  if (named !== undefined) return session.source(named);
-  const { transport, ...rest } = parseReference(destination);
-  const isNamed =
-    transport === 'docker' || (transport === 'oci' && 'ref' in rest && rest.ref !== undefined);
-  if (values['fresh'] === true || !isNamed) return undefined;
-  try {
-    return await session.source(destination);
-  } catch (error) {
-    if (!(error instanceof RechunkError) || error.code !== 'not-found') throw error;
-    session.reporter.notice(`no previous image at ${destination}: clients pull every layer once`);
-    return undefined;
-  }
 }
 
 function format(result: BuildResult): string {
@@ -141,8 +126,10 @@ function formatImage(image: BuiltImage): string {
   // A directory tree has no compressed size.
   const source = image.sourceSize > 0 ? ` (source ${formatSize(image.sourceSize)})` : '';
   const there = reused > 0 ? `, ${reused} of them there already` : '';
+  const known = image.layers.filter((layer) => layer.known && !layer.reused).length;
+  const taken = known > 0 ? `, ${known} taken from earlier images` : '';
   return [
-    `${image.platform}: ${image.entries} entries in ${image.components} components, ${image.layers.length} layers${there}`,
+    `${image.platform}: ${image.entries} entries in ${image.components} components, ${image.layers.length} layers${there}${taken}`,
     `${image.compression} ${formatSize(image.size)}${source}, ${formatSize(image.sentBytes)} to store`,
     ...(image.verified ? ['read again and equal to the source'] : []),
     '',

@@ -1,6 +1,6 @@
 /** Opens what a command works on and closes it whatever happens; an error while closing never hides the first one. */
 import type { Destination, Source } from '../../registry/image.ts';
-import { openDestination, openSource } from '../../registry/transport.ts';
+import { openDestination, openSource, type TransportOptions } from '../../registry/transport.ts';
 import type { RunOptions } from '../context.ts';
 import { type Host, runOptions, transportOptions, type Values } from './options.ts';
 import { createReporter, type Reporter } from './reporter.ts';
@@ -9,6 +9,8 @@ import { createReporter, type Reporter } from './reporter.ts';
 export interface Session {
   readonly reporter: Reporter;
   readonly run: RunOptions;
+  /** How references are opened. */
+  readonly transport: TransportOptions;
   source(reference: string): Promise<Source>;
   destination(reference: string): Promise<Destination>;
 }
@@ -31,6 +33,7 @@ export async function withSession<T>(
   const session: Session = {
     reporter,
     run: runOptions(values, host, reporter),
+    transport,
     source: async (reference) => keep(await openSource(reference, transport)),
     destination: async (reference) => keep(await openDestination(reference, transport)),
   };

@@ -1,0 +1,105 @@
+/** Which earlier images a command looks at: options, and the references behind them opened. */
+import type { Command } from 'commander';
+import { RechunkError } from '../../registry/errors.ts';
+import type { Source } from '../../registry/image.ts';
+import { parseReference } from '../../registry/reference.ts';
+import { listReferences } from '../../registry/transport.ts';
+import type { MemorySources } from '../memory.ts';
+import { listOption, option, type Values } from './options.ts';
+import type { Session } from './session.ts';
+import { parseCount } from './values.ts';
+
+/** Options that name earlier images. */
+export function addMemoryOptions(command: Command): Command {
+  return command
+    .addOption(
+      listOption(
+        '--previous <image>',
+        'what clients have; the plan of the first is continued (default: what the destination holds)',
+      ),
+    )
+    .addOption(option('--fresh', 'plan anew, whatever the destination holds'))
+    .addOption(
+      listOption(
+        '--history <n|image>',
+        'learn what changes from the last N tags beside the destination, or from these images',
+      ),
+    );
+}
+
+/** Most tags that `--history` can ask for. */
+const MOST_TAGS = 1000;
+/** Tags that are looked at for each that is wanted: names do not say when an image was made. */
+const CANDIDATES = 4;
+/** References that are opened at a time. */
+const AT_ONCE = 8;
+/** Tags that name what is attached to an image (cosign, referrers) and no image. */
+const ATTACHED = /^sha(256|512)-[0-9a-f]{32,}/;
+
+function list(values: Values, name: string): readonly string[] {
+  return (values[name] as readonly string[] | undefined) ?? [];
+}
+
+/**
+ * Opens the earlier images that `values` name. Without `--previous` it is the image that `destination` holds now under its
+ * name (an archive is written anew); only that there is nothing counts as none, any other failure is an error.
+ */
+export async function openMemorySources(
+  destination: string | undefined,
+  values: Values,
+  session: Session,
+): Promise<MemorySources> {
+  const named = list(values, 'previous');
+  const fresh = values['fresh'] === true;
+  if (named.length > 0 && fresh) {
+    throw new RechunkError('usage', '--previous and --fresh: want one of them');
+  }
+  const previous = await openAll(named, session);
+  if (named.length === 0 && !fresh && destination !== undefined)
+    previous.push(...(await openDefault(destination, session)));
+  const reuseFrom = await openAll(list(values, 'reuseFrom'), session);
+  const beside = destination ?? named[0];
+  return { previous, reuseFrom, ...(await openHistory(list(values, 'history'), beside, session)) };
+}
+
+async function openAll(references: readonly string[], session: Session): Promise<Source[]> {
+  const sources: Source[] = [];
+  for (let i = 0; i < references.length; i += AT_ONCE) {
+    const some = references.slice(i, i + AT_ONCE).map((reference) => session.source(reference));
+    sources.push(...(await Promise.all(some)));
+  }
+  return sources;
+}
+
+async function openDefault(destination: string, session: Session): Promise<Source[]> {
+  const reference = parseReference(destination);
+  const isNamed =
+    reference.transport === 'docker' ||
+    (reference.transport === 'oci' && reference.ref !== undefined);
+  if (!isNamed) return [];
+  try {
+    return [await session.source(destination)];
+  } catch (error) {
+    if (!(error instanceof RechunkError) || error.code !== 'not-found') throw error;
+    session.reporter.notice(`no previous image at ${destination}: clients pull every layer once`);
+    return [];
+  }
+}
+
+async function openHistory(
+  wanted: readonly string[],
+  beside: string | undefined,
+  session: Session,
+): Promise<Pick<MemorySources, 'history' | 'historyLimit'>> {
+  const [first = ''] = wanted;
+  if (wanted.length !== 1 || !/^\d+$/.test(first))
+    return { history: await openAll(wanted, session) };
+  const historyLimit = parseCount(first, '--history', 1, MOST_TAGS);
+  if (beside === undefined)
+    throw new RechunkError('usage', '--history N: want --previous too, whose tags are read');
+  const references = await listReferences(beside, session.transport);
+  const tags = references.filter((one) => !ATTACHED.test(one.slice(one.lastIndexOf(':') + 1)));
+  const { compare } = new Intl.Collator('en', { numeric: true });
+  const candidates = tags.sort(compare).slice(-historyLimit * CANDIDATES);
+  return { history: await openAll(candidates, session), historyLimit };
+}

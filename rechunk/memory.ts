@@ -1,0 +1,95 @@
+/**
+ * What images that exist already tell of the one that is built now: where clients have its components, what changed from
+ * image to image, and which layers need not be made again. Only manifests, configs and recorded plans are read here.
+ */
+import { RechunkError } from '../registry/errors.ts';
+import { type Image, openImage, type Source } from '../registry/image.ts';
+import { formatPlatform, type Platform } from '../registry/oci.ts';
+import type { Context } from './context.ts';
+import { type ForeignPlan, readForeignPlan } from './foreign.ts';
+import { labelsOf } from './metadata.ts';
+import { PLAN_LABEL, type PlanRecord, parseRecord } from './record.ts';
+
+/** Where memory comes from; the caller opens and closes it. */
+export interface MemorySources {
+  /** Images that clients have, the one whose plan is continued first. */
+  readonly previous?: readonly Source[] | undefined;
+  /** Earlier images, of which only the changes from one to the next count. */
+  readonly history?: readonly Source[] | undefined;
+  /** How many of them count, the newest; default all. */
+  readonly historyLimit?: number | undefined;
+  /** Images whose layers may be used as they are. */
+  readonly reuseFrom?: readonly Source[] | undefined;
+}
+
+/** An image that exists already. */
+export interface PastImage {
+  readonly image: Image;
+  /** The plan that it records; undefined where it was not made by this program. */
+  readonly record: PlanRecord | undefined;
+}
+
+/** What is known of earlier images, for one platform. */
+export interface Memory {
+  /** Images that clients have, the one whose plan is continued first. */
+  readonly previous: readonly PastImage[];
+  /** Earlier images, oldest first. */
+  readonly history: readonly PastImage[];
+  /** Every image whose layers may be used as they are. */
+  readonly reusable: readonly Image[];
+  /** Another tool's plan in the first previous image, where it has none of ours. */
+  readonly foreign?: ForeignPlan | undefined;
+}
+
+/** Nothing is known. */
+export const NO_MEMORY: Memory = { previous: [], history: [], reusable: [] };
+
+/** Reads what `sources` tell for `platform`; what has no image for it tells nothing. */
+export async function openMemory(
+  sources: MemorySources,
+  platform: Platform,
+  context: Context,
+): Promise<Memory> {
+  const open = async (list: readonly Source[] | undefined): Promise<PastImage[]> => {
+    const images = await Promise.all((list ?? []).map((source) => openPast(source, platform)));
+    return images.filter((image): image is PastImage => image !== undefined);
+  };
+  const previous = await open(sources.previous);
+  const found = (await open(sources.history)).sort(byCreation);
+  const history = found.slice(-(sources.historyLimit ?? found.length));
+  const others = await open(sources.reuseFrom);
+  const [first] = previous;
+  const foreign = first && !first.record ? readForeignPlan(first.image) : undefined;
+  const [named] = sources.previous ?? [];
+  if (named && !first?.record) context.onNotice?.(withoutPlan(named, platform, foreign));
+  const reusable = [...previous, ...[...history].reverse(), ...others].map(({ image }) => image);
+  return { previous, history, reusable, foreign };
+}
+
+function withoutPlan(source: Source, platform: Platform, foreign: ForeignPlan | undefined): string {
+  const found = foreign ? `only that of ${foreign.key}, which is taken for a start` : '';
+  return `${source.reference} holds no plan for ${formatPlatform(platform)}${found && `, ${found}`}: clients that have it pull every layer once`;
+}
+
+/** Oldest first; images that say nothing of when they were made keep their order, before the others. */
+function byCreation(a: PastImage, b: PastImage): number {
+  const time = ({ image }: PastImage): number => Date.parse(image.config.created ?? '') || 0;
+  return time(a) - time(b);
+}
+
+async function openPast(source: Source, platform: Platform): Promise<PastImage | undefined> {
+  try {
+    const image = await openImage(source, { platform, hostPlatform: platform });
+    return { image, record: readRecord(image) };
+  } catch (error) {
+    if (error instanceof RechunkError && error.code === 'platform') return undefined;
+    throw error;
+  }
+}
+
+/** The plan that an image records in its label. */
+export function readRecord(image: Image): PlanRecord | undefined {
+  const label = labelsOf(image.config)[PLAN_LABEL];
+  const diffIds = image.layers.map(({ diffId }) => diffId);
+  return label === undefined ? undefined : parseRecord(label, diffIds);
+}
