@@ -1,17 +1,12 @@
 /**
- * What may differ between the image that was read and the one that is written, and nothing else: times, pruned paths and
- * dropped xattrs. Building applies a policy; verifying applies the same one and lists what it excused.
+ * What may differ between the image that was read and the one that is written, and nothing else: pruned paths, dropped xattrs
+ * and times, which are inherited from the previous image first and set by rule where there is nothing to inherit. Building applies a policy; verifying applies the same one and lists what it excused.
  */
 import { RechunkError } from '../registry/errors.ts';
-import {
-  nameOf,
-  type Path,
-  parentOf,
-  parsePath,
-  pathFromText,
-  showPath,
-} from '../registry/path.ts';
+import { type Path, parentOf, parsePath, pathFromText, showPath } from '../registry/path.ts';
 import { NO_XATTRS } from '../registry/tar.ts';
+import { type Group, inheritTimes } from './inherit.ts';
+import { isFresh, isPycName, PYC_HEADER_BYTES, parsePyc, sourceOf } from './pyc.ts';
 import type { Entry, Inode, Tree } from './tree.ts';
 
 /** What happens to the times of files: kept, never later than a moment, or one moment for all; nanoseconds. */
@@ -22,7 +17,12 @@ export type MtimePolicy =
 
 /** The differences that are wanted. */
 export interface Policy {
-  /** Default keep. */
+  /**
+   * Whether what is as it was in the previous image keeps the time that it had there, before all else: no; yes; yes, and a
+   * compiled Python file whose recorded time alone differs is taken from there too (default). Without a previous image nothing.
+   */
+  readonly inherit?: 'none' | 'times' | 'pyc' | undefined;
+  /** Of files whose times are not inherited; default keep. */
   readonly mtime?: MtimePolicy | undefined;
   /** Default zero: a directory's time says when something was last added to it, and changes with every build. */
   readonly dirMtime?: 'zero' | 'keep' | undefined;
@@ -34,7 +34,15 @@ export interface Policy {
 
 /** A kind of wanted difference and how often it occurred. */
 export interface Excuse {
-  readonly kind: 'prune' | 'drop-xattr' | 'mtime' | 'dir-mtime' | 'pyc' | 'overlay-xattr';
+  readonly kind:
+    | 'prune'
+    | 'drop-xattr'
+    | 'inherited-time'
+    | 'pyc-inherited'
+    | 'mtime'
+    | 'dir-mtime'
+    | 'pyc'
+    | 'overlay-xattr';
   readonly count: number;
   /** A sentence for people. */
   readonly text: string;
@@ -45,51 +53,98 @@ export interface Shaped {
   readonly tree: Tree;
   readonly excuses: readonly Excuse[];
   readonly warnings: readonly string[];
+  /** Sources and compiled Python files that are the previous image's only as a whole. */
+  readonly groups: readonly Group[];
 }
 
-/** Applies `policy` to `tree`: the tree that the written image has. */
-export async function applyPolicy(tree: Tree, policy: Policy): Promise<Shaped> {
+/** Applies `policy` to `tree`: the tree that the written image has. `previous` is what there is to inherit from, or a part of it. */
+export async function applyPolicy(tree: Tree, policy: Policy, previous?: Tree): Promise<Shaped> {
   const pruned = prune(tree, policy.prune ?? []);
-  const pinned = await pinnedTimes(tree, pruned.entries, policy.mtime ?? { kind: 'keep' });
-  const counts = { xattrs: 0, mtime: 0, dirMtime: 0 };
-  const dropped = xattrFilter(policy.dropXattrs ?? []);
-  const shaped = new Map<Inode, Inode>();
-  const shape = (inode: Inode): Inode => {
-    const known = shaped.get(inode);
-    if (known) return known;
-    const mtime = pinned.has(inode) ? inode.mtime : timeOf(inode, policy);
-    const kept = dropped ? [...inode.xattrs].filter(([name]) => !dropped.test(name)) : [];
-    const xattrs = dropped && kept.length < inode.xattrs.size ? mapOf(kept) : inode.xattrs;
-    if (mtime === inode.mtime && xattrs === inode.xattrs) return inode;
-    if (mtime !== inode.mtime) counts[inode.type === 'dir' ? 'dirMtime' : 'mtime']++;
-    counts.xattrs += inode.xattrs.size - xattrs.size;
-    const result = { ...inode, mtime, xattrs };
-    shaped.set(inode, result);
-    return result;
-  };
-  const entries = pruned.entries.map((entry): Entry => {
-    const inode = shape(entry.inode);
-    return inode === entry.inode ? entry : { path: entry.path, inode };
-  });
+  const kept = pruned.count === 0 ? tree : tree.with(pruned.entries);
+  const dropped = dropXattrs(kept, policy.dropXattrs ?? []);
+  const { inherit = 'pyc' } = policy;
+  const directories = policy.dirMtime === 'keep' ? 'inherit' : 'leave';
+  const inherited =
+    previous && inherit !== 'none'
+      ? await inheritTimes(dropped.tree, previous, { inherit, directories })
+      : { tree: dropped.tree, settled: new Set<Inode>(), times: 0, groups: [], pycs: 0 };
+  const timed = await setTimes(inherited.tree, policy, inherited.settled);
   const excuses: Excuse[] = [
     excuse('prune', pruned.count, (n) => `${n} pruned`),
-    excuse('drop-xattr', counts.xattrs, (n) => `${n} dropped by --drop-xattr`, 'xattr'),
-    excuse('mtime', counts.mtime, (n) => `times of ${n} changed by --mtime`, 'file'),
+    excuse('drop-xattr', dropped.count, (n) => `${n} dropped by --drop-xattr`, 'xattr'),
+    excuse(
+      'inherited-time',
+      inherited.times,
+      (n) => `${n} as in the previous image keep the times there (--mtime keep takes the source's)`,
+    ),
+    excuse(
+      'pyc-inherited',
+      inherited.pycs,
+      (n) =>
+        `${n} taken from the previous image, since the recorded time alone differs (--no-inherit-pyc takes none)`,
+      'compiled Python file',
+    ),
+    excuse('mtime', timed.files, (n) => `times of ${n} changed by --mtime`, 'file'),
     excuse(
       'pyc',
-      pinned.size,
+      timed.pinned,
       (n) => `times of ${n} kept, since compiled Python files record them`,
       'file',
     ),
     excuse(
       'dir-mtime',
-      counts.dirMtime,
+      timed.directories,
       (n) => `times of ${n} set to 0 (--dir-mtime keep keeps them)`,
       'directory',
       'directories',
     ),
   ].filter(({ count }) => count > 0);
-  return { tree: tree.with(entries), excuses, warnings: pruned.warnings };
+  return { tree: timed.tree, excuses, warnings: pruned.warnings, groups: inherited.groups };
+}
+
+/** `tree` with every inode as `change` makes it, each asked for once. */
+function mapInodes(tree: Tree, change: (inode: Inode) => Inode): Tree {
+  const changed = new Map<Inode, Inode>();
+  const entries = tree.entries.map((entry): Entry => {
+    const inode = changed.get(entry.inode) ?? change(entry.inode);
+    changed.set(entry.inode, inode);
+    return inode === entry.inode ? entry : { path: entry.path, inode };
+  });
+  return tree.with(entries);
+}
+
+function dropXattrs(tree: Tree, globs: readonly string[]): { tree: Tree; count: number } {
+  const dropped = xattrFilter(globs);
+  if (!dropped) return { tree, count: 0 };
+  let count = 0;
+  const shaped = mapInodes(tree, (inode) => {
+    const kept = [...inode.xattrs].filter(([name]) => !dropped.test(name));
+    count += inode.xattrs.size - kept.length;
+    return kept.length === inode.xattrs.size ? inode : { ...inode, xattrs: mapOf(kept) };
+  });
+  return { tree: shaped, count };
+}
+
+/** What {@link setTimes} did. */
+interface Timed {
+  readonly tree: Tree;
+  /** How many files and directories got another time, and how many kept theirs since something records it. */
+  readonly files: number;
+  readonly directories: number;
+  readonly pinned: number;
+}
+
+/** Sets times by rule; files in `settled` keep what they have. */
+async function setTimes(tree: Tree, policy: Policy, settled: ReadonlySet<Inode>): Promise<Timed> {
+  const pinned = await pinnedTimes(tree, policy.mtime ?? { kind: 'keep' }, settled);
+  const counts = { files: 0, directories: 0 };
+  const timed = mapInodes(tree, (inode) => {
+    const mtime = pinned.has(inode) || settled.has(inode) ? inode.mtime : timeOf(inode, policy);
+    if (mtime === inode.mtime) return inode;
+    counts[inode.type === 'dir' ? 'directories' : 'files']++;
+    return { ...inode, mtime };
+  });
+  return { tree: timed, ...counts, pinned: pinned.size };
 }
 
 function excuse(
@@ -159,39 +214,25 @@ function prune(tree: Tree, prune: readonly string[]): Pruned {
   return { entries, count: tree.entries.length - entries.length, warnings };
 }
 
-/** Bytes of a compiled Python file's header (PEP 552); before Python 3.7 it is shorter, but no such file is. */
-const PYC_HEADER_BYTES = 16;
-
 /**
  * The `.py` files whose times must stay because a `.pyc` of theirs records it: with another time Python would compile
- * them again at every start. By PEP 552, bytes 4–7 are flags, and 0 means that bytes 8–11 hold the source's mtime; before
- * Python 3.7 (RHEL 8 has 3.6, Python 2 is about) bytes 4–7 hold it.
+ * them again at every start. Those in `settled` stay anyway.
  */
 async function pinnedTimes(
   tree: Tree,
-  entries: readonly Entry[],
   mtime: MtimePolicy,
+  settled: ReadonlySet<Inode>,
 ): Promise<ReadonlySet<Inode>> {
   const pinned = new Set<Inode>();
   if (mtime.kind === 'keep') return pinned;
-  for (const { path, inode } of entries) {
-    if (inode.type !== 'file' || !/\.py[co]$/.test(path) || inode.size < PYC_HEADER_BYTES) continue;
-    const source = tree.get(sourceOf(path));
-    if (source?.type !== 'file') continue;
-    const header = await tree.readInode(inode, PYC_HEADER_BYTES);
-    const recorded = header.readUInt32LE(4) || header.readUInt32LE(8);
-    if (BigInt(recorded) === (source.mtime / 1_000_000_000n) % (1n << 32n)) pinned.add(source);
+  for (const { path, inode } of tree.entries) {
+    const name = inode.type === 'file' && isPycName(path) ? sourceOf(tree, path) : undefined;
+    const source = name === undefined ? undefined : tree.get(name);
+    if (source?.type !== 'file' || settled.has(source)) continue;
+    const header = parsePyc(await tree.readInode(inode, PYC_HEADER_BYTES));
+    if (isFresh(header, source)) pinned.add(source);
   }
   return pinned;
-}
-
-/** The `.py` that a `.pyc` was compiled from: beside `__pycache__`, or beside itself (PEP 3147). */
-export function sourceOf(path: Path): Path {
-  const directory = parentOf(path);
-  if (nameOf(directory) !== '__pycache__') return path.slice(0, -1) as Path;
-  const module = nameOf(path).split('.')[0] ?? '';
-  const above = parentOf(directory);
-  return `${above === '' ? '' : `${above}/`}${module}.py` as Path;
 }
 
 /** The policy as one line for people; '' for the default. */

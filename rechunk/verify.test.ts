@@ -1,6 +1,8 @@
 import assert from 'node:assert/strict';
 import { test } from 'uvu';
 import { type FileSpec, memoryTree } from '../test-images/trees.ts';
+import type { Policy } from './policy.ts';
+import type { Tree } from './tree.ts';
 import { compareTrees, showTime } from './verify.ts';
 
 const SECOND = 1_000_000_000n;
@@ -119,6 +121,105 @@ test('what a flag asks for is excused, and what it does not ask for is not', asy
     policy,
   );
   assert.equal(wrong.equal, false);
+});
+
+/** A compiled file of Python 3.11 that records `seconds` and a source of one byte. */
+function pyc(seconds: number, code = 'code'): Buffer {
+  const header = Buffer.alloc(16);
+  header.writeUInt32LE(0x0a0d0da7, 0);
+  header.writeUInt32LE(seconds, 8);
+  header.writeUInt32LE(1, 12);
+  return Buffer.concat([header, Buffer.from(code)]);
+}
+
+/** A file and a module with what is compiled of it; times in seconds. */
+function installed(file: number, py: number, recorded: number, own: number): FileSpec[] {
+  return [
+    { path: 'f', content: 'f', mtime: BigInt(file) * SECOND },
+    { path: 'm.py', content: 'm', mtime: BigInt(py) * SECOND },
+    { path: 'm.pyc', content: pyc(recorded), mtime: BigInt(own) * SECOND },
+  ];
+}
+
+const [before, now] = [installed(500, 500, 500, 501), installed(900, 900, 900, 901)];
+
+const histories: readonly (readonly [string, readonly FileSpec[], readonly string[]])[] = [
+  ['the previous image’s in all', before, []],
+  ['the new one in all', now, []],
+  ['the previous one of a file, the new ones of a pair', installed(500, 900, 900, 901), []],
+  ['a time of neither', installed(600, 900, 900, 901), ['/f mtime']],
+  ['the old source with the new compiled file', installed(900, 500, 900, 901), ['/m.pyc content']],
+  [
+    'the new source with the old compiled file',
+    installed(900, 900, 500, 501),
+    ['/m.pyc content', '/m.pyc mtime'],
+  ],
+];
+
+for (const [name, result, want] of histories) {
+  test(`with the previous image: ${name}`, async () => {
+    const [a, b, p] = [now, result, before].map((list) => memoryTree(list)) as [Tree, Tree, Tree];
+    const { differences, unproven, equal } = await compareTrees(a, b, {}, p);
+    assert.deepEqual(
+      differences.map(({ at, what }) => `${at} ${what}`),
+      want,
+    );
+    assert.deepEqual([equal, unproven], [want.length === 0, 0]);
+  });
+}
+
+test('what was inherited is excused and counted', async () => {
+  const [a, b, p] = [now, before, before].map((list) => memoryTree(list)) as [Tree, Tree, Tree];
+  const kinds = async (got: Tree, policy: Policy): Promise<unknown[]> =>
+    (await compareTrees(a, got, policy, p)).excuses.map(({ kind, count }) => [kind, count]);
+  assert.deepEqual(await kinds(b, {}), [
+    ['inherited-time', 2],
+    ['pyc-inherited', 1],
+  ]);
+  assert.deepEqual(await kinds(a, {}), []);
+  const strict = await compareTrees(a, b, { inherit: 'times' }, p);
+  assert.deepEqual(
+    strict.differences.map(({ at, what }) => `${at} ${what}`),
+    ['/m.py mtime', '/m.pyc content', '/m.pyc mtime'],
+  );
+  assert.equal((await compareTrees(a, b, { inherit: 'none' }, p)).differences.length, 4);
+});
+
+test('without the previous image, what may be inherited is listed as unproven, and nothing else is', async () => {
+  const original = memoryTree([
+    ...now,
+    { path: 'x' },
+    { path: 'd', type: 'dir', mtime: 9n * SECOND },
+  ]);
+  const result = memoryTree([
+    ...before,
+    { path: 'x', mode: 0o600, mtime: SECOND },
+    { path: 'd', type: 'dir', mtime: 8n * SECOND },
+  ]);
+  const { differences, unproven, equal } = await compareTrees(original, result, {});
+  assert.deepEqual(
+    differences.map(({ at, what, unproven: open }) => `${at} ${what}${open ? ' ?' : ''}`),
+    [
+      '/d mtime',
+      '/f mtime ?',
+      '/m.py mtime ?',
+      '/m.pyc content ?',
+      '/m.pyc mtime ?',
+      '/x mode',
+      '/x mtime',
+    ],
+  );
+  assert.deepEqual([equal, unproven], [false, 4]);
+  const off = await compareTrees(original, result, { inherit: 'none' });
+  assert.deepEqual([off.differences.length, off.unproven], [7, 0]);
+  const dirs = await compareTrees(original, result, { dirMtime: 'keep' });
+  assert.deepEqual(dirs.differences[0]?.unproven, true);
+  const code = memoryTree(
+    installed(900, 900, 900, 901).map((spec) =>
+      spec.path === 'm.pyc' ? { ...spec, content: pyc(900, 'CODE') } : spec,
+    ),
+  );
+  assert.equal((await compareTrees(memoryTree(now), code, {})).unproven, 0);
 });
 
 test('times are shown as decimal seconds', () => {

@@ -7,7 +7,8 @@ import type { Image } from '../registry/image.ts';
 import { type Path, showPath } from '../registry/path.ts';
 import { parseJson } from './json.ts';
 import { editLabels, type MetadataOptions, STALE_CONFIG } from './metadata.ts';
-import { applyPolicy, type Excuse, type Policy } from './policy.ts';
+import { applyPolicy, type Excuse, type Policy, type Shaped } from './policy.ts';
+import { compareCode, isPycName } from './pyc.ts';
 import { PLAN_LABEL } from './record.ts';
 import type { Inode, Tree } from './tree.ts';
 
@@ -31,6 +32,8 @@ export interface Difference {
     | 'config';
   readonly want: string;
   readonly got: string;
+  /** Set where it may be what a previous image had, which was not at hand: a time, or a time that compiled Python records. */
+  readonly unproven?: true;
 }
 
 /** The outcome of a comparison. */
@@ -38,21 +41,27 @@ export interface Verification {
   /** Whether nothing differs but what the policy excuses. */
   readonly equal: boolean;
   readonly differences: readonly Difference[];
+  /** How many differences are unproven: with the previous image they may be excused. */
+  readonly unproven: number;
   readonly excuses: readonly Excuse[];
   /** How many entries were compared. */
   readonly entries: number;
 }
 
 /**
- * Compares the file system `got` with `original` as `policy` shapes it. A time that the policy changes may also be as it was
- * (an image is equal to itself under any policy for times).
+ * Compares the file system `got` with `original` as `policy` shapes it, with what `previous` had where that is given. A time
+ * that the policy changes may also be as it was (an image is equal to itself under any policy for times), and so may one that is
+ * inherited, though files that record each other's times only together.
  */
 export async function compareTrees(
   original: Tree,
   got: Tree,
   policy: Policy,
+  previous?: Tree,
 ): Promise<Verification> {
-  const { tree: wanted, excuses } = await applyPolicy(original, policy);
+  const shaped = await applyPolicy(original, policy, previous);
+  const plain = previous ? (await applyPolicy(original, policy)).tree : shaped.tree;
+  const wanted = withoutGroups(shaped, plain, got);
   const differences: Difference[] = [];
   const excused = new Set<Excuse['kind']>();
   for (const { path, inode } of wanted.entries) {
@@ -62,22 +71,87 @@ export async function compareTrees(
       differences.push({ at: show(path), what: 'missing', want: inode.type, got: 'nothing' });
       continue;
     }
-    differences.push(...compareInodes(path, inode, other, original.get(path)));
-    if (other.mtime !== original.get(path)?.mtime)
-      excused.add(inode.type === 'dir' ? 'dir-mtime' : 'mtime');
+    const source = original.get(path);
+    const times = [inode, plain.get(path), source].map((one) => one?.mtime);
+    const found = compareInodes(path, inode, other, times);
+    const isOpen = !previous && canInherit(inode, policy);
+    const unproven = isOpen && (await mayBeInherited(found, path, { original, got }));
+    differences.push(...(unproven ? found.map((one) => ({ ...one, unproven }) as const) : found));
+    for (const kind of excusesOf(inode, plain.get(path), source, other)) excused.add(kind);
   }
   for (const { path, inode } of got.entries) {
     if (wanted.get(path) || (path === '' && inode.layer === -1)) continue;
     differences.push({ at: show(path), what: 'extra', want: 'nothing', got: inode.type });
   }
   differences.push(...compareLinks(wanted, got));
-  const used = excuses.filter(({ kind }) => !kind.endsWith('mtime') || excused.has(kind));
   return {
     equal: differences.length === 0,
     differences,
-    excuses: used,
+    unproven: differences.filter(({ unproven }) => unproven).length,
+    excuses: shaped.excuses.filter(({ kind }) => !BY_USE.has(kind) || excused.has(kind)),
     entries: wanted.entries.length,
   };
+}
+
+/** Excuses that count only where something needs them. */
+const BY_USE: ReadonlySet<Excuse['kind']> = new Set([
+  'inherited-time',
+  'pyc-inherited',
+  'mtime',
+  'dir-mtime',
+]);
+
+/** Which of {@link BY_USE} the entry `got` needs: wanted as `inode`, `plain` without a previous image, `source` at first. */
+function* excusesOf(
+  inode: Inode,
+  plain: Inode | undefined,
+  source: Inode | undefined,
+  got: Inode,
+): Generator<Excuse['kind']> {
+  if (got.sha256 !== source?.sha256) yield 'pyc-inherited';
+  if (got.mtime === source?.mtime) return;
+  if (got.mtime === inode.mtime && got.mtime !== plain?.mtime) yield 'inherited-time';
+  else yield inode.type === 'dir' ? 'dir-mtime' : 'mtime';
+}
+
+/**
+ * What is wanted of `got`: groups of sources and compiled files whose sources do not have the previous image's times there are
+ * wanted without anything inherited.
+ */
+function withoutGroups({ tree, groups }: Shaped, plain: Tree, got: Tree): Tree {
+  const left = groups.filter(
+    ({ sources }) => !sources.every((path) => got.get(path)?.mtime === tree.get(path)?.mtime),
+  );
+  if (left.length === 0) return tree;
+  const names = new Set(left.flatMap(({ sources, compiled }) => [...sources, ...compiled]));
+  return tree.with(
+    tree.entries.map(({ path, inode }) => ({
+      path,
+      inode: (names.has(path) && plain.get(path)) || inode,
+    })),
+  );
+}
+
+function canInherit({ type }: Inode, { inherit, dirMtime }: Policy): boolean {
+  return inherit !== 'none' && (type !== 'dir' || dirMtime === 'keep');
+}
+
+/** Whether all that differs at `path` is what a previous image may have had: the time, or a time that compiled Python records. */
+async function mayBeInherited(
+  differences: readonly Difference[],
+  path: Path,
+  { original, got }: { readonly original: Tree; readonly got: Tree },
+): Promise<boolean> {
+  const kinds = new Set(differences.map(({ what }) => what));
+  kinds.delete('mtime');
+  if (kinds.size === 0) return differences.length > 0;
+  const [before, after] = [original.get(path), got.get(path)];
+  if (kinds.size > 1 || !kinds.has('content') || !isPycName(path) || !before || !after)
+    return false;
+  return (
+    (await compareCode({ tree: original, inode: before }, { tree: got, inode: after })) !==
+    undefined
+  );
 }
 
 function show(path: Path): string {
@@ -102,11 +176,12 @@ function showXattrs(inode: Inode): string {
     .join(' ');
 }
 
+/** `times` are those that `got` may have. */
 function compareInodes(
   path: Path,
   want: Inode,
   got: Inode,
-  original: Inode | undefined,
+  times: readonly (bigint | undefined)[],
 ): Difference[] {
   const at = show(path);
   if (want.type !== got.type) return [{ at, what: 'type', want: want.type, got: got.type }];
@@ -115,7 +190,7 @@ function compareInodes(
     const [wanted, found] = [field(want), field(got)];
     if (wanted !== found) differences.push({ at, what, want: wanted, got: found });
   }
-  if (got.mtime !== want.mtime && got.mtime !== original?.mtime) {
+  if (!times.includes(got.mtime)) {
     differences.push({ at, what: 'mtime', want: showTime(want.mtime), got: showTime(got.mtime) });
   }
   return differences;

@@ -53,6 +53,9 @@ function inodeOf(spec: FileSpec, content: Buffer): Inode {
   };
 }
 
+/** Content of all trees by sha256, so that an inode can be read that was made of one of them, or of another tree's. */
+const CONTENTS = new Map<string, { readonly spec: FileSpec; readonly content: Buffer }>();
+
 /** A tree of `specs`, the later one of equal paths; directories that nothing defines are made. */
 export function memoryTree(specs: Iterable<FileSpec>): Tree {
   const inodes = new Map<Path, Inode>();
@@ -64,6 +67,7 @@ export function memoryTree(specs: Iterable<FileSpec>): Tree {
     const content = Buffer.from(spec.content ?? '');
     const inode = linked ?? inodeOf(spec, content);
     if (!linked) contents.set(inode, { spec, content });
+    if (!linked && !spec.absent) CONTENTS.set(inode.sha256, { spec, content });
     inodes.set(path, inode);
   }
   for (const path of ['' as Path, ...[...inodes.keys()].flatMap(ancestorsOf)]) {
@@ -77,8 +81,8 @@ function memoryContents(
   contents: ReadonlyMap<Inode, { readonly spec: FileSpec; readonly content: Buffer }>,
 ): Contents {
   const of = (inode: Inode): { readonly spec: FileSpec; readonly content: Buffer } => {
-    const known = contents.get(inode);
-    if (!known) throw new Error('an inode of another tree');
+    const known = contents.get(inode) ?? CONTENTS.get(inode.sha256);
+    if (!known) throw new Error('an inode of no tree');
     return known;
   };
   return {

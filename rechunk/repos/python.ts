@@ -16,7 +16,7 @@ import {
   type Detection,
   locator,
 } from '../components.ts';
-import { sourceOf } from '../policy.ts';
+import { sourceOf } from '../pyc.ts';
 import type { Tree } from '../tree.ts';
 import {
   type Distribution,
@@ -65,9 +65,7 @@ function idOf({ path, name }: Distribution): string {
 
 /** Whether `path` is compiled from a source that is there. */
 function isCompiled(tree: Tree, path: Path): boolean {
-  if (!path.endsWith('.pyc')) return false;
-  const source = tree.get(sourceOf(path));
-  return source !== undefined && source.type !== 'dir';
+  return path.endsWith('.pyc') && sourceOf(tree, path) !== undefined;
 }
 
 /** All but directories at and below `top`, compiled files of sources left out. */
