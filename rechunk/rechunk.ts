@@ -40,6 +40,17 @@ import { compareConfigs, compareTrees, type Verification } from './verify.ts';
 import { type BuiltLayer, writeLayers } from './writer.ts';
 
 export type { RunOptions } from './context.ts';
+export {
+  type ComparedImage,
+  type DiffOptions,
+  type DiffReport,
+  diffImages,
+  type FileChange,
+} from './diff/diff.ts';
+export type { FileChangeKind, FileCounts } from './diff/files.ts';
+export type { Cause, GoneLayer, LayerChange, LayerFacts, LayerReason } from './diff/layers.ts';
+export type { ComponentChange, PackageChange } from './diff/packages.ts';
+export type { Floor, Pull, UpdateBytes } from './diff/pull.ts';
 export type { GroupOptions } from './grouping.ts';
 export type { Progress } from './load.ts';
 export type { MetadataOptions } from './metadata.ts';

@@ -5,6 +5,7 @@
 import { Command, CommanderError } from 'commander';
 import { ADVICE, describe, RechunkError } from '../../registry/errors.ts';
 import { addBuild } from './build.ts';
+import { addDiff } from './diff.ts';
 import { addInspect } from './inspect.ts';
 import { type Host, readEnvironment } from './options.ts';
 import { addPlan } from './plan.ts';
@@ -27,6 +28,7 @@ export function createProgram(host: Host): Command {
   addBuild(program, host);
   addPlan(program, host);
   addVerify(program, host);
+  addDiff(program, host);
   addInspect(program, host);
   for (const command of program.commands) readEnvironment(command.exitOverride(), host.env);
   return program;

@@ -6,7 +6,7 @@ import { RechunkError } from '../../registry/errors.ts';
 import { type Platform, parsePlatform } from '../../registry/oci.ts';
 import type { TransportOptions } from '../../registry/transport.ts';
 import type { RunOptions } from '../context.ts';
-import type { GroupOptions } from '../grouping.ts';
+import type { ComponentOptions, GroupOptions } from '../grouping.ts';
 import type { MetadataOptions } from '../metadata.ts';
 import type { Policy } from '../policy.ts';
 import { parseMap } from '../repos/map.ts';
@@ -105,15 +105,22 @@ export function addPolicyOptions(command: Command): Command {
     .addOption(option('--created <date>', 'creation time of the image (default: as it was)'));
 }
 
-/** Options that decide how files are grouped. */
-export function addGroupOptions(command: Command): Command {
+/** Options that decide what components there are. */
+export function addComponentOptions(command: Command): Command {
   return command
-    .addOption(option('--max-layers <n>', 'most layers (default: 100; Docker stops at 127)'))
-    .addOption(
-      option('--max-layer-size <size>', 'most uncompressed bytes in a layer, such as 512MiB'),
-    )
     .addOption(listOption('--map <file>', 'lines of GLOB COMPONENT that name components'))
     .addOption(option('--strict', 'a damaged package database is an error'));
+}
+
+/** Options that decide how files are grouped. */
+export function addGroupOptions(command: Command): Command {
+  return addComponentOptions(
+    command
+      .addOption(option('--max-layers <n>', 'most layers (default: 100; Docker stops at 127)'))
+      .addOption(
+        option('--max-layer-size <size>', 'most uncompressed bytes in a layer, such as 512MiB'),
+      ),
+  );
 }
 
 function text(values: Values, name: string): string | undefined {
@@ -232,6 +239,14 @@ export function metadataOptions(values: Values, host: Host): MetadataOptions {
   };
 }
 
+/** How components are found. */
+export function componentOptions(values: Values): ComponentOptions {
+  return {
+    strict: values['strict'] === true,
+    repos: (list(values, 'map') ?? []).map((file) => parseMap(readMap(file), file)),
+  };
+}
+
 /** How files are grouped. */
 export function groupOptions(values: Values): GroupOptions {
   const maxLayers = text(values, 'maxLayers');
@@ -241,8 +256,7 @@ export function groupOptions(values: Values): GroupOptions {
       maxLayers === undefined ? undefined : parseCount(maxLayers, '--max-layers', 1, MOST_LAYERS),
     maxLayerSize:
       maxLayerSize === undefined ? undefined : parseSize(maxLayerSize, '--max-layer-size'),
-    strict: values['strict'] === true,
-    repos: (list(values, 'map') ?? []).map((file) => parseMap(readMap(file), file)),
+    ...componentOptions(values),
   };
 }
 

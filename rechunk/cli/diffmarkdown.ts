@@ -1,0 +1,104 @@
+/** What differs between two images as Markdown, fit for release notes and comments on pull requests (GFM). */
+import type { DiffReport } from '../rechunk.ts';
+import {
+  changedLayers,
+  countKinds,
+  describeCounts,
+  describeKind,
+  describeLayer,
+  describeUpdate,
+  listVersions,
+  otherComponents,
+} from './difftext.ts';
+import { formatSize, oneLine } from './values.ts';
+
+/** How much of each list is shown. */
+export interface Limits {
+  readonly packages: number;
+  readonly components: number;
+  readonly layers: number;
+  /** Causes of each layer. */
+  readonly causes: number;
+}
+
+/** The report as Markdown. */
+export function formatMarkdown(report: DiffReport, limits: Limits): string {
+  const [pull = '', ...rest] = describeUpdate(report);
+  return [
+    `### ${code(report.old.reference)} → ${code(report.new.reference)} (${report.new.platform})`,
+    '',
+    `**${capitalize(pull)}.** ${rest.map((text) => `${capitalize(text)}.`).join(' ')}`,
+    ...packageSection(report, limits),
+    ...componentSection(report, limits),
+    ...layerSection(report, limits),
+    '',
+  ].join('\n');
+}
+
+function capitalize(text: string): string {
+  return text.charAt(0).toUpperCase() + text.slice(1);
+}
+
+/** `text` as code: nothing in it is markup, a mention or a link. */
+function code(text: string): string {
+  const plain = oneLine(text).replaceAll('|', '\\|');
+  const longest = Math.max(0, ...(plain.match(/`+/g) ?? []).map((run) => run.length));
+  const fence = '`'.repeat(longest + 1);
+  const space = longest > 0 ? ' ' : '';
+  return plain === '' ? '' : `${fence}${space}${plain}${space}${fence}`;
+}
+
+function table(
+  head: readonly string[],
+  rows: readonly (readonly string[])[],
+  most: number,
+): string[] {
+  const line = (cells: readonly string[]): string => `| ${cells.join(' | ')} |`;
+  const more = rows.length - most;
+  return [
+    line(head),
+    line(head.map(() => '---')),
+    ...rows.slice(0, most).map(line),
+    ...(more > 0 ? ['', `… and ${more} more`] : []),
+  ];
+}
+
+function packageSection({ packages }: DiffReport, limits: Limits): string[] {
+  if (packages.length === 0) return ['', 'No package differs.'];
+  const rows = packages.map(({ change, repo, name, from, to }) => [
+    change,
+    `${code(name)} (${repo})`,
+    code(from ?? ''),
+    code(to ?? ''),
+  ]);
+  const counts = countKinds(packages.map(({ change }) => change));
+  const head = ['', 'package', 'old', 'new'];
+  return ['', `#### Packages: ${counts}`, '', ...table(head, rows, limits.packages)];
+}
+
+function componentSection(report: DiffReport, limits: Limits): string[] {
+  const others = otherComponents(report);
+  if (others.length === 0) return [];
+  const rows = others.map(({ id, change, files }) => [
+    code(id),
+    describeKind(change),
+    describeCounts(files),
+  ]);
+  const head = ['component', '', 'files'];
+  const counts = countKinds(others.map(({ change }) => change));
+  return ['', `#### Other components: ${counts}`, '', ...table(head, rows, limits.components)];
+}
+
+function layerSection(report: DiffReport, limits: Limits): string[] {
+  const versions = listVersions(report.packages);
+  const rows = changedLayers(report).map((layer) => [
+    String(layer.layer),
+    formatSize(layer.size),
+    layer.state,
+    describeLayer(layer, versions, limits.causes, code).replaceAll(' | ', '<br>'),
+  ]);
+  const counts = countKinds(report.layers.map(({ state }) => state));
+  if (rows.length === 0) return ['', `#### Layers: ${counts}`];
+  const head = ['layer', 'size', '', 'why'];
+  return ['', `#### Layers: ${counts}`, '', ...table(head, rows, limits.layers)];
+}
