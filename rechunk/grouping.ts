@@ -11,6 +11,7 @@ import { type Memory, NO_MEMORY, type PastImage } from './memory.ts';
 import { editLabels, type MetadataOptions } from './metadata.ts';
 import { type Plan, type PlanItem, type PlanOptions, plan } from './plan.ts';
 import { applyPolicy, type Excuse, type Policy } from './policy.ts';
+import { readPrevious } from './previous.ts';
 import { changeRate } from './rate.ts';
 import { type Recollection, recall } from './recall.ts';
 import { rememberItems } from './remember.ts';
@@ -62,7 +63,8 @@ export async function groupImage(
   context: Context,
 ): Promise<Grouping> {
   const memory = options.memory ?? NO_MEMORY;
-  const { tree, components, excuses } = await shapeImage(image, options, context);
+  const shaped = await shapeImage(image, options, context, memory.previous[0]);
+  const { tree, components, excuses } = shaped;
   refuseOstree(image, tree, options);
   const read = async (past: PastImage, own: Context): Promise<readonly Component[]> =>
     (await shapeImage(past.image, options, { ...own, onNotice: undefined })).components;
@@ -80,20 +82,41 @@ export async function groupImage(
   };
 }
 
-/** An image's file system as the policy shapes it, and its components. */
+/** An image's file system as the policy shapes it, with what `past` has to inherit, and its components. */
 async function shapeImage(
   image: Image,
   options: GroupOptions,
   context: Context,
+  past?: PastImage,
 ): Promise<Pick<Grouping, 'tree' | 'components' | 'excuses'>> {
   const loaded = await loadTree(image, context);
   for (const warning of loaded.warnings) context.onNotice?.(warning);
-  const { tree, excuses, warnings } = await applyPolicy(loaded.tree, options.policy ?? {});
-  const found = await findComponents(tree, options);
-  for (const warning of [...warnings, ...found.warnings]) context.onNotice?.(warning);
+  const { policy = {} } = options;
+  const plain = await applyPolicy(loaded.tree, policy);
+  const found = await findComponents(plain.tree, options);
+  for (const warning of [...plain.warnings, ...found.warnings]) context.onNotice?.(warning);
   const limit = options.maxLayerSize ?? Number.POSITIVE_INFINITY;
-  const components = splitLarge(tree, found.components, limit);
-  return { tree, components, excuses: [...overlayExcuse(loaded), ...excuses] };
+  const components = splitLarge(plain.tree, found.components, limit);
+  const directories = policy.dirMtime === 'keep' ? 'inherit' : 'leave';
+  const previous =
+    past && policy.inherit !== 'none'
+      ? await readPrevious(past, image, components, { directories }, context)
+      : undefined;
+  // What inheriting changes is nothing that components are found by.
+  const { tree, excuses } = previous ? await applyPolicy(loaded.tree, policy, previous) : plain;
+  return {
+    tree,
+    components: previous ? components.map((one) => rebind(one, tree)) : components,
+    excuses: [...overlayExcuse(loaded), ...excuses],
+  };
+}
+
+/** The component with the inodes of `tree`. */
+function rebind(component: Component, tree: Tree): Component {
+  const entries = component.entries.map(
+    ({ path, inode }): Entry => ({ path, inode: tree.get(path) ?? inode }),
+  );
+  return { ...component, entries };
 }
 
 /** Asks every component repo what it finds in `tree` and gives each file to one component. */

@@ -14,7 +14,7 @@ import { type Body, type Contents, type FileDigest, type Inode, Tree } from './t
 
 /** How far a step has come, for a progress display. */
 export interface Progress {
-  readonly step: 'read' | 'write' | 'send' | 'verify';
+  readonly step: 'read' | 'previous' | 'write' | 'send' | 'verify';
   /** Bytes done since the last call. */
   readonly bytes: number;
   /** Bytes that the step will take, as far as known. */
@@ -26,7 +26,7 @@ export interface LoadContext {
   readonly pool: Pool;
   readonly spool: Spool;
   readonly onProgress?: ((progress: Progress) => void) | undefined;
-  readonly step?: 'read' | 'verify';
+  readonly step?: 'read' | 'previous' | 'verify';
 }
 
 /** An image's file system, and what was noticed while reading it. */
@@ -62,20 +62,27 @@ function checkLayer(layer: Layer, name: string): void {
   if (refused) throw new RechunkError('unsupported', `${name} (${type}) ${refused[1]}`);
 }
 
-/** Reads all layers of `image`; throws when any is not what its manifest and config promise. */
-export async function loadTree(image: Image, context: LoadContext): Promise<Loaded> {
+/**
+ * Reads all layers of `image`, or those whose numbers are `wanted`; throws when any is not what its manifest and config promise.
+ */
+export async function loadTree(
+  image: Image,
+  context: LoadContext,
+  wanted: (number: number) => boolean = () => true,
+): Promise<Loaded> {
   if (image.source.tree) return loadDirectory(image, context);
-  const total = image.layers.reduce((sum, layer) => sum + layer.descriptor.size, 0);
-  const layers: LoadedLayer[] = [];
-  const queue = [...image.layers.entries()];
+  const queue = [...image.layers.entries()].filter(([number]) => wanted(number));
+  const total = queue.reduce((sum, [, layer]) => sum + layer.descriptor.size, 0);
+  const found: LoadedLayer[] = [];
   const loadNext = async (): Promise<void> => {
     for (let next = queue.shift(); next; next = queue.shift()) {
       const [i, layer] = next;
-      layers[i] = await loadLayer(image, layer, i, total, context);
+      found[i] = await loadLayer(image, layer, i, total, context);
     }
   };
   // No more at once than threads take: a stream that nobody reads holds a connection that another may wait for.
   await Promise.all(Array.from({ length: context.pool.threads }, loadNext));
+  const layers = Object.values(found);
   const { entries, warnings, droppedXattrs } = flatten(layers.map(({ index }) => index));
   return {
     tree: new Tree(entries, contentsOf(context.pool)),

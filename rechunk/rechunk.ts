@@ -327,6 +327,8 @@ function summary(
 
 /** What decides whether two images count as equal. */
 export interface VerifyOptions extends MetadataOptions {
+  /** The image that the build inherited from; without it, inherited times are differences, marked as unproven. */
+  readonly previous?: Source | undefined;
   readonly policy?: Policy | undefined;
   readonly platform?: Platform | undefined;
   readonly hostPlatform: Platform;
@@ -344,9 +346,12 @@ export async function verify(
     const [a, b] = [await openImage(original, choice), await openImage(result, choice)];
     const before = await loadTree(a, context);
     const after = await loadTree(b, { ...context, step: 'verify' });
+    const past =
+      options.previous &&
+      (await loadTree(await openImage(options.previous, choice), { ...context, step: 'previous' }));
     for (const warning of new Set([...before.warnings, ...after.warnings]))
       context.onNotice?.(warning);
-    const compared = await compareTrees(before.tree, after.tree, policy);
+    const compared = await compareTrees(before.tree, after.tree, policy, past?.tree);
     const differences = [...compared.differences, ...compareConfigs(a, b, options)];
     const excuses = [...overlayExcuse(before), ...compared.excuses];
     return { ...compared, equal: differences.length === 0, differences, excuses };

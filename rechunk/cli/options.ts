@@ -91,7 +91,16 @@ export function addRunOptions(command: Command): Command {
 export function addPolicyOptions(command: Command): Command {
   return command
     .addOption(
-      option('--mtime <when>', 'file times: keep, clamp (to SOURCE_DATE_EPOCH), or a date'),
+      option(
+        '--mtime <when>',
+        'file times: inherit (what is as in the previous image keeps the time there; default), keep, clamp (to SOURCE_DATE_EPOCH), or a date',
+      ),
+    )
+    .addOption(
+      option(
+        '--no-inherit-pyc',
+        'inherit no compiled Python files, nor the times of sources that they record',
+      ),
     )
     .addOption(
       option('--dir-mtime <how>', 'directory times').choices(['zero', 'keep']).default('zero'),
@@ -211,8 +220,11 @@ export function platformOptions(values: Values): { platform?: Platform; hostPlat
 
 /** What may differ. */
 export function policyOptions(values: Values, host: Host): Policy {
+  const mtime = text(values, 'mtime') ?? 'inherit';
+  const some = values['inheritPyc'] === false ? 'times' : 'pyc';
   return {
-    mtime: parseMtime(text(values, 'mtime'), sourceDateEpoch(host)),
+    inherit: mtime === 'inherit' ? some : 'none',
+    mtime: parseMtime(mtime, sourceDateEpoch(host)),
     dirMtime: values['dirMtime'] === 'keep' ? 'keep' : 'zero',
     prune: list(values, 'prune'),
     dropXattrs: list(values, 'dropXattr'),

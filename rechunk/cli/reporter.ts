@@ -12,6 +12,7 @@ export interface Reporter {
 
 const STEP_NAMES: Readonly<Record<Progress['step'], string>> = {
   read: 'reading',
+  previous: 'previous',
   write: 'writing',
   send: 'sending',
   verify: 'verifying',

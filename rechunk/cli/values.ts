@@ -72,12 +72,12 @@ export function formatMoment(time: bigint): string {
 }
 
 /**
- * Parses `--mtime keep|clamp|DATE`. `clamp` takes its moment from `SOURCE_DATE_EPOCH`; without the option, files are clamped
- * where that is set and kept where it is not.
+ * Parses `--mtime inherit|keep|clamp|DATE`. `clamp` takes its moment from `SOURCE_DATE_EPOCH`; with `inherit`, files that inherit
+ * nothing are clamped where that is set and kept where it is not.
  */
-export function parseMtime(text: string | undefined, epoch: bigint | undefined): MtimePolicy {
+export function parseMtime(text: string, epoch: bigint | undefined): MtimePolicy {
   if (text === 'keep') return { kind: 'keep' };
-  if (text === undefined)
+  if (text === 'inherit')
     return epoch === undefined ? { kind: 'keep' } : { kind: 'clamp', time: epoch };
   if (text !== 'clamp') return { kind: 'set', time: parseMoment(text, '--mtime') };
   if (epoch === undefined) {

@@ -8,6 +8,7 @@ import {
   addPolicyOptions,
   addRunOptions,
   type Host,
+  listOption,
   metadataOptions,
   platformOptions,
   policyOptions,
@@ -24,7 +25,13 @@ export function addVerify(program: Command, host: Host): void {
       'same root file system and config? lists every difference, and what was excused; exit status 1 if they differ',
     )
     .argument('<a>', 'the original')
-    .argument('<b>', 'the result');
+    .argument('<b>', 'the result')
+    .addOption(
+      listOption(
+        '--previous <image>',
+        'what the build inherited from, the first as for build: proves what comes from there',
+      ),
+    );
   addRunOptions(addPolicyOptions(command)).action((a, b, values) => verify(a, b, values, host));
 }
 
@@ -45,7 +52,9 @@ async function verify(a: string, b: string, values: Values, host: Host): Promise
         );
       }
     }
-    return verifyImages(original, got, { ...session.run, ...options });
+    const [named] = (values['previous'] as readonly string[] | undefined) ?? [];
+    const previous = named === undefined ? undefined : await session.source(named);
+    return verifyImages(original, got, { ...session.run, ...options, previous });
   });
   print(result, values, format);
   if (!result.equal) process.exitCode = 1;
@@ -60,7 +69,7 @@ function countImages({ root, reference }: Source): number {
 }
 
 function format(result: Verification): string {
-  const { differences, excuses, entries, equal } = result;
+  const { differences, excuses, entries, equal, unproven } = result;
   return [
     ...differences.map(({ at, what, want, got }) =>
       oneLine(`${at}: ${what}: want ${want}, got ${got}`),
@@ -69,6 +78,11 @@ function format(result: Verification): string {
     equal
       ? `equal: ${entries} entries and the config`
       : `different: ${differences.length} differences`,
+    ...(unproven > 0
+      ? [
+          `${unproven} of them may come from a previous image, which --previous IMAGE proves (--mtime keep: nothing may)`,
+        ]
+      : []),
     '',
   ].join('\n');
 }
