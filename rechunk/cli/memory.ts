@@ -22,7 +22,7 @@ export function addMemoryOptions(command: Command): Command {
     .addOption(
       listOption(
         '--history <n|image>',
-        'learn what changes from the last N tags beside the destination, or from these images',
+        'learn what changes from the last N tags beside the destination, else beside --previous; or from these images',
       ),
     );
 }
@@ -58,7 +58,7 @@ export async function openMemorySources(
   if (named.length === 0 && !fresh && destination !== undefined)
     previous.push(...(await openDefault(destination, session)));
   const reuseFrom = await openAll(list(values, 'reuseFrom'), session);
-  const beside = destination ?? named[0];
+  const beside = [destination, named[0]].filter((one) => one !== undefined);
   return { previous, reuseFrom, ...(await openHistory(list(values, 'history'), beside, session)) };
 }
 
@@ -86,19 +86,29 @@ async function openDefault(destination: string, session: Session): Promise<Sourc
   }
 }
 
+/** The references beside the first of `images` that has any. */
+async function firstReferences(images: readonly string[], session: Session): Promise<string[]> {
+  for (const image of images) {
+    const references = await listReferences(image, session.transport);
+    if (references.length > 0) return references;
+  }
+  return [];
+}
+
 async function openHistory(
   wanted: readonly string[],
-  beside: string | undefined,
+  beside: readonly string[],
   session: Session,
 ): Promise<Pick<MemorySources, 'history' | 'historyLimit'>> {
   const [first = ''] = wanted;
   if (wanted.length !== 1 || !/^\d+$/.test(first))
     return { history: await openAll(wanted, session) };
   const historyLimit = parseCount(first, '--history', 1, MOST_TAGS);
-  if (beside === undefined)
+  if (beside.length === 0)
     throw new RechunkError('usage', '--history N: want --previous too, whose tags are read');
-  const references = await listReferences(beside, session.transport);
-  const tags = references.filter((one) => !ATTACHED.test(one.slice(one.lastIndexOf(':') + 1)));
+  const tags = (await firstReferences(beside, session)).filter(
+    (one) => !ATTACHED.test(one.slice(one.lastIndexOf(':') + 1)),
+  );
   const { compare } = new Intl.Collator('en', { numeric: true });
   const candidates = tags.sort(compare).slice(-historyLimit * CANDIDATES);
   return { history: await openAll(candidates, session), historyLimit };
