@@ -243,7 +243,7 @@ memory('layers of an earlier image in another repository are mounted, not sent',
 
 /** In which updates components changed, by the record of an image. */
 async function changes(reference: string): Promise<{ observed: number; changes: Json }> {
-  const { labels, layers } = await inspect(reference);
+  const { labels, layers } = await runJson<Inspection>(['inspect', reference, '--insecure']);
   const diffIds = layers.map(({ diffId }) => diffId);
   const record = parseRecord(labels[PLAN_LABEL] ?? '', diffIds);
   assert.ok(record);
@@ -297,6 +297,51 @@ memory(
     assert.equal(learnt.status, 0, learnt.stderr);
     assert.match(learnt.stderr, /records no plan: its layers are read for what changed/);
     assert.deepEqual((await changes(`oci:${work}/learnt:x`)).changes, recorded.changes);
+  },
+);
+
+memory('a plan too long for the label is attached to the image, and read from there', async () => {
+  const names = Array.from({ length: 6000 }, (_, i) => `components-with-a-long-name/number-${i}`);
+  const long = join(work, 'long');
+  const longMap = join(work, 'long-map');
+  writeFileSync(longMap, names.map((name, i) => `/${name} number-${i}-of-many\n`).join(''));
+  const make = async (tag: string, content: (name: string) => string): Promise<string> => {
+    const members = names.map((name) => file(name, content(name)));
+    await writeLayout(`${long}-${tag}`, [{ tag, layers: [{ tar: await packMembers(members) }] }]);
+    return `oci:${long}-${tag}:${tag}`;
+  };
+  const before = await make('before', (name) => name);
+  const after = await make('after', (name) => (name.endsWith('-77') ? 'other' : name));
+  for (const to of [`oci:${long}:out`, `docker://${registry.host}/team/long:out`]) {
+    const run = (from: string): Promise<BuildResult> =>
+      runJson(['build', from, to, '--map', longMap, '--max-layers', '12', '--insecure']);
+    const first = await run(before);
+    const same = await run(before);
+    assert.equal(same.digest, first.digest, 'the record is read, or the update would be new');
+    await run(after);
+    const { observed, changes: masks } = await changes(to);
+    assert.equal(observed, 1);
+    const changed = Object.entries(masks).filter(([, mask]) => mask === 1);
+    assert.deepEqual(
+      changed.map(([id]) => id.replace(/.*:/, '')),
+      ['number-77-of-many'],
+    );
+    const { status, stderr } = await runCli(['verify', after, to, '--insecure', '--quiet']);
+    assert.equal(status, 0, stderr);
+  }
+});
+
+memory(
+  'where the label is gone the annotations of the layers still say where everything is',
+  async () => {
+    const dir = join(work, 'unlabelled');
+    await build('one', `oci:${dir}:true`);
+    forge(dir, 'true', 'bare', (config) => {
+      delete config['config'].Labels[PLAN_LABEL];
+    });
+    const to = `oci:${work}/from-bare:x`;
+    const result = await build('one', to, '--previous', `oci:${dir}:bare`);
+    assert.ok(result.images[0]?.layers.every(({ known }) => known));
   },
 );
 

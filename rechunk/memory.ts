@@ -5,10 +5,11 @@
 import { RechunkError } from '../registry/errors.ts';
 import { type Image, openImage, type Source } from '../registry/image.ts';
 import { formatPlatform, type Platform } from '../registry/oci.ts';
+import { readAttachedRecord } from './attached.ts';
 import type { Context } from './context.ts';
 import { type ForeignPlan, readForeignPlan } from './foreign.ts';
-import { labelsOf } from './metadata.ts';
-import { PLAN_LABEL, type PlanRecord, parseRecord } from './record.ts';
+import { labelsOf, OWN } from './metadata.ts';
+import { isPrecise, PLAN_LABEL, type PlanRecord, parseRecord, unescapeId } from './record.ts';
 
 /** Where memory comes from; the caller opens and closes it. */
 export interface MemorySources {
@@ -80,11 +81,19 @@ function byCreation(a: PastImage, b: PastImage): number {
 async function openPast(source: Source, platform: Platform): Promise<PastImage | undefined> {
   try {
     const image = await openImage(source, { platform, hostPlatform: platform });
-    return { image, record: readRecord(image) };
+    return { image, record: await bestRecord(image) };
   } catch (error) {
     if (error instanceof RechunkError && error.code === 'platform') return undefined;
     throw error;
   }
+}
+
+/** The record with every digest, where one is attached; else the label's, else what the layers' annotations say. */
+async function bestRecord(image: Image): Promise<PlanRecord | undefined> {
+  const record = readRecord(image);
+  if (record && isPrecise(record)) return record;
+  const isOurs = image.manifest.annotations?.[OWN.source] !== undefined;
+  return ((isOurs || record) && (await readAttachedRecord(image))) || record || listedRecord(image);
 }
 
 /** The plan that an image records in its label. */
@@ -92,4 +101,20 @@ export function readRecord(image: Image): PlanRecord | undefined {
   const label = labelsOf(image.config)[PLAN_LABEL];
   const diffIds = image.layers.map(({ diffId }) => diffId);
   return label === undefined ? undefined : parseRecord(label, diffIds);
+}
+
+/** What the annotations of our layers list, without digests; undefined where a list is missing or cut. */
+function listedRecord(image: Image): PlanRecord | undefined {
+  const lists = image.layers.map(({ descriptor }) => descriptor.annotations?.[OWN.components]);
+  const isWhole = (list: string | undefined): boolean =>
+    list !== undefined && list !== '' && !/\+\d+$/.test(list);
+  if (lists.length === 0 || !lists.every(isWhole)) return undefined;
+  const layers = lists.map((list = '') => ({
+    fingerprint: '',
+    components: new Map(
+      list.split(' ').map((id) => [unescapeId(id), { digest: '', changes: 0 }] as const),
+    ),
+  }));
+  const ids = layers.flatMap(({ components }) => [...components.keys()]);
+  return new Set(ids).size === ids.length ? { observed: 0, layers } : undefined;
 }

@@ -4,7 +4,7 @@ import { type Context, withSpool } from './context.ts';
 import { CONTENT_DIGITS, digestComponent } from './fingerprint.ts';
 import { translatePlan } from './foreign.ts';
 import type { Memory, PastImage } from './memory.ts';
-import type { PlanRecord } from './record.ts';
+import { isPrecise, type PlanRecord } from './record.ts';
 import {
   type Digests,
   digestsOf,
@@ -80,8 +80,8 @@ async function observeImages(
   const images: { digests: Digests; record: PlanRecord | undefined }[] = [];
   for (const past of chain) {
     const { record } = past;
-    const isKnown = record !== undefined && [...digestsOf(record).values()].every(Boolean);
-    const digests = isKnown ? digestsOf(record) : await readDigests(past, read, context);
+    const digests =
+      record && isPrecise(record) ? digestsOf(record) : await readDigests(past, read, context);
     images.push({ digests, record });
   }
   const observed = observeHistory(images);

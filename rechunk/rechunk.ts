@@ -26,6 +26,7 @@ import {
   type Platform,
   parseManifest,
 } from '../registry/oci.ts';
+import { ATTACHED_LIMIT, attachedRecord, RECORD_TYPE } from './attached.ts';
 import { type Context, type RunOptions, withContext, withSpool } from './context.ts';
 import { type Grouping, type GroupOptions, groupImage, overlayExcuse } from './grouping.ts';
 import { formatJson, parseJson } from './json.ts';
@@ -35,7 +36,7 @@ import { type MemorySources, openMemory } from './memory.ts';
 import { type MetadataOptions, writeConfig, writeManifest } from './metadata.ts';
 import type { Excuse, Policy } from './policy.ts';
 import { proveEqual } from './proof.ts';
-import { formatRecord } from './record.ts';
+import { formatRecord, type PlanRecord } from './record.ts';
 import { compareConfigs, compareTrees, type Verification } from './verify.ts';
 import { type BuiltLayer, writeLayers } from './writer.ts';
 
@@ -237,7 +238,7 @@ async function noticeReferrers(source: Source, digest: Digest, context: Context)
   const beside = parsed.kind === 'index' ? parsed.index.manifests : [];
   const bound = [
     ...beside.filter(({ annotations }) => annotations?.[ANNOTATION.attestationSubject] === digest),
-    ...(await source.referrers(digest)),
+    ...(await source.referrers(digest)).filter(({ artifactType }) => artifactType !== RECORD_TYPE),
   ];
   for (const descriptor of new Map(bound.map((one) => [one.digest, one])).values()) {
     noticeBound(descriptor, digest, context);
@@ -266,10 +267,17 @@ async function buildImage(
   const known = knownLayers(memory, { compression, recompress, trusted });
   const how = { compression, level, dryRun, known };
   const layers = await writeLayers(grouping, destination, how, context);
-  const config = writeConfig(image, layers, recordOf(grouping, layers, context), options);
+  const record = recordOf(grouping, layers);
+  const diffIds = layers.map(({ diffId }) => diffId);
+  const label = formatRecord(record, diffIds);
+  const config = writeConfig(image, layers, label?.text, options);
   const document = writeManifest(image, layers, config.descriptor, compression, options);
   context.onNotice?.(`digest ${document.descriptor.digest}`);
   if (!dryRun) await destination.putBytes(config.descriptor, config.bytes);
+  if (!label?.isWhole) {
+    const text = formatRecord(record, diffIds, ATTACHED_LIMIT)?.text;
+    await attach(text, label !== undefined, document.descriptor, destination, options, context);
+  }
   const verified = Boolean(options.verify && !dryRun);
   if (verified)
     await proveEqual(image, grouping.tree, { document, config }, destination, options, context);
@@ -279,12 +287,8 @@ async function buildImage(
   };
 }
 
-/** The text that records the plan of what was written. */
-function recordOf(
-  grouping: Grouping,
-  layers: readonly BuiltLayer[],
-  context: Context,
-): string | undefined {
+/** The record of what was written. */
+function recordOf(grouping: Grouping, layers: readonly BuiltLayer[]): PlanRecord {
   const { digests, observed } = grouping.recollection;
   const recorded = layers.map(({ fingerprint, components }) => ({
     fingerprint,
@@ -295,13 +299,28 @@ function recordOf(
       ]),
     ),
   }));
-  const text = formatRecord(
-    { observed: observed.updates, layers: recorded },
-    layers.map(({ diffId }) => diffId),
-  );
-  if (text === undefined)
-    context.onNotice?.('the plan is too long to be recorded: the next build will not know it');
-  return text;
+  return { observed: observed.updates, layers: recorded };
+}
+
+/** Stores the whole record, for which the label has no room, beside the image; where that cannot be, says what it costs. */
+async function attach(
+  text: string | undefined,
+  isLabelled: boolean,
+  subject: Descriptor,
+  destination: Destination,
+  { dryRun }: BuildOptions,
+  context: Context,
+): Promise<void> {
+  if (text === undefined || !destination.attach) {
+    const lost = isLabelled ? 'what changed from build to build' : 'where its components are';
+    context.onNotice?.(`the plan is too long for a label: the next build will not know ${lost}`);
+    return;
+  }
+  if (dryRun) return;
+  const [record, config, manifest] = attachedRecord(text, subject);
+  for (const { descriptor, bytes } of [record, config])
+    await destination.putBytes(descriptor, bytes);
+  await destination.attach(manifest);
 }
 
 function summary(

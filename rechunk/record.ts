@@ -82,18 +82,18 @@ function formatLayer(layer: RecordedLayer, digests: 'with' | 'without'): string 
 }
 
 /**
- * The label's text for `record`, whose layers have `diffIds`; digests are left out where it would get longer than `limit`
- * characters. Undefined where even that is too long.
+ * The text for `record`, whose layers have `diffIds`; digests are left out (`isWhole` false) where it would get longer than
+ * `limit` characters. Undefined where even that is too long.
  */
 export function formatRecord(
   record: PlanRecord,
   diffIds: readonly Digest[],
   limit: number = RECORD_LIMIT,
-): string | undefined {
+): { readonly text: string; readonly isWhole: boolean } | undefined {
   for (const digests of ['with', 'without'] as const) {
     const layers = record.layers.map((layer) => formatLayer(layer, digests)).join('|');
     const text = `${VERSION} ${bind(diffIds)}.${diffIds.length} ${record.observed} ${layers}`;
-    if (text.length <= limit) return text;
+    if (text.length <= limit) return { text, isWhole: digests === 'with' };
   }
   return undefined;
 }

@@ -96,6 +96,11 @@ export interface Destination {
    * Stores a layer's blob from another source: mounted or linked where the transport can, else copied and checked.
    */
   putBlob(descriptor: Descriptor, blob: Blob, onProgress?: (bytes: number) => void): Promise<void>;
+  /**
+   * Stores a manifest whose `subject` is an image of this run, so that it is found among what refers to it; its config and
+   * layers were stored before. Absent where the format has no place for such.
+   */
+  attach?(manifest: Document): Promise<void>;
   /** Opens a blob or document that was stored, for `--verify`. */
   read(descriptor: Descriptor): Promise<Blob>;
   /**

@@ -34,6 +34,7 @@ import {
   MEDIA,
   parseDigest,
   parseIndex,
+  parseManifest,
 } from './oci.ts';
 import { checkRefName, formatPath } from './reference.ts';
 import { moveFile, Stage } from './stage.ts';
@@ -143,6 +144,7 @@ interface Target {
 function layoutDestination(target: Target): Destination {
   const { dir, reference, ingest } = target;
   const stage = new Stage(ingest, reference);
+  const attached: Document[] = [];
   let committed = false;
   const isStored = async ({ digest, size }: Descriptor): Promise<boolean> =>
     (await locateBlob(dir, digest))?.size === size;
@@ -155,6 +157,10 @@ function layoutDestination(target: Target): Destination {
     putBytes: (descriptor, bytes) => stage.putBytes(descriptor, bytes),
     putFile: (descriptor, path, onProgress) => stage.putFile(descriptor, path, onProgress),
     putBlob: (descriptor, blob, onProgress) => stage.putBlob(descriptor, blob, onProgress),
+    attach: async (manifest) => {
+      await stage.putBytes(manifest.descriptor, manifest.bytes);
+      attached.push(manifest);
+    },
     read: async (descriptor) => {
       const staged = stage.get(descriptor);
       if (staged) return staged;
@@ -166,7 +172,9 @@ function layoutDestination(target: Target): Destination {
     commit: async (root, tags) => {
       const names = [...new Set([...(target.ref === undefined ? [] : [target.ref]), ...tags])];
       names.forEach(checkRefName);
-      await during(`writing to ${reference}`, () => commit(target, stage, root, names));
+      await during(`writing to ${reference}`, () =>
+        commit(target, stage, { root, names, attached }),
+      );
       committed = true;
     },
     close: async () => {
@@ -191,11 +199,31 @@ async function removeEmpty(dir: string, made: string | undefined): Promise<void>
   }
 }
 
+/** What is to become visible. */
+interface Committed {
+  readonly root: Document;
+  readonly names: readonly string[];
+  /** Manifests that refer to images of this run. */
+  readonly attached: readonly Document[];
+}
+
+/** The index with what is attached to its images, each once, so that readers find it by its subject. */
+function listAttached(index: Index, attached: readonly Document[]): Index {
+  const known = new Set(index.manifests.map(({ digest }) => digest));
+  const entries = attached
+    .filter(({ descriptor }) => !known.has(descriptor.digest))
+    .map(({ descriptor, bytes }) => {
+      const parsed = parseManifest(bytes, descriptor.mediaType);
+      const artifactType = parsed.kind === 'manifest' ? parsed.manifest.artifactType : undefined;
+      return { ...descriptor, ...(artifactType === undefined ? {} : { artifactType }) };
+    });
+  return { ...index, manifests: [...index.manifests, ...entries] };
+}
+
 async function commit(
   target: Target,
   stage: Stage,
-  root: Document,
-  tags: readonly string[],
+  { root, names, attached }: Committed,
 ): Promise<void> {
   await stage.putBytes(root.descriptor, root.bytes);
   await syncFiles(stage.blobs.map(({ path }) => path));
@@ -210,7 +238,7 @@ async function commit(
       await writeAtomic(
         target,
         'index.json',
-        JSON.stringify(tagIndex(index, root, tags)),
+        JSON.stringify(listAttached(tagIndex(index, root, names), attached)),
         'replace',
       );
     } catch (error) {

@@ -264,6 +264,10 @@ class RemoteDestination implements Destination {
     });
   }
 
+  attach({ descriptor, bytes }: Document): Promise<void> {
+    return this.putBytes(descriptor, bytes);
+  }
+
   async read(descriptor: Descriptor): Promise<Blob> {
     const { repository } = this.#target;
     const doing = `reading back ${this.reference}`;
