@@ -1,237 +1,122 @@
 /**
- * Bytes that updates pull, on update series of real packages (`series/`): `node bench/reuse.ts [--series NAME,…] [--layers N,…]`.
- * Results go to `bench/results/reuse.json` and the table in `bench/README.md`.
+ * Bytes that updates pull, on update series of real packages and of a simulated host (`series/`), by way of packing:
+ * `node bench/reuse.ts [--series NAME,…] [--runs N] [--threads N]`. Results go to `bench/results/reuse.json` and `.svg` and the
+ * tables in `bench/README.md`; series that are not named keep the results that they have there.
  *
  * A layer's compressed size is the sum of its components' (each measured alone), so that all ways of packing are counted alike. A
  * component is unchanged where all of its files are, times of installation apart.
  */
 import { execFileSync } from 'node:child_process';
-import { mkdirSync, readFileSync, writeFileSync } from 'node:fs';
-import { join } from 'node:path';
+import { existsSync, mkdirSync, readFileSync, writeFileSync } from 'node:fs';
+import { availableParallelism } from 'node:os';
 import { fileURLToPath } from 'node:url';
 import { parseArgs } from 'node:util';
-import { type PlanItem, plan } from '../rechunk/plan.ts';
-import { changeRate } from '../rechunk/rate.ts';
-import { type ComponentFacts, loadSeries, type Release, SERIES } from './series/series.ts';
+import { chart } from './reuse/chart.ts';
+import { checkClaims } from './reuse/claims.ts';
+import { runTasks } from './reuse/pool.ts';
+import { COUNTS, mergeResults, REPORTED, type Results } from './reuse/results.ts';
+import { meanRow } from './reuse/rows.ts';
+import { claimsTable, report } from './reuse/table.ts';
+import { HOST, SLOW_SEEDS, type Task } from './reuse/tasks.ts';
 
-const root = fileURLToPath(new URL('..', import.meta.url));
+const at = (path: string): string => fileURLToPath(new URL(path, import.meta.url));
+const JSON_FILE = at('results/reuse.json');
+const CHART_FILE = at('results/reuse.svg');
+const README = at('README.md');
+const MARKS = ['<!-- reuse -->', '<!-- /reuse -->'] as const;
+/** Years of the simulated host, of seeds 1 and on. */
+const DEFAULT_RUNS = 200;
 
-/** A packed layer: the states of its components, by id. */
-type Layer = ReadonlyMap<string, ComponentFacts>;
-
-/** Packs each release of a series in turn; may remember. */
-interface Packer {
-  pack(release: Release, layers: number): readonly Layer[];
-}
-
-/** Updates that a plan looks back on. */
-const OBSERVED_UPDATES = 30;
-
-function layerOf(release: Release, ids: readonly string[]): Layer {
-  return new Map(ids.map((id) => [id, release.components.get(id) as ComponentFacts]));
-}
-
-function itemsOf(release: Release): PlanItem[] {
-  return [...release.components].map(([id, facts]) => ({
-    id,
-    size: facts.compressedSize,
-    tarSize: facts.size,
-    rate: changeRate(facts, release.date),
-  }));
-}
-
-function packFresh(): Packer {
-  return {
-    pack: (release, maxLayers) =>
-      plan(itemsOf(release), { maxLayers }).layers.map(({ components }) =>
-        layerOf(release, components),
-      ),
-  };
-}
-
-/** Remembers the last plan, and with `history` also what changed in each of the last updates. */
-function packRemembering(memory: 'plan' | 'history'): Packer {
-  let before: { release: Release; layers: readonly Layer[] } | undefined;
-  const events = new Map<string, number[]>();
-  let updates = 0;
-  return {
-    pack(release, maxLayers) {
-      const home = new Map(
-        before?.layers.flatMap((layer, i) => [...layer.keys()].map((id) => [id, i] as const)),
-      );
-      const isChanged = (id: string): boolean =>
-        before?.release.components.get(id) !== release.components.get(id);
-      if (before) {
-        for (const id of release.components.keys()) {
-          if (memory === 'history' && isChanged(id))
-            events.set(id, [...(events.get(id) ?? []), updates]);
-        }
-        if (memory === 'history') updates++;
-      }
-      const first = Math.max(0, updates - OBSERVED_UPDATES);
-      const items = itemsOf(release).map((item) => ({
-        ...item,
-        events: (events.get(item.id) ?? [])
-          .filter((event) => event >= first)
-          .map((event) => event - first),
-        previous: home.get(item.id),
-        changed: isChanged(item.id),
-      }));
-      const { layers } = plan(items, {
-        maxLayers,
-        observed: updates - first,
-        previousLayers: before?.layers.map((layer) => layer.size),
-      });
-      const packed = layers.map(({ components }) => layerOf(release, components));
-      before = { release, layers: packed };
-      return packed;
-    },
-  };
-}
-
-/** Apko's and Nix's idea: the largest components alone, the rest together. */
-function packLargest(): Packer {
-  return {
-    pack(release, maxLayers) {
-      const ids = [...release.components.keys()].sort((a, b) => {
-        const size = (id: string): number => release.components.get(id)?.compressedSize ?? 0;
-        return size(b) - size(a) || (a < b ? -1 : 1);
-      });
-      const alone = ids.slice(0, maxLayers - 1).map((id) => layerOf(release, [id]));
-      return [...alone, layerOf(release, ids.slice(maxLayers - 1))];
-    },
-  };
-}
-
-const PACKERS: Readonly<Record<string, () => Packer>> = {
-  'largest alone': packLargest,
-  'ours, fresh each time': packFresh,
-  'ours, remembering the plan': () => packRemembering('plan'),
-  'ours, and what changed when': () => packRemembering('history'),
-};
-
-function isSame(a: Layer, b: Layer): boolean {
-  return a.size === b.size && [...a].every(([id, facts]) => b.get(id) === facts);
-}
-
-/** Compressed bytes of the layers of `next` that `previous` does not have. */
-function pulled(previous: readonly Layer[], next: readonly Layer[]): number {
-  const byFirst = new Map<ComponentFacts, Layer[]>();
-  for (const layer of previous) {
-    for (const facts of layer.values()) byFirst.set(facts, [...(byFirst.get(facts) ?? []), layer]);
+function tasksOf(series: (typeof REPORTED)[number], runs: number): Task[] {
+  const noise = COUNTS.map((count): Task => ({ series, counts: [count], measure: 'noise' }));
+  if (series === HOST) {
+    const seeds = Array.from({ length: runs }, (_, i) => i + 1);
+    return [
+      ...seeds.map((seed): Task => ({ series, seed, counts: [], measure: 'floors' })),
+      ...seeds.map((seed): Task => ({ series, seed, counts: COUNTS, measure: 'updates' })),
+      ...noise,
+    ];
   }
-  const isThere = (layer: Layer): boolean => {
-    const [first] = layer.values();
-    return first !== undefined && (byFirst.get(first) ?? []).some((other) => isSame(layer, other));
-  };
-  const size = (layer: Layer): number =>
-    [...layer.values()].reduce((sum, { compressedSize }) => sum + compressedSize, 0);
-  return next.filter((layer) => !isThere(layer)).reduce((sum, layer) => sum + size(layer), 0);
+  const updates = COUNTS.map((count): Task => ({ series, counts: [count], measure: 'updates' }));
+  return [{ series, counts: [], measure: 'floors' }, ...updates, ...noise];
 }
 
-interface Row {
-  readonly series: string;
-  readonly layers: number | undefined;
-  readonly packing: string;
-  /** Mean compressed bytes of an update. */
-  readonly bytes: number;
-  /** The same over the updates after the first ten. */
-  readonly laterBytes: number;
-}
-
-function mean(values: readonly number[]): number {
-  return Math.round(values.reduce((sum, value) => sum + value, 0) / Math.max(1, values.length));
-}
-
-/** Updates after which a plan that observes has something to go by. */
-const WARM_UP = 10;
-
-function rowOf(
-  series: string,
-  layers: number | undefined,
-  packing: string,
-  updates: readonly number[],
-): Row {
+async function run(names: readonly string[], runs: number, threads: number): Promise<Results> {
+  const series = REPORTED.filter((name) => names.includes(name));
+  const unknown = names.filter((name) => !REPORTED.some((known) => known === name));
+  if (unknown.length > 0)
+    throw new Error(`no series ${unknown.join(', ')}: ${REPORTED.join(', ')}`);
+  const git = ['rev-parse', '--short', 'HEAD'];
+  const commit = execFileSync('git', git, { cwd: at('.'), encoding: 'utf8' }).trim();
+  const tasks = series.flatMap((name) => tasksOf(name, runs));
+  let done = 0;
+  const outcomes = await runTasks(tasks, threads, ({ series, seed = '', counts, measure }) => {
+    done++;
+    console.error(`${done}/${tasks.length} ${series} ${seed} ${measure} ${counts}`);
+  });
+  const rows = outcomes.flatMap((outcome) => outcome.rows);
+  const grouped = Map.groupBy(rows, (row) => `${row.series} ${row.maxLayers} ${row.packing}`);
   return {
-    series,
-    layers,
-    packing,
-    bytes: mean(updates),
-    laterBytes: mean(updates.slice(WARM_UP)),
+    rows: [...grouped.values()].map(meanRow),
+    noise: outcomes.flatMap((outcome) => outcome.noise),
+    commits: Object.fromEntries(series.map((name) => [name, commit])),
   };
 }
 
-/** Each changed component pulled once: what no packing of whole components can go below. */
-function componentFloor(releases: readonly Release[]): number[] {
-  return releases.slice(1).map((release, i) => {
-    const before = new Set(releases[i]?.components.values());
-    const changed = [...release.components.values()].filter((facts) => !before.has(facts));
-    return changed.reduce((sum, { compressedSize }) => sum + compressedSize, 0);
-  });
+function readResults(): Results {
+  if (!existsSync(JSON_FILE)) return { rows: [], noise: [], commits: {} };
+  const { rows, noise, commits } = JSON.parse(readFileSync(JSON_FILE, 'utf8'));
+  return { rows, noise, commits };
 }
 
-async function benchSeries(
-  name: (typeof SERIES)[number],
-  counts: readonly number[],
-): Promise<Row[]> {
-  const releases = await loadSeries(name);
-  const rows = [rowOf(name, undefined, 'each changed component once', componentFloor(releases))];
-  for (const count of counts) {
-    for (const [packing, makePacker] of Object.entries(PACKERS)) {
-      const packer = makePacker();
-      const packed = releases.map((release) => packer.pack(release, count));
-      const updates = packed.slice(1).map((layers, i) => pulled(packed[i] ?? [], layers));
-      rows.push(rowOf(name, count, packing, updates));
-      console.error(`${name} ${count} ${packing}: ${(mean(updates) / 1e6).toFixed(2)} MB`);
-    }
-  }
-  return rows;
+function writeReadme(text: string): void {
+  const old = readFileSync(README, 'utf8');
+  const [start, end] = MARKS.map((mark) => old.indexOf(mark)) as [number, number];
+  if (start < 0 || end < 0) throw new Error(`${README} has no place for the tables`);
+  const [before, after] = [old.slice(0, start + MARKS[0].length), old.slice(end)];
+  writeFileSync(README, `${before}\n${text}\n${after}`);
 }
 
-function table(rows: readonly Row[]): string {
-  const lines = rows.map(({ series, layers, packing, bytes, laterBytes }) => {
-    const floor = rows.find((row) => row.series === series && row.layers === undefined);
-    const ratio = floor ? (bytes / floor.bytes).toFixed(2) : '';
-    return `| ${series} | ${layers ?? ''} | ${packing} | ${(bytes / 1e6).toFixed(2)} | ${(laterBytes / 1e6).toFixed(2)} | ${ratio} |`;
-  });
+function describeRun({ commits, rows }: Results): string {
+  const runs = Math.max(1, ...rows.map((row) => row.runs));
+  const byCommit = Map.groupBy(Object.keys(commits), (series) => commits[series]);
+  const places = [...byCommit].map(([commit, series]) => `${commit} (${series.join(', ')})`);
+  const few = Math.min(runs, SLOW_SEEDS);
   return [
-    '| series | layers | packing | MB an update | after ten updates | of the floor |',
-    '|---|---|---|---|---|---|',
-    ...lines,
+    `\`node bench/reuse.ts\` at ${places.join(', ')}; figures do not depend on the machine. The simulated host: seeds 1 to ${runs}, mean ± deviation`,
+    `of the runs' means; ours fresh, ours remembering the plan, and hindsight: seeds 1 to ${few}. "After ten updates": clients that have the tenth or a later one.`,
   ].join('\n');
 }
 
-const MARKS = ['<!-- reuse -->', '<!-- /reuse -->'] as const;
+/** Bytes are whole, shares have five digits. */
+function shorten(_: string, value: unknown): unknown {
+  if (typeof value !== 'number') return value;
+  return Math.abs(value) > 1000 ? Math.round(value) : Math.round(value * 1e5) / 1e5;
+}
 
 async function main(): Promise<void> {
   const { values } = parseArgs({
-    options: { series: { type: 'string' }, layers: { type: 'string' } },
+    options: {
+      series: { type: 'string' },
+      runs: { type: 'string' },
+      threads: { type: 'string' },
+    },
   });
-  const wanted = values.series?.split(',');
-  const counts = (values.layers ?? '32,64,120').split(',').map(Number);
-  const rows: Row[] = [];
-  for (const name of SERIES) {
-    if (!wanted || wanted.includes(name)) rows.push(...(await benchSeries(name, counts)));
-  }
-  console.log(table(rows));
-  const commit = execFileSync('git', ['rev-parse', '--short', 'HEAD'], {
-    cwd: root,
-    encoding: 'utf8',
-  }).trim();
-  mkdirSync(join(root, 'bench/results'), { recursive: true });
-  writeFileSync(
-    join(root, 'bench/results/reuse.json'),
-    `${JSON.stringify({ commit, rows }, null, 2)}\n`,
-  );
-  const file = join(root, 'bench/README.md');
-  const text = readFileSync(file, 'utf8');
-  const [start, end] = MARKS.map((mark) => text.indexOf(mark)) as [number, number];
-  if (start < 0 || end < 0) throw new Error(`${file} has no place for the table`);
-  const about = `\`node bench/reuse.ts\` at ${commit}; figures do not depend on the machine.`;
-  writeFileSync(
-    file,
-    `${text.slice(0, start + MARKS[0].length)}\n${about}\n\n${table(rows)}\n${text.slice(end)}`,
-  );
+  const names = values.series?.split(',') ?? REPORTED;
+  const runs = Number(values.runs ?? DEFAULT_RUNS);
+  const threads = Number(values.threads ?? availableParallelism());
+  const started = process.cpuUsage();
+  const fresh = await run(names, runs, threads);
+  const { user, system } = process.cpuUsage(started);
+  const results = mergeResults(readResults(), fresh);
+  const claims = checkClaims(results);
+  mkdirSync(at('results'), { recursive: true });
+  writeFileSync(JSON_FILE, `${JSON.stringify({ ...results, claims }, shorten, 1)}\n`);
+  writeFileSync(CHART_FILE, chart(results));
+  const about = describeRun(results);
+  writeReadme(report(about, results, claims));
+  console.error(`${((user + system) / 60e6).toFixed(1)} minutes of CPU`);
+  console.log(claimsTable(claims));
 }
 
 await main();
