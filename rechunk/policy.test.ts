@@ -2,6 +2,7 @@ import assert from 'node:assert/strict';
 import { test } from 'uvu';
 import { RechunkError } from '../registry/errors.ts';
 import type { Path } from '../registry/path.ts';
+import { makePyc } from '../test-images/pyc.ts';
 import { memoryTree } from '../test-images/trees.ts';
 import { applyPolicy, describePolicy, type Policy } from './policy.ts';
 import type { Tree } from './tree.ts';
@@ -67,14 +68,7 @@ test('what was changed is counted, each hard-link group once', async () => {
   );
 });
 
-function pyc(flags: number, seconds: number): Buffer {
-  const header = Buffer.alloc(20);
-  header.writeUInt32LE(0x0a0d0da7, 0);
-  header.writeUInt32LE(flags, 4);
-  header.writeUInt32LE(seconds, 8);
-  header.writeUInt32LE(1, 12);
-  return header;
-}
+const pyc = (flags: number, seconds: number): Buffer => makePyc({ seconds, size: 1, flags });
 
 test('a .py keeps its time where a .pyc records it, and only there', async () => {
   const { tree: shaped, excuses } = await applyPolicy(

@@ -1,5 +1,6 @@
 import assert from 'node:assert/strict';
 import { test } from 'uvu';
+import { makePyc } from '../test-images/pyc.ts';
 import { type FileSpec, memoryTree } from '../test-images/trees.ts';
 import type { Policy } from './policy.ts';
 import type { Tree } from './tree.ts';
@@ -123,21 +124,16 @@ test('what a flag asks for is excused, and what it does not ask for is not', asy
   assert.equal(wrong.equal, false);
 });
 
-/** A compiled file of Python 3.11 that records `seconds` and a source of one byte. */
-function pyc(seconds: number, code = 'code'): Buffer {
-  const header = Buffer.alloc(16);
-  header.writeUInt32LE(0x0a0d0da7, 0);
-  header.writeUInt32LE(seconds, 8);
-  header.writeUInt32LE(1, 12);
-  return Buffer.concat([header, Buffer.from(code)]);
-}
-
 /** A file and a module with what is compiled of it; times in seconds. */
 function installed(file: number, py: number, recorded: number, own: number): FileSpec[] {
   return [
     { path: 'f', content: 'f', mtime: BigInt(file) * SECOND },
     { path: 'm.py', content: 'm', mtime: BigInt(py) * SECOND },
-    { path: 'm.pyc', content: pyc(recorded), mtime: BigInt(own) * SECOND },
+    {
+      path: 'm.pyc',
+      content: makePyc({ seconds: recorded, size: 1 }),
+      mtime: BigInt(own) * SECOND,
+    },
   ];
 }
 
@@ -212,11 +208,19 @@ test('without the previous image, what may be inherited is listed as unproven, a
   assert.deepEqual([equal, unproven], [false, 4]);
   const off = await compareTrees(original, result, { inherit: 'none' });
   assert.deepEqual([off.differences.length, off.unproven], [7, 0]);
+  const modes = now.map((spec) => (spec.path === 'm.pyc' ? { ...spec, mode: 0o600 } : spec));
+  const open = await compareTrees(memoryTree(modes), memoryTree(before), {});
+  assert.equal(
+    open.differences.filter(({ at, unproven }) => at === '/m.pyc' && unproven).length,
+    0,
+  );
   const dirs = await compareTrees(original, result, { dirMtime: 'keep' });
   assert.deepEqual(dirs.differences[0]?.unproven, true);
   const code = memoryTree(
     installed(900, 900, 900, 901).map((spec) =>
-      spec.path === 'm.pyc' ? { ...spec, content: pyc(900, 'CODE') } : spec,
+      spec.path === 'm.pyc'
+        ? { ...spec, content: makePyc({ seconds: 900, size: 1, code: 'CODE' }) }
+        : spec,
     ),
   );
   assert.equal((await compareTrees(memoryTree(now), code, {})).unproven, 0);

@@ -77,6 +77,18 @@ export function memoryTree(specs: Iterable<FileSpec>): Tree {
   return new Tree(entries, memoryContents(contents));
 }
 
+/** The paths of all that is no directory and has the time and content that it has in a tree of `specs`. */
+export function equalFiles(tree: Tree, specs: readonly FileSpec[]): Path[] {
+  const known = memoryTree(specs);
+  const isEqual = ({ path, inode }: Entry): boolean => {
+    const other = known.get(path);
+    return other?.mtime === inode.mtime && other.sha256 === inode.sha256;
+  };
+  return tree.entries
+    .filter((entry) => entry.inode.type !== 'dir' && isEqual(entry))
+    .map(({ path }) => path);
+}
+
 function memoryContents(
   contents: ReadonlyMap<Inode, { readonly spec: FileSpec; readonly content: Buffer }>,
 ): Contents {

@@ -1,10 +1,21 @@
 /** Times of the previous image on the command line: what is inherited, what it costs to read, how it is proved. */
 import assert from 'node:assert/strict';
 import { createHash } from 'node:crypto';
-import { lutimesSync, mkdirSync, mkdtempSync, renameSync, rmSync, writeFileSync } from 'node:fs';
+import {
+  lutimesSync,
+  mkdirSync,
+  mkdtempSync,
+  renameSync,
+  rmSync,
+  statSync,
+  writeFileSync,
+} from 'node:fs';
 import { dirname, join } from 'node:path';
 import { test } from 'uvu';
+import { packTar } from '../../registry/tarwriter.ts';
+import { writeLayout } from '../../test-images/build.ts';
 import { runCli, runJson } from '../../test-images/cli.ts';
+import { makePyc } from '../../test-images/pyc.ts';
 import type { Inspection } from '../inspect.ts';
 import type { BuildResult } from '../rechunk.ts';
 import type { Verification } from '../verify.ts';
@@ -12,17 +23,8 @@ import type { Verification } from '../verify.ts';
 const directory = mkdtempSync(join(process.env['TMPDIR'] ?? '/tmp', 'rechunk-inherit-'));
 process.once('exit', () => rmSync(directory, { recursive: true, force: true }));
 
-/** Seconds of the first and of the second installation. */
-const [FIRST, SECOND] = [1_700_000_000, 1_700_500_000];
-
-/** A compiled file that records `seconds` and a source of six bytes. */
-function pyc(seconds: number): Buffer {
-  const header = Buffer.alloc(16);
-  header.writeUInt32LE(0x0a0d0da7, 0);
-  header.writeUInt32LE(seconds, 8);
-  header.writeUInt32LE(6, 12);
-  return Buffer.concat([header, Buffer.from('code')]);
-}
+/** Seconds of the first, the second and a third installation. */
+const [FIRST, SECOND, THIRD] = [1_700_000_000, 1_700_500_000, 1_700_900_000];
 
 /** Content that no compressor makes smaller, so that each application has a layer of its own. */
 function noise(seed: string): Buffer {
@@ -40,7 +42,7 @@ function install(
   const files: Record<string, string | Buffer> = {
     'opt/a/data': noise('a'),
     'opt/a/m.py': 'source',
-    'opt/a/__pycache__/m.cpython-311.pyc': pyc(seconds),
+    'opt/a/__pycache__/m.cpython-311.pyc': makePyc({ seconds, size: 6 }),
     'opt/b/data': noise('b'),
     ...more,
   };
@@ -130,7 +132,10 @@ test('verify proves what was inherited with the previous image, and lists it wit
   const open = await runCli(['verify', ...pair, '--quiet']);
   assert.equal(open.status, 1);
   assert.match(open.stdout, /^\/opt\/a\/data: mtime: want 1700500000, got 1700000000$/m);
-  assert.match(open.stdout, /^different: 5 differences\n5 of them may come from a previous image/m);
+  assert.match(
+    open.stdout,
+    /^different: 5 differences\n5 of them may be as in a previous image, which --previous IMAGE would prove$/m,
+  );
   const json = await runCli(['verify', ...pair, '--quiet', '--json']);
   const { equal, differences, unproven } = JSON.parse(json.stdout) as Verification;
   assert.deepEqual([equal, unproven], [false, 5]);
@@ -175,6 +180,27 @@ test('of the previous image only layers are read that hold what differs', async 
   assert.match(failed.stderr, says);
   const kept = await without(a, () => runCli([...args, '--mtime', 'keep']));
   assert.equal(kept.status, 0, kept.stderr);
+});
+
+test('layers that were put on top of a rechunked image are read too', async () => {
+  const below = join(directory, 'below');
+  await runJson(['build', first, `oci:${below}:x`, '--compression', 'none']);
+  const { layers, labels } = await runJson<Inspection>(['inspect', `oci:${below}:x`]);
+  const { uid, gid, mode } = statSync(join(directory, 'first/opt/b/data'));
+  const mtime = BigInt(THIRD) * 1_000_000_000n;
+  const changed = { path: 'opt/b/data', mode: mode & 0o7777, uid, gid, mtime, content: noise('b') };
+  const tar = packTar([changed]);
+  const above = join(directory, 'above');
+  const blobs = layers.map(({ digest }) => ({
+    tar: join(below, 'blobs', digest.replace(':', '/')),
+  }));
+  await writeLayout(above, [{ layers: [...blobs, { tar }], config: { Labels: labels } }]);
+  // Of what is below everything is as it was, so that only the layer on top is read.
+  const previous = ['--previous', `oci:${above}:latest`];
+  const result = await build(first, 'from-above', ...previous);
+  assert.deepEqual(excusesOf(result), [['inherited-time', 1]]);
+  const proof = ['verify', first, image('from-above'), ...previous];
+  assert.equal((await runJson<Verification>(proof)).equal, true);
 });
 
 test('an image without a plan is read whole', async () => {

@@ -79,9 +79,7 @@ function format(result: Verification): string {
       ? `equal: ${entries} entries and the config`
       : `different: ${differences.length} differences`,
     ...(unproven > 0
-      ? [
-          `${unproven} of them may come from a previous image, which --previous IMAGE proves (--mtime keep: nothing may)`,
-        ]
+      ? [`${unproven} of them may be as in a previous image, which --previous IMAGE would prove`]
       : []),
     '',
   ].join('\n');
