@@ -281,12 +281,15 @@ function describeAll(detections: readonly Detection[]): Map<string, ComponentInf
 function mergeInfos(a: ComponentInfo, b: ComponentInfo): ComponentInfo {
   const packages = new Set([...(a.packages ?? []), ...(b.packages ?? [])]);
   const changeTimes = new Set([...(a.changeTimes ?? []), ...(b.changeTimes ?? [])]);
+  const from = [a.changesFrom, b.changesFrom];
+  const changesFrom = from.includes('changelog') ? 'changelog' : (from[0] ?? from[1]);
   const days = Math.min(a.updateIntervalDays ?? Infinity, b.updateIntervalDays ?? Infinity);
   return {
     id: a.id,
     kind: a.kind < b.kind ? a.kind : b.kind,
     ...(packages.size > 0 && { packages: [...packages].sort() }),
     ...(changeTimes.size > 0 && { changeTimes: [...changeTimes].sort((x, y) => x - y) }),
+    ...(changesFrom && { changesFrom }),
     ...(days < Infinity && { updateIntervalDays: days }),
   };
 }

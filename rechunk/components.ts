@@ -27,8 +27,10 @@ export interface ComponentInfo {
   readonly kind: ComponentKind;
   /** Packages and versions that make it up, for people: `libc6 2.36-9+deb12u13`. Sorted. */
   readonly packages?: readonly string[];
-  /** When its content changed, seconds since the epoch, newest last: changelog or build dates. */
+  /** When its content changed, seconds since the epoch, newest last. */
   readonly changeTimes?: readonly number[];
+  /** Where those times come from: what its maintainers wrote, or when it was built. */
+  readonly changesFrom?: 'changelog' | 'build';
   /** Days between updates that the user stated. */
   readonly updateIntervalDays?: number;
 }

@@ -3,59 +3,193 @@ import { openImage, type Source } from '../registry/image.ts';
 import { formatPlatform, type Platform } from '../registry/oci.ts';
 import type { ComponentInfo } from './components.ts';
 import { type RunOptions, withContext } from './context.ts';
-import { type GroupOptions, groupImage } from './grouping.ts';
-import type { PlannedLayer } from './plan.ts';
+import { type RateSource, rateSource } from './evidence.ts';
+import { type Grouping, type GroupOptions, groupImage } from './grouping.ts';
+import { type MemorySources, openMemory } from './memory.ts';
+import { type PlanItem, type PlannedLayer, type PlanOptions, plan as planItems } from './plan.ts';
 import type { Excuse } from './policy.ts';
 
 /** A planned component, for people and scripts. */
 export interface PlannedComponent extends ComponentInfo {
   /** Estimated compressed bytes. */
   readonly size: number;
-  /** Expected changes in a million updates. */
+  /** Expected changes in a million updates, before anything was observed. */
   readonly rate: number;
+  /** What `rate` rests on. */
+  readonly source: RateSource;
+  /** In how many of the observed updates it changed. */
+  readonly observed: number;
+  /** Probability that an update changes it, in millionths: `rate` and what was observed. */
+  readonly changes: number;
+  /** The layer that it is in, 1 the lowest. */
+  readonly layer: number;
+  /** The layer of the image that is continued in which it was, 1 the lowest; absent where it is new. */
+  readonly previousLayer?: number;
   readonly entries: number;
+}
+
+/** A planned layer; layers are numbered from 1, the lowest. */
+export interface ReportedLayer extends Omit<PlannedLayer, 'kept'> {
+  readonly layer: number;
+  /** The layer of the image that is continued that this one is, as far as the planner can tell; absent where it is none. */
+  readonly previousLayer?: number;
+}
+
+/** What clients of the image whose plan is continued pull now, in estimated compressed bytes. */
+export interface UpdateNow {
+  /** Layers of the plan that they have already. */
+  readonly keptLayers: number;
+  readonly pullBytes: number;
+  /** Of those, what they pull only because components move away from layers that nothing else would change. */
+  readonly movedBytes: number;
+  /** What clients with Docker's graph drivers pull: every layer from the first that is not the one that they have there. */
+  readonly chainBytes: number;
 }
 
 /** What a plan says, without anything being written. */
 export interface PlanReport {
+  /** As it was asked for; never with credentials. */
+  readonly reference: string;
+  /** The digest of the image. */
   readonly source: string;
   readonly platform: string;
   readonly entries: number;
   /** Sorted by id. */
   readonly components: readonly PlannedComponent[];
   /** From most to least stable. */
-  readonly layers: readonly PlannedLayer[];
+  readonly layers: readonly ReportedLayer[];
   /** Estimated compressed bytes of the image. */
   readonly size: number;
   /** Estimated compressed bytes that an update pulls. */
   readonly updateBytes: number;
+  /** The same with Docker's graph drivers, which pull every layer above the first that changed; layers taken as independent. */
+  readonly updateChainBytes: number;
+  /** How many earlier updates were observed. */
+  readonly observed: number;
+  /** Absent where no plan is continued. */
+  readonly now?: UpdateNow;
   readonly excuses: readonly Excuse[];
+}
+
+/** What decides how an image is planned. */
+export interface PreviewOptions extends Omit<GroupOptions, 'memory'> {
+  /** What earlier images tell. */
+  readonly memory?: MemorySources | undefined;
+  readonly platform?: Platform;
+  readonly hostPlatform: Platform;
 }
 
 /** Reads the image `source` and plans its layers; writes nothing. */
 export async function planSource(
   source: Source,
-  options: GroupOptions &
-    RunOptions & { readonly platform?: Platform; readonly hostPlatform: Platform },
+  options: PreviewOptions & RunOptions,
 ): Promise<PlanReport> {
   return withContext(options, async (context) => {
     const image = await openImage(source, options);
-    const { tree, components, items, plan, excuses } = await groupImage(image, options, context);
-    const byId = new Map(items.map((item) => [item.id, item]));
+    const memory = await openMemory(options.memory ?? {}, image.platform, context);
+    const grouping = await groupImage(image, { ...options, memory }, context);
+    const { tree, items, plan, recollection, excuses } = grouping;
+    const now = updateNow(grouping);
     return {
+      reference: source.reference,
       source: image.manifestDocument.descriptor.digest,
       platform: formatPlatform(image.platform),
       entries: tree.entries.length,
-      components: components.map(({ entries, ...info }) => ({
-        ...info,
-        size: byId.get(info.id)?.size ?? 0,
-        rate: byId.get(info.id)?.rate ?? 0,
-        entries: entries.length,
-      })),
-      layers: plan.layers,
+      components: describeComponents(grouping, options),
+      layers: plan.layers.map(describeLayer),
       size: items.reduce((sum, item) => sum + item.size, 0),
       updateBytes: plan.updateBytes,
+      updateChainBytes: chainBytes(plan.layers),
+      observed: recollection.observed.updates,
+      ...(now ? { now } : {}),
       excuses,
     };
   });
+}
+
+function describeLayer({ kept, ...layer }: PlannedLayer, i: number): ReportedLayer {
+  return { ...layer, layer: i + 1, ...(kept === undefined ? {} : { previousLayer: kept + 1 }) };
+}
+
+function describeComponents(
+  { components, items, plan, recollection }: Grouping,
+  options: PlanOptions,
+): PlannedComponent[] {
+  const byId = new Map(items.map((item) => [item.id, item]));
+  const layers = new Map(
+    plan.layers.flatMap(({ components: ids }, i) => ids.map((id) => [id, i + 1] as const)),
+  );
+  const { updates: observed } = recollection.observed;
+  return components.map(({ entries, ...info }) => {
+    const item = byId.get(info.id) as PlanItem;
+    return {
+      ...info,
+      size: item.size,
+      rate: item.rate,
+      source: rateSource(info),
+      observed: item.events?.length ?? 0,
+      changes: chanceOf(item, { ...options, observed }),
+      layer: layers.get(info.id) ?? 0,
+      ...(item.previous === undefined ? {} : { previousLayer: item.previous + 1 }),
+      entries: entries.length,
+    };
+  });
+}
+
+/** The chance of a component as the planner sees it: of a layer that holds nothing else. */
+function chanceOf(
+  { id, size, tarSize, rate, events }: PlanItem,
+  { observed, priorUpdates, horizon }: PlanOptions,
+): number {
+  const { layers } = planItems([{ id, size, tarSize, rate, events }], {
+    observed,
+    priorUpdates,
+    horizon,
+  });
+  return layers[0]?.changes ?? 0;
+}
+
+const MILLION = 1_000_000;
+
+/** Expected bytes of all layers from the lowest that changes. */
+function chainBytes(layers: readonly PlannedLayer[]): number {
+  let allStay = 1;
+  let bytes = 0;
+  for (const { size, changes } of layers) {
+    allStay *= 1 - changes / MILLION;
+    bytes += size * (1 - allStay);
+  }
+  return Math.round(bytes);
+}
+
+function updateNow({ items, plan, recollection }: Grouping): UpdateNow | undefined {
+  const { past } = recollection;
+  if (!past) return undefined;
+  const kept = plan.layers.filter((layer) => layer.kept !== undefined);
+  const keptIds = new Set(kept.flatMap(({ components }) => components));
+  const couldStay = wholeLayers(items, past.record.layers);
+  const movedBytes = items.reduce((sum, { id, previous, size }) => {
+    const isMoved = previous !== undefined && couldStay.has(previous) && !keptIds.has(id);
+    return sum + (isMoved ? size : 0);
+  }, 0);
+  const first = plan.layers.findIndex((layer, i) => layer.kept !== i);
+  const above = first < 0 ? [] : plan.layers.slice(first);
+  return {
+    keptLayers: kept.length,
+    pullBytes: plan.pullBytes,
+    movedBytes,
+    chainBytes: above.reduce((sum, { size }) => sum + size, 0),
+  };
+}
+
+/** The layers of the earlier plan all of whose components are there as they were. */
+function wholeLayers(
+  items: readonly PlanItem[],
+  layers: readonly { readonly components: ReadonlyMap<string, unknown> }[],
+): ReadonlySet<number> {
+  const left = layers.map(({ components }) => components.size);
+  for (const { previous, changed } of items) {
+    if (previous !== undefined && !changed) left[previous] = (left[previous] ?? 0) - 1;
+  }
+  return new Set(left.flatMap((count, layer) => (count === 0 ? [layer] : [])));
 }

@@ -52,11 +52,19 @@ export type { FileChangeKind, FileCounts } from './diff/files.ts';
 export type { Cause, GoneLayer, LayerChange, LayerFacts, LayerReason } from './diff/layers.ts';
 export type { ComponentChange, PackageChange } from './diff/packages.ts';
 export type { Floor, Pull, UpdateBytes } from './diff/pull.ts';
+export type { RateSource } from './evidence.ts';
 export type { GroupOptions } from './grouping.ts';
 export type { Progress } from './load.ts';
 export type { MetadataOptions } from './metadata.ts';
 export type { Excuse, MtimePolicy, Policy } from './policy.ts';
-export { type PlannedComponent, type PlanReport, planSource } from './preview.ts';
+export {
+  type PlannedComponent,
+  type PlanReport,
+  type PreviewOptions,
+  planSource,
+  type ReportedLayer,
+  type UpdateNow,
+} from './preview.ts';
 export { parseMap } from './repos/map.ts';
 export type { Difference, Verification } from './verify.ts';
 export type { BuiltLayer } from './writer.ts';

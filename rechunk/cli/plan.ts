@@ -1,6 +1,12 @@
 /** `rechunk plan`: components, layers and expected update bytes; writes nothing. */
+import { rename, rm, writeFile } from 'node:fs/promises';
 import type { Command } from 'commander';
-import { type PlanReport, planSource } from '../preview.ts';
+import { during } from '../../registry/errors.ts';
+import type { RateSource } from '../evidence.ts';
+import { drawPlan } from '../picture.ts';
+import { type PlannedComponent, type PlanReport, planSource } from '../preview.ts';
+import { countOf } from './difftext.ts';
+import { addMemoryOptions, openMemorySources } from './memory.ts';
 import {
   addGroupOptions,
   addPolicyOptions,
@@ -8,6 +14,7 @@ import {
   groupOptions,
   type Host,
   metadataOptions,
+  option,
   platformOptions,
   policyOptions,
   type Values,
@@ -20,9 +27,11 @@ export function addPlan(program: Command, host: Host): void {
   const command = program
     .command('plan')
     .description('show components, layers and expected update bytes; writes nothing')
-    .argument('<source>', 'the image to read');
-  addRunOptions(addPolicyOptions(addGroupOptions(command))).action((source, values) =>
-    plan(source, values, host),
+    .argument('<source>', 'the image to read')
+    .addOption(option('--all', 'list every component, below its layer'))
+    .addOption(option('--svg <file>', 'draw layers and components as a treemap'));
+  addRunOptions(addPolicyOptions(addMemoryOptions(addGroupOptions(command)))).action(
+    (source, values) => plan(source, values, host),
   );
 }
 
@@ -33,27 +42,91 @@ async function plan(source: string, values: Values, host: Host): Promise<void> {
     ...platformOptions(values),
     policy: policyOptions(values, host),
   };
-  const result = await withSession(values, host, async (session) =>
-    planSource(await session.source(source), { ...session.run, ...options }),
-  );
-  print(result, values, format);
+  const result = await withSession(values, host, async (session) => {
+    const memory = await openMemorySources(undefined, values, session);
+    return planSource(await session.source(source), { ...session.run, ...options, memory });
+  });
+  const svg = values['svg'] as string | undefined;
+  if (svg !== undefined) await writeWhole(svg, drawPlan(result));
+  print(result, values, (report) => format(report, values['all'] === true ? 'all' : 'short'));
+}
+
+/** Writes `text` to `file`: all of it or, after an error, nothing. */
+async function writeWhole(file: string, text: string): Promise<void> {
+  const temporary = `${file}.${process.pid}.tmp`;
+  await during(`writing ${file}`, async () => {
+    try {
+      await writeFile(temporary, text, { flag: 'wx' });
+      await rename(temporary, file);
+    } catch (error) {
+      await rm(temporary, { force: true });
+      throw error;
+    }
+  });
 }
 
 /** Component names that a line shows. */
 const SHOWN_COMPONENTS = 4;
 
-function format(report: PlanReport): string {
-  const rows = report.layers.map((layer, i) => {
-    const shown = oneLine(layer.components.slice(0, SHOWN_COMPONENTS).join(' '));
-    const more = layer.components.length - SHOWN_COMPONENTS;
-    const percent = `${(layer.changes / 10_000).toFixed(1)}%`;
-    return `${String(i + 1).padStart(4)} ${formatSize(layer.size).padStart(9)} ${percent.padStart(6)} ${shown}${more > 0 ? ` +${more}` : ''}`;
-  });
+/** Components by layer, 1 the lowest. */
+type Members = ReadonlyMap<number, readonly PlannedComponent[]>;
+
+function format(report: PlanReport, length: 'short' | 'all'): string {
+  const members: Members = Map.groupBy(report.components, ({ layer }) => layer);
+  const rows = report.layers.flatMap((_, i) =>
+    formatLayer(report, i, members.get(i + 1) ?? [], length),
+  );
+  const { entries, components, layers, observed, now } = report;
   return [
-    '   # estimated change  components',
+    '   # estimated change  rests on                components',
     ...rows,
-    `${report.entries} entries, ${report.components.length} components, ${report.layers.length} layers`,
-    `an update pulls about ${formatSize(report.updateBytes)} of ${formatSize(report.size)}`,
+    `${entries} entries, ${components.length} components, ${layers.length} layers`,
+    ...(observed > 0 ? [`${countOf(observed, 'update')} observed`] : []),
+    `an update pulls about ${formatSize(report.updateBytes)} of ${formatSize(report.size)}, and ${formatSize(report.updateChainBytes)} with Docker's graph drivers`,
+    ...(now
+      ? [
+          `now ${now.keptLayers} layers are kept (=), and clients pull about ${formatSize(now.pullBytes)}, ${formatSize(now.movedBytes)} of it for what moves; with Docker's graph drivers ${formatSize(now.chainBytes)}`,
+        ]
+      : []),
     '',
   ].join('\n');
+}
+
+/** Columns that every line has: number or sign, size, chance, evidence. */
+function columns(mark: string, size: number, changes: number, evidence: string): string {
+  const percent = `${(changes / 10_000).toFixed(1)}%`;
+  return `${mark.padStart(4)} ${formatSize(size).padStart(9)} ${percent.padStart(6)}  ${evidence.padEnd(23)}`;
+}
+
+/** What a chance rests on, in words. */
+const SOURCES: Readonly<Record<RateSource, string>> = {
+  stated: 'stated',
+  changelog: 'changelog',
+  build: 'build date',
+  prior: 'prior',
+};
+
+function formatLayer(
+  { layers, observed }: PlanReport,
+  i: number,
+  members: readonly PlannedComponent[],
+  length: 'short' | 'all',
+): string[] {
+  const layer = layers[i];
+  if (!layer) return [];
+  const names = members.slice(0, SHOWN_COMPONENTS).map(({ id }) => oneLine(id));
+  const more = members.length - names.length;
+  const sources = [...new Set(members.map(({ source }) => SOURCES[source]))].sort();
+  const evidence = [...(observed > 0 ? ['history'] : []), ...sources].join('+');
+  const mark = `${layer.previousLayer === undefined ? '' : '='}${i + 1}`;
+  const line = columns(mark, layer.size, layer.changes, evidence);
+  if (length === 'all')
+    return [line.trimEnd(), ...members.map((one) => formatComponent(one, observed))];
+  return [`${line} ${names.join(' ')}${more > 0 ? ` +${more}` : ''}`];
+}
+
+function formatComponent(component: PlannedComponent, updates: number): string {
+  const { id, size, changes, source, observed } = component;
+  const seen = updates > 0 ? `changed ${observed}/${updates}, ` : '';
+  return `${columns('', size, changes, `${seen}${SOURCES[source]}`)} ${oneLine(id)}`;
 }

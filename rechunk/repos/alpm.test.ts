@@ -131,6 +131,7 @@ test('finds the packages, bases and claims of an Arch image', async () => {
   );
   const acl = found.components.find(({ id }) => id === 'alpm:acl');
   assert.deepEqual(acl?.changeTimes, [1706086640 - (1706086640 % 86_400)]);
+  assert.equal(acl?.changesFrom, 'build');
 });
 
 const DESC = '%NAME%\na\n\n%VERSION%\n1-1\n\n%BASE%\nbase-a\n\n%BUILDDATE%\n90000\n\n';

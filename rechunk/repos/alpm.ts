@@ -237,6 +237,7 @@ function infoOf(base: string, packages: readonly AlpmPackage[]): ComponentInfo {
     kind: 'package',
     packages: [...new Set(packages.map(({ name, version }) => `${name}-${version}`))].sort(),
     changeTimes: [...new Set(days)].sort((a, b) => a - b),
+    changesFrom: 'build',
   };
 }
 

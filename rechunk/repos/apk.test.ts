@@ -115,6 +115,7 @@ test('dates an origin by the builds of its packages', async () => {
       kind: 'package',
       packages: ['musl 1.1.22-r3', 'musl-utils 1.1.22-r3'],
       changeTimes: [1_565_162_130],
+      changesFrom: 'build',
     },
   );
 });

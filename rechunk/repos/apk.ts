@@ -134,7 +134,10 @@ function describeOrigins(packages: readonly ApkPackage[]): ComponentInfo[] {
       id,
       kind: 'package',
       packages: [...new Set(members.map(({ name, version }) => `${name} ${version}`))].sort(),
-      ...(times.size > 0 && { changeTimes: [...times].sort((a, b) => a - b) }),
+      ...(times.size > 0 && {
+        changeTimes: [...times].sort((a, b) => a - b),
+        changesFrom: 'build',
+      }),
     };
   });
 }

@@ -214,6 +214,7 @@ test('gives what packages made, and links, to those packages', async () => {
 test('dates packages by changelogs, and without them by their files', async () => {
   const { components } = await detect(await bookworm());
   const times = new Map(components.map(({ id, changeTimes }) => [id, changeTimes ?? []]));
+  assert.ok(components.some(({ changesFrom }) => changesFrom === 'changelog'));
   for (const { source, changelog_newest: newest } of facts.packages) {
     assert.ok(times.get(`dpkg:${source}`)?.includes(newest), `${source} lacks ${newest}`);
   }
@@ -490,6 +491,7 @@ test('lists and changelogs that many packages share are read once', async () => 
   assert.equal(found?.components.length, names.length);
   assert.ok(found.claims.length < 25_000, `${found.claims.length} claims`);
   assert.ok(found.components.every(({ changeTimes }) => changeTimes?.length === 1));
+  assert.ok(found.components.every(({ changesFrom }) => changesFrom === 'changelog'));
 });
 
 test('empty lines take no memory', () => {

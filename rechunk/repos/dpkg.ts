@@ -166,7 +166,10 @@ async function describeSources(
       id,
       kind: 'package',
       packages: [...new Set(versions)].sort(),
-      ...(changeTimes.length > 0 && { changeTimes: sortedTimes(changeTimes) }),
+      ...(changeTimes.length > 0 && {
+        changeTimes: sortedTimes(changeTimes),
+        changesFrom: logged.length > 0 ? 'changelog' : 'build',
+      }),
     });
   }
   return infos;

@@ -59,6 +59,7 @@ test('finds the packages, sources and claims of Mariner 2', async () => {
     kind: 'package',
     packages: ['bash-5.1.8-1.cm2.x86_64'],
     changeTimes: [...new Set(days)].sort(),
+    changesFrom: 'changelog',
   });
 });
 
@@ -178,6 +179,7 @@ test('takes public keys as packages without files', async () => {
         kind: 'package',
         packages: ['gpg-pubkey-a-5a1e', 'gpg-pubkey-b-5a1e'],
         changeTimes: [1_599_955_200],
+        changesFrom: 'build',
       },
     ],
     claims: [],

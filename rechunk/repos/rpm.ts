@@ -161,10 +161,13 @@ function daysOf(times: readonly number[]): number[] {
 }
 
 /** When the source package of `packages` changed: by changelog, and where none has one by build time. */
-function changeTimesOf(packages: readonly Installed[]): number[] {
+function changesOf(
+  packages: readonly Installed[],
+): Pick<ComponentInfo, 'changeTimes' | 'changesFrom'> {
   const logged = daysOf(packages.flatMap(({ changelogTimes }) => changelogTimes));
-  if (logged.length > 0) return logged;
-  return daysOf(packages.flatMap(({ buildTime }) => buildTime ?? []));
+  if (logged.length > 0) return { changeTimes: logged, changesFrom: 'changelog' };
+  const built = daysOf(packages.flatMap(({ buildTime }) => buildTime ?? []));
+  return { changeTimes: built, changesFrom: 'build' };
 }
 
 function infoOf(source: string, packages: readonly Installed[]): ComponentInfo {
@@ -172,7 +175,7 @@ function infoOf(source: string, packages: readonly Installed[]): ComponentInfo {
     id: `rpm:${source}`,
     kind: 'package',
     packages: [...new Set(packages.map(titleOf))].sort(),
-    changeTimes: changeTimesOf(packages),
+    ...changesOf(packages),
   };
 }
 

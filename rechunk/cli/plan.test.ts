@@ -1,0 +1,116 @@
+/** `rechunk plan` as a process: what it says of an image, of an earlier one, and the picture that it draws. */
+import assert from 'node:assert/strict';
+import { mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import { join } from 'node:path';
+import { fileURLToPath } from 'node:url';
+import { suite } from 'uvu';
+import { runCli, runJson } from '../../test-images/cli.ts';
+import type { BuildResult, PlanReport } from '../rechunk.ts';
+
+const plan = suite('plan');
+const work = mkdtempSync(join(process.env['TMPDIR'] ?? '/tmp', 'rechunk-plan-'));
+process.once('exit', () => rmSync(work, { recursive: true, force: true }));
+const packages = fileURLToPath(new URL('../../test-images/packages/apk/', import.meta.url));
+const source = `docker-archive:${packages}alpine-3.11.5-docker.tar.gz`;
+const previous = `oci:${join(work, 'layout')}:previous`;
+const few = ['--max-layers', '8'];
+
+plan.before(async () => {
+  await runJson(['build', source, previous, ...few]);
+});
+
+const run = (...options: string[]): Promise<PlanReport> =>
+  runJson<PlanReport>(['plan', source, ...options]);
+
+plan('says of every component what its chance rests on, and where it goes', async () => {
+  const report = await run(...few);
+  const { components, layers, observed, now } = report;
+  assert.ok(report.updateBytes < report.updateChainBytes && report.updateChainBytes < report.size);
+  assert.deepEqual([observed, now], [0, undefined]);
+  for (const { id, source: rests, layer, changes } of components) {
+    assert.equal(rests, id.startsWith('apk:') ? 'build' : 'prior', id);
+    assert.ok(layers[layer - 1]?.components.includes(id), id);
+    // A layer changes at least as often as what is in it.
+    assert.ok(changes > 0 && changes <= (layers[layer - 1]?.changes ?? 0), id);
+  }
+  assert.deepEqual(
+    layers.map(({ layer }) => layer),
+    [...layers.keys()].map((i) => i + 1),
+  );
+});
+
+plan('with --previous: nothing moves where nothing changed', async () => {
+  const { now, layers, components } = await run(...few, '--previous', previous);
+  assert.deepEqual(now, { keptLayers: 8, pullBytes: 0, movedBytes: 0, chainBytes: 0 });
+  assert.deepEqual(
+    layers.map(({ previousLayer }) => previousLayer),
+    [1, 2, 3, 4, 5, 6, 7, 8],
+  );
+  assert.ok(components.every(({ layer, previousLayer }) => layer === previousLayer));
+});
+
+plan(
+  'with --previous and fewer layers: what is pulled now is told, all of it for what moves',
+  async () => {
+    const { now } = await run('--max-layers', '6', '--previous', previous);
+    assert.ok(now && now.keptLayers < 6 && now.pullBytes > 0);
+    assert.equal(now.movedBytes, now.pullBytes);
+    const built = await runJson<BuildResult>([
+      ...['build', source, `oci:${join(work, 'layout')}:six`, '--max-layers', '6'],
+      ...['--previous', previous],
+    ]);
+    const reused = built.images[0]?.layers.filter((layer) => layer.reused).length;
+    assert.equal(reused, now.keptLayers);
+  },
+);
+
+plan('a component that changed is pulled without having moved', async () => {
+  const args = ['--max-layers', '100', '--prune', '/etc/motd'];
+  const all = `oci:${join(work, 'layout')}:all`;
+  await runJson(['build', source, all, '--max-layers', '100']);
+  const { now, components, layers, observed } = await run(...args, '--previous', all);
+  const changed = components.find(({ id }) => id === 'apk:alpine-baselayout');
+  assert.equal(observed, 1);
+  assert.deepEqual([changed?.observed, now?.movedBytes], [1, 0]);
+  const number = changed?.layer ?? 0;
+  const above = layers.slice(number - 1).reduce((sum, { size }) => sum + size, 0);
+  assert.ok((now?.chainBytes ?? 0) >= above);
+  assert.equal(now?.pullBytes, layers[number - 1]?.size);
+});
+
+plan('the table: kept layers are marked, components are listed on demand', async () => {
+  const short = await runCli(['plan', source, ...few, '--previous', previous, '--quiet']);
+  assert.match(short.stdout, /^ {2}=1 +[\d.]+ kB +[\d.]+% {2}build date +apk:/m);
+  assert.match(
+    short.stdout,
+    /^now 8 layers are kept \(=\), and clients pull about 0 B, 0 B of it/m,
+  );
+  const all = await runCli(['plan', source, ...few, '--all', '--quiet']);
+  assert.match(all.stdout, /^ +[\d.]+ kB +[\d.]+% {2}build date +apk:zlib$/m);
+  assert.match(all.stdout, /^ +[\d.]+ kB +[\d.]+% {2}prior +database:apk$/m);
+});
+
+plan('--svg draws the same picture each time, and replaces an older one whole', async () => {
+  const file = join(work, 'plan.svg');
+  writeFileSync(file, 'older');
+  await run('--svg', file);
+  const first = readFileSync(file, 'utf8');
+  assert.match(first, /^<svg xmlns.*<\/svg>\n$/s);
+  await run('--svg', file, '--threads', '1');
+  assert.equal(readFileSync(file, 'utf8'), first);
+});
+
+plan('a picture that cannot be written is trouble, and leaves nothing', async () => {
+  const directory = join(work, 'taken.svg');
+  await runCli(['plan', source, '--svg', join(directory, 'x.svg')]);
+  const before = readdirSync(work);
+  const missing = await runCli(['plan', source, '--quiet', '--svg', join(directory, 'x.svg')]);
+  assert.deepEqual([missing.status, missing.stdout], [2, '']);
+  assert.match(missing.stderr, /^rechunk: writing .*x\.svg: ENOENT/);
+  // A directory stands where the file should be.
+  const taken = await runCli(['plan', source, '--quiet', '--svg', work]);
+  assert.equal(taken.status, 2);
+  assert.deepEqual(readdirSync(work), before);
+});
+
+plan.run();
