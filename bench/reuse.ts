@@ -1,6 +1,6 @@
 /**
  * Bytes that updates pull, on update series of real packages and of a simulated host (`series/`), by way of packing:
- * `node bench/reuse.ts [--series NAME,…] [--runs N] [--threads N]`. Results go to `bench/results/reuse.json` and `.svg` and the
+ * `node bench/reuse.ts [--series NAME,…] [--runs N] [--minutes N] [--threads N]`. Results go to `bench/results/reuse.json` and `.svg` and the
  * tables in `bench/README.md`; series that are not named keep the results that they have there.
  *
  * A layer's compressed size is the sum of its components' (each measured alone), so that all ways of packing are counted alike. A
@@ -31,17 +31,25 @@ function tasksOf(series: (typeof REPORTED)[number], runs: number): Task[] {
   const noise = COUNTS.map((count): Task => ({ series, counts: [count], measure: 'noise' }));
   if (series === HOST) {
     const seeds = Array.from({ length: runs }, (_, i) => i + 1);
-    return [
-      ...seeds.map((seed): Task => ({ series, seed, counts: [], measure: 'floors' })),
-      ...seeds.map((seed): Task => ({ series, seed, counts: COUNTS, measure: 'updates' })),
-      ...noise,
-    ];
+    const years = seeds.map((seed): Task => ({ series, seed, counts: COUNTS, measure: 'both' }));
+    return [...noise, ...years];
   }
   const updates = COUNTS.map((count): Task => ({ series, counts: [count], measure: 'updates' }));
   return [{ series, counts: [], measure: 'floors' }, ...updates, ...noise];
 }
 
-async function run(names: readonly string[], runs: number, threads: number): Promise<Results> {
+interface RunOptions {
+  /** Years of the simulated host at most. */
+  readonly runs: number;
+  /** When no other of them, but for the first {@link SLOW_SEEDS}, is begun. */
+  readonly deadlineMs: number;
+  readonly threads: number;
+}
+
+async function run(
+  names: readonly string[],
+  { runs, deadlineMs, threads }: RunOptions,
+): Promise<Results> {
   const series = REPORTED.filter((name) => names.includes(name));
   const unknown = names.filter((name) => !REPORTED.some((known) => known === name));
   if (unknown.length > 0)
@@ -50,10 +58,17 @@ async function run(names: readonly string[], runs: number, threads: number): Pro
   const commit = execFileSync('git', git, { cwd: at('.'), encoding: 'utf8' }).trim();
   const tasks = series.flatMap((name) => tasksOf(name, runs));
   let done = 0;
-  const outcomes = await runTasks(tasks, threads, ({ series, seed = '', counts, measure }) => {
-    done++;
-    console.error(`${done}/${tasks.length} ${series} ${seed} ${measure} ${counts}`);
-  });
+  const isWanted = ({ seed = 1 }: Task): boolean =>
+    seed <= SLOW_SEEDS || performance.now() < deadlineMs;
+  const outcomes = await runTasks(
+    tasks,
+    threads,
+    isWanted,
+    ({ series, seed = '', counts, measure }) => {
+      done++;
+      console.error(`${done}/${tasks.length} ${series} ${seed} ${measure} ${counts}`);
+    },
+  );
   const rows = outcomes.flatMap((outcome) => outcome.rows);
   const grouped = Map.groupBy(rows, (row) => `${row.series} ${row.maxLayers} ${row.packing}`);
   return {
@@ -99,14 +114,18 @@ async function main(): Promise<void> {
     options: {
       series: { type: 'string' },
       runs: { type: 'string' },
+      minutes: { type: 'string' },
       threads: { type: 'string' },
     },
   });
   const names = values.series?.split(',') ?? REPORTED;
-  const runs = Number(values.runs ?? DEFAULT_RUNS);
-  const threads = Number(values.threads ?? availableParallelism());
+  const options = {
+    runs: Number(values.runs ?? DEFAULT_RUNS),
+    deadlineMs: Number(values.minutes ?? Number.POSITIVE_INFINITY) * 60_000,
+    threads: Number(values.threads ?? availableParallelism()),
+  };
   const started = process.cpuUsage();
-  const fresh = await run(names, runs, threads);
+  const fresh = await run(names, options);
   const { user, system } = process.cpuUsage(started);
   const results = mergeResults(readResults(), fresh);
   const claims = checkClaims(results);

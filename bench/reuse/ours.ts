@@ -1,20 +1,23 @@
-/** Our planner on a series of releases, with as much memory as `build` has: the only place where the bench calls `plan()`. */
-import { type PlanItem, plan } from '../../rechunk/plan.ts';
+/**
+ * Our planner on a series of releases, with as much memory as `build` has: the only place where the bench calls `plan()`. What is
+ * remembered goes through the same functions as in `build`; a state's number stands for the component's digest.
+ */
+import { type PlanItem, type PlanOptions, plan } from '../../rechunk/plan.ts';
 import { changeRate } from '../../rechunk/rate.ts';
-import type { Release } from '../series/series.ts';
+import type { PlanRecord } from '../../rechunk/record.ts';
+import {
+  type Digests,
+  findHomes,
+  NOTHING_OBSERVED,
+  type Observed,
+  observe,
+  rememberItems,
+} from '../../rechunk/remember.ts';
+import type { ComponentFacts, Release } from '../series/series.ts';
 import { layersOf, type PackerMaker, type Packing } from './layers.ts';
-
-/** Updates that a plan looks back on. */
-const OBSERVED_UPDATES = 30;
 
 /** What is remembered: nothing, the last plan, or also which components changed in each of the last updates. */
 export type Memory = 'nothing' | 'plan' | 'history';
-
-/** The release that was packed last, and how. */
-interface Last {
-  readonly release: Release;
-  readonly packing: Packing;
-}
 
 function itemsOf(release: Release): PlanItem[] {
   return [...release.components].map(([id, facts]) => ({
@@ -25,70 +28,58 @@ function itemsOf(release: Release): PlanItem[] {
   }));
 }
 
-/** In which of the last updates each component changed, counted from the first that is remembered. */
-class History {
-  readonly #updates: ReadonlySet<string>[] = [];
+function packPlanned(release: Release, items: readonly PlanItem[], options: PlanOptions): Packing {
+  const { layers } = plan(items, options);
+  return layersOf(
+    release,
+    layers.map(({ components }) => components),
+  );
+}
 
-  add(before: Release, after: Release): void {
-    const changed = [...after.components.values()].filter(
-      (state) => before.components.get(state.id) !== state,
-    );
-    this.#updates.push(new Set(changed.map(({ id }) => id)));
-    if (this.#updates.length > OBSERVED_UPDATES) this.#updates.shift();
+/** Numbers states. */
+class States {
+  readonly #numbers = new Map<ComponentFacts, string>();
+
+  digestsOf({ components }: Release): Digests {
+    return new Map([...components].map(([id, state]) => [id, this.#digestOf(state)]));
   }
 
-  get observed(): number {
-    return this.#updates.length;
-  }
-
-  eventsOf(id: string): number[] {
-    return this.#updates.flatMap((update, i) => (update.has(id) ? [i] : []));
+  #digestOf(state: ComponentFacts): string {
+    const digest = this.#numbers.get(state) ?? String(this.#numbers.size).padStart(8, '0');
+    this.#numbers.set(state, digest);
+    return digest;
   }
 }
 
-function packContinuing(
-  release: Release,
-  maxLayers: number,
-  last: Last,
-  history: History,
-): Packing {
-  const home = new Map(last.packing.flatMap((layer, i) => layer.map(({ id }) => [id, i] as const)));
-  const items = itemsOf(release).map((item) => ({
-    ...item,
-    events: history.eventsOf(item.id),
-    previous: home.get(item.id),
-    changed: last.release.components.get(item.id) !== release.components.get(item.id),
+function recordOf(packing: Packing, digests: Digests, { updates, changes }: Observed): PlanRecord {
+  const layers = packing.map((layer) => ({
+    fingerprint: '',
+    components: new Map(
+      layer.map(({ id }) => [id, { digest: digests.get(id) ?? '', changes: changes.get(id) ?? 0 }]),
+    ),
   }));
-  const { layers } = plan(items, {
-    maxLayers,
-    observed: history.observed,
-    previousLayers: last.packing.map((layer) => layer.length),
-  });
-  return layersOf(
-    release,
-    layers.map(({ components }) => components),
-  );
-}
-
-function packFresh(release: Release, maxLayers: number): Packing {
-  const { layers } = plan(itemsOf(release), { maxLayers });
-  return layersOf(
-    release,
-    layers.map(({ components }) => components),
-  );
+  return { observed: updates, layers };
 }
 
 /** Packs as `build` does with this much memory. */
 export function packOurs(memory: Memory): PackerMaker {
   return (maxLayers) => {
-    let last: Last | undefined;
-    const history = new History();
+    const states = new States();
+    let record: PlanRecord | undefined;
     return (release) => {
-      if (last && memory === 'history') history.add(last.release, release);
-      const packing = last
-        ? packContinuing(release, maxLayers, last, history)
-        : packFresh(release, maxLayers);
-      if (memory !== 'nothing') last = { release, packing };
+      const digests = states.digestsOf(release);
+      const past = record && findHomes(record, digests);
+      const observed = past && memory === 'history' ? observe(past, digests) : NOTHING_OBSERVED;
+      const packing = packPlanned(
+        release,
+        rememberItems(itemsOf(release), digests, past, observed),
+        {
+          maxLayers,
+          observed: observed.updates,
+          previousLayers: past?.record.layers.map(({ components }) => components.size),
+        },
+      );
+      if (memory !== 'nothing') record = recordOf(packing, digests, observed);
       return packing;
     };
   };

@@ -2,10 +2,14 @@
 import { Worker } from 'node:worker_threads';
 import type { Outcome, Task } from './tasks.ts';
 
-/** Runs all pieces on `threads` threads; outcomes are in the order of the tasks. `done` hears of each as it ends. */
+/**
+ * Runs pieces on `threads` threads until none is left, or until `wanted` says no to the next one, which is the end; outcomes are
+ * in the order of the tasks. `done` hears of each as it ends.
+ */
 export async function runTasks(
   tasks: readonly Task[],
   threads: number,
+  wanted: (task: Task) => boolean,
   done: (task: Task) => void,
 ): Promise<Outcome[]> {
   const outcomes: Outcome[] = [];
@@ -14,6 +18,7 @@ export async function runTasks(
     const worker = new Worker(new URL('worker.ts', import.meta.url));
     try {
       for (const [i, task] of queue) {
+        if (!wanted(task)) break;
         outcomes[i] = await ask(worker, task);
         done(task);
       }
