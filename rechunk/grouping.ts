@@ -100,7 +100,12 @@ async function shapeImage(
   const directories = policy.dirMtime === 'keep' ? 'inherit' : 'leave';
   const previous =
     past && policy.inherit !== 'none'
-      ? await readPrevious(past, image, components, { directories }, context)
+      ? await readPrevious(
+          past,
+          { ...found, image, tree: plain.tree, components },
+          { directories },
+          context,
+        )
       : undefined;
   // What inheriting changes is nothing that components are found by.
   const { tree, excuses } = previous ? await applyPolicy(loaded.tree, policy, previous) : plain;

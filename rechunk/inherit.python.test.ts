@@ -22,7 +22,8 @@ const inherit = (
   now: readonly FileSpec[],
   before: readonly FileSpec[],
   options: Partial<InheritOptions> = {},
-): Promise<Inherited> => inheritTimes(memoryTree(now), memoryTree(before), { ...ALL, ...options });
+): Promise<Inherited> =>
+  inheritTimes(memoryTree(now), { tree: memoryTree(before) }, { ...ALL, ...options });
 
 const at = (tree: Tree, path: string): Inode => {
   const inode = tree.get(path as Path);
@@ -213,9 +214,20 @@ test('compiled Python: names of one source, and of one compiled file, hang toget
   assert.deepEqual(equalFiles(none.tree, tangle(OLD, 'CODE')), []);
 });
 
+test('a compiled file whose content a package database states does not become another', async () => {
+  const stated = new Set([CACHE as Path]);
+  const ancestor = { tree: memoryTree(pair(OLD)), stated };
+  const result = await inheritTimes(memoryTree(pair(NEW)), ancestor, ALL);
+  assert.deepEqual(equalFiles(result.tree, pair(OLD)), []);
+  const unstated = { ...ancestor, stated: new Set(['m.py' as Path]) };
+  assert.equal((await inheritTimes(memoryTree(pair(NEW)), unstated, ALL)).pycs, 1);
+});
+
 test('a source that inherits is not counted among those that keep their times for a compiled file', async () => {
   const policy: Policy = { mtime: { kind: 'clamp', time: 100n * SECOND } };
-  const { excuses } = await applyPolicy(memoryTree(pair(NEW)), policy, memoryTree(pair(OLD)));
+  const { excuses } = await applyPolicy(memoryTree(pair(NEW)), policy, {
+    tree: memoryTree(pair(OLD)),
+  });
   assert.deepEqual(
     excuses.map(({ kind, count }) => [kind, count]),
     [
@@ -292,11 +304,11 @@ test('property: twice is once, and what was inherited from oneself is oneself', 
     fc.asyncProperty(specs, specs, inheriting, async (now, before, option) => {
       const [tree, previous] = [memoryTree(now), memoryTree(before)];
       const options: InheritOptions = { inherit: option, directories: 'inherit' };
-      const once = await inheritTimes(tree, previous, options);
-      const twice = await inheritTimes(once.tree, previous, options);
+      const once = await inheritTimes(tree, { tree: previous }, options);
+      const twice = await inheritTimes(once.tree, { tree: previous }, options);
       assert.deepEqual(facts(twice.tree), facts(once.tree));
       assert.deepEqual([twice.times, twice.pycs], [0, 0]);
-      const self = await inheritTimes(tree, tree, options);
+      const self = await inheritTimes(tree, { tree: tree }, options);
       assert.deepEqual(facts(self.tree), facts(tree));
       assert.deepEqual([self.times, self.pycs], [0, 0]);
     }),
@@ -308,7 +320,11 @@ test('property: nothing but times and declared compiled files differs, and Pytho
   await fc.assert(
     fc.asyncProperty(specs, specs, inheriting, async (now, before, option) => {
       const [tree, previous] = [memoryTree(now), memoryTree(before)];
-      const result = await inheritTimes(tree, previous, { inherit: option, directories: 'leave' });
+      const result = await inheritTimes(
+        tree,
+        { tree: previous },
+        { inherit: option, directories: 'leave' },
+      );
       const differing = tree.entries.filter(
         ({ path, inode }) => at(result.tree, path).sha256 !== inode.sha256,
       );

@@ -14,7 +14,8 @@ const inherit = (
   now: readonly FileSpec[],
   before: readonly FileSpec[],
   options: Partial<InheritOptions> = {},
-): Promise<Inherited> => inheritTimes(memoryTree(now), memoryTree(before), { ...ALL, ...options });
+): Promise<Inherited> =>
+  inheritTimes(memoryTree(now), { tree: memoryTree(before) }, { ...ALL, ...options });
 
 const at = (tree: Tree, path: string): Inode => {
   const inode = tree.get(path as Path);
@@ -122,7 +123,7 @@ test('directories inherit only on demand, where metadata and names of children a
   );
   const implied = memoryTree([{ path: 'same', type: 'dir', mtime: OLD, layer: -1 }]);
   const now = memoryTree([{ path: 'same', type: 'dir', mtime: NEW }]);
-  const result = await inheritTimes(now, implied, { ...ALL, directories: 'inherit' });
+  const result = await inheritTimes(now, { tree: implied }, { ...ALL, directories: 'inherit' });
   assert.equal(at(result.tree, 'same').mtime, NEW);
 });
 
@@ -135,7 +136,30 @@ test('a jar that an archive of shared classes names keeps its time; others do no
     { path: 'app/app.jsa', content: '\x01\0/app/app.jar:link.jar\0another.jar\0', mtime },
   ];
   const { tree } = await inherit(java(NEW), java(OLD));
+  assert.equal((await inherit(java(NEW), java(NEW))).settled.size, 5);
   assert.deepEqual(equalFiles(tree, java(OLD)), ['app/app.jsa', 'app/link.jar', 'app/other.jar']);
+});
+
+test('a Ruby file that Bootsnap’s cache holds keeps its time; others do not', async () => {
+  const key = Buffer.alloc(64 + 4);
+  key.writeBigUInt64LE(3n, 16);
+  key.writeBigUInt64LE(NEW / SECOND, 24);
+  const ruby = (mtime: bigint): FileSpec[] => [
+    { path: 'app/held.rb', content: '1+1', mtime },
+    { path: 'app/longer.rb', content: '1+11', mtime },
+    { path: 'app/cache/bootsnap/compile-cache-iseq/a0/1', content: key, mtime },
+    { path: 'app/cache/bootsnap/compile-cache-iseq/a0/2', content: 'no key', mtime },
+  ];
+  const { tree } = await inherit(ruby(NEW), ruby(OLD));
+  const kept = ruby(OLD)
+    .map(({ path }) => path)
+    .filter((path) => path !== 'app/held.rb');
+  assert.deepEqual(equalFiles(tree, ruby(OLD)), kept.sort());
+  assert.equal((await inherit(ruby(NEW), ruby(NEW))).settled.size, 4);
+  const elsewhere = (mtime: bigint): FileSpec[] =>
+    ruby(mtime).map((spec) => ({ ...spec, path: spec.path.replace('bootsnap', 'b') }));
+  const all = await inherit(elsewhere(NEW), elsewhere(OLD));
+  assert.equal(equalFiles(all.tree, elsewhere(OLD)).length, 4);
 });
 
 test('a policy clamps what was not inherited, and nothing that was', async () => {
@@ -145,7 +169,7 @@ test('a policy clamps what was not inherited, and nothing that was', async () =>
   ]);
   const before = memoryTree([{ path: 'a', content: 'a', mtime: OLD }]);
   const policy: Policy = { mtime: { kind: 'clamp', time: 100n * SECOND } };
-  const { tree, excuses } = await applyPolicy(now, policy, before);
+  const { tree, excuses } = await applyPolicy(now, policy, { tree: before });
   assert.deepEqual([at(tree, 'a').mtime, at(tree, 'b').mtime], [OLD, 100n * SECOND]);
   assert.deepEqual(
     excuses.map(({ kind, count }) => [kind, count]),
@@ -154,9 +178,9 @@ test('a policy clamps what was not inherited, and nothing that was', async () =>
       ['mtime', 1],
     ],
   );
-  const again = await applyPolicy(now, policy, now);
+  const again = await applyPolicy(now, policy, { tree: now });
   assert.equal(at(again.tree, 'a').mtime, NEW);
-  const off = await applyPolicy(now, { ...policy, inherit: 'none' }, before);
+  const off = await applyPolicy(now, { ...policy, inherit: 'none' }, { tree: before });
   assert.equal(at(off.tree, 'a').mtime, 100n * SECOND);
 });
 
@@ -164,7 +188,7 @@ test('xattrs count as the policy leaves them', async () => {
   const xattrs = new Map([['user.build', Buffer.from('2')]]);
   const now = memoryTree([{ path: 'a', content: 'a', mtime: NEW, xattrs }]);
   const before = memoryTree([{ path: 'a', content: 'a', mtime: OLD }]);
-  const shaped = await applyPolicy(now, { dropXattrs: ['user.*'] }, before);
+  const shaped = await applyPolicy(now, { dropXattrs: ['user.*'] }, { tree: before });
   assert.equal(at(shaped.tree, 'a').mtime, OLD);
 });
 

@@ -5,14 +5,13 @@
  * Files that record each other's times change as one or not at all. A `.pyc` records the time of its source, so the source takes
  * its old time only if every such `.pyc` stays what it was for Python: one that Python takes (or not) now is one that Python
  * takes (or not) then. Where that wants the previous `.pyc`, whose code is equal and whose recorded time alone differs, the
- * result has that one: the one exception to "no content changes". A Java archive of shared classes records the times of jars and
- * cannot be taken apart so, and they keep their new times.
+ * result has that one: the one exception to "no content changes". What other files record (`recorders.ts`) keeps its new
+ * time.
  *
  * Pure but for content that is read. Doing it twice is doing it once.
  */
 import type { Path } from '../registry/path.ts';
 import type { Xattrs } from '../registry/tar.ts';
-import { recordedJars } from './jsa.ts';
 import {
   compareCode,
   isFresh,
@@ -22,7 +21,16 @@ import {
   parsePyc,
   sourceOf,
 } from './pyc.ts';
+import { recordedInodes } from './recorders.ts';
 import type { Entry, Inode, Tree } from './tree.ts';
+
+/** What there is to inherit from. */
+export interface Ancestor {
+  /** The previous image's file system, which may lack what is known to be as it is now. */
+  readonly tree: Tree;
+  /** Compiled files whose content a package database states, so that it must not become another; default none. */
+  readonly stated?: ReadonlySet<Path> | undefined;
+}
 
 /** What may be inherited. */
 export interface InheritOptions {
@@ -51,18 +59,20 @@ export interface Group {
   readonly compiled: readonly Path[];
 }
 
-/** Gives what is in `tree` as it was in `previous`, which may lack names, the time that it had there. */
+/** Gives what is in `tree` as it was in the `ancestor` the time that it had there. */
 export async function inheritTimes(
   tree: Tree,
-  previous: Tree,
+  ancestor: Ancestor,
   options: InheritOptions,
 ): Promise<Inherited> {
+  const { tree: previous, stated = new Set<Path>() } = ancestor;
   const matches = findMatches(tree, previous, options);
   const names = namesOf(tree);
   const replaced = new Map<Inode, Inode>();
   const groups: Group[] = [];
   for (const couple of findCouples(tree, matches)) {
-    const { members, taken } = await settle(couple, { tree, previous, matches, names, options });
+    const scene = { tree, previous, stated, matches, names, options };
+    const { members, taken } = await settle(couple, scene);
     if (!taken) for (const inode of members) matches.delete(inode);
     for (const [pyc, before] of taken ?? []) replaced.set(pyc, before);
     if (taken && taken.size > 0) {
@@ -70,7 +80,7 @@ export async function inheritTimes(
       groups.push({ sources, compiled: [...taken.keys()].flatMap(names) });
     }
   }
-  for (const inode of await recordedJars(tree, matches)) matches.delete(inode);
+  for (const inode of await recordedInodes(tree, matches)) matches.delete(inode);
   return { ...rebuild(tree, matches, replaced), groups, pycs: replaced.size };
 }
 
@@ -211,6 +221,7 @@ function fileAt(tree: Tree, path: Path | undefined): Inode | undefined {
 interface Scene {
   readonly tree: Tree;
   readonly previous: Tree;
+  readonly stated: ReadonlySet<Path>;
   readonly matches: ReadonlyMap<Inode, Inode>;
   readonly names: (inode: Inode) => readonly Path[];
   readonly options: InheritOptions;
@@ -248,13 +259,14 @@ async function settle(couple: Couple, scene: Scene): Promise<Settled> {
 /** The previous image's form of a compiled file, if nothing but the recorded time and its own differs. */
 async function findPrevious(
   pyc: Inode,
-  { tree, previous, matches, names, options }: Scene,
+  { tree, previous, stated, matches, names, options }: Scene,
 ): Promise<{ readonly inode: Inode; readonly header: PycHeader } | undefined> {
   const [path] = names(pyc);
   const inode = path === undefined ? undefined : previous.get(path);
   if (options.inherit !== 'pyc' || matches.has(pyc) || !inode || !isAlike(pyc, inode))
     return undefined;
-  if (!haveSameNames(tree, pyc, previous, inode)) return undefined;
+  if (!haveSameNames(tree, pyc, previous, inode) || names(pyc).some((name) => stated.has(name)))
+    return undefined;
   const header = await compareCode({ tree, inode: pyc }, { tree: previous, inode });
   return header && { inode, header };
 }

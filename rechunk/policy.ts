@@ -5,7 +5,7 @@
 import { RechunkError } from '../registry/errors.ts';
 import { type Path, parentOf, parsePath, pathFromText, showPath } from '../registry/path.ts';
 import { NO_XATTRS } from '../registry/tar.ts';
-import { type Group, inheritTimes } from './inherit.ts';
+import { type Ancestor, type Group, inheritTimes } from './inherit.ts';
 import { isFresh, isPycName, PYC_HEADER_BYTES, parsePyc, sourceOf } from './pyc.ts';
 import type { Entry, Inode, Tree } from './tree.ts';
 
@@ -57,16 +57,20 @@ export interface Shaped {
   readonly groups: readonly Group[];
 }
 
-/** Applies `policy` to `tree`: the tree that the written image has. `previous` is what there is to inherit from, or a part of it. */
-export async function applyPolicy(tree: Tree, policy: Policy, previous?: Tree): Promise<Shaped> {
+/** Applies `policy` to `tree`, and what `ancestor` has to inherit: the tree that the written image has. */
+export async function applyPolicy(
+  tree: Tree,
+  policy: Policy,
+  ancestor?: Ancestor,
+): Promise<Shaped> {
   const pruned = prune(tree, policy.prune ?? []);
   const kept = pruned.count === 0 ? tree : tree.with(pruned.entries);
   const dropped = dropXattrs(kept, policy.dropXattrs ?? []);
   const { inherit = 'pyc' } = policy;
   const directories = policy.dirMtime === 'keep' ? 'inherit' : 'leave';
   const inherited =
-    previous && inherit !== 'none'
-      ? await inheritTimes(dropped.tree, previous, { inherit, directories })
+    ancestor && inherit !== 'none'
+      ? await inheritTimes(dropped.tree, ancestor, { inherit, directories })
       : { tree: dropped.tree, settled: new Set<Inode>(), times: 0, groups: [], pycs: 0 };
   const timed = await setTimes(inherited.tree, policy, inherited.settled);
   const excuses: Excuse[] = [

@@ -5,11 +5,14 @@
  */
 import { during } from '../registry/errors.ts';
 import type { Image } from '../registry/image.ts';
-import type { Component } from './components.ts';
+import type { Path } from '../registry/path.ts';
+import { type Component, type Detection, locator } from './components.ts';
 import type { Context } from './context.ts';
 import { digestComponent } from './fingerprint.ts';
+import type { Ancestor } from './inherit.ts';
 import { loadTree } from './load.ts';
 import type { PastImage } from './memory.ts';
+import { isPycName } from './pyc.ts';
 import type { PlanRecord } from './record.ts';
 import type { Tree } from './tree.ts';
 
@@ -19,21 +22,29 @@ export interface PreviousOptions {
   readonly directories: 'inherit' | 'leave';
 }
 
+/** What is known of the image that inherits. */
+export interface Heir {
+  readonly image: Image;
+  readonly tree: Tree;
+  readonly components: readonly Component[];
+  readonly detections: readonly Detection[];
+}
+
 /**
- * The file system of the previous image, without what is known to be as in `components`; undefined where nothing is left, or the
- * image is `image` itself. Throws where a layer cannot be read.
+ * What there is to inherit from the previous image: its file system without what is known to be as in `heir`; undefined where
+ * nothing is left, or it is the same image. Throws where a layer cannot be read.
  */
 export async function readPrevious(
   past: PastImage,
-  image: Image,
-  components: readonly Component[],
+  heir: Heir,
   options: PreviousOptions,
   context: Context,
-): Promise<Tree | undefined> {
+): Promise<Ancestor | undefined> {
   const { layers, source } = past.image;
   const isPartial = past.record !== undefined && options.directories === 'leave';
-  const unchanged = isPartial ? unchangedLayers(past.record, components) : new Set<number>();
-  const isKnown = isSame(past.image, image) || layers.every((_, number) => unchanged.has(number));
+  const unchanged = isPartial ? unchangedLayers(past.record, heir.components) : new Set<number>();
+  const isKnown =
+    isSame(past.image, heir.image) || layers.every((_, number) => unchanged.has(number));
   // A directory tree has no layers, and a manifest that does not depend on what is in it.
   if (isKnown && !source.tree) return undefined;
   const own = { ...context, step: 'previous' } as const;
@@ -41,7 +52,18 @@ export async function readPrevious(
   const { tree } = await during(doing, () =>
     loadTree(past.image, own, (number) => !unchanged.has(number)),
   );
-  return tree;
+  return { tree, stated: statedFiles(heir) };
+}
+
+/** Compiled files whose content a package states: RPM and apk ship them, so that their databases would be wrong about others. */
+function statedFiles({ tree, detections }: Heir): Set<Path> {
+  const locate = locator(tree);
+  const claims = detections.flatMap((detection) => detection.claims);
+  const stated = claims.flatMap(({ path, digest }) => {
+    const found = digest && isPycName(path as Path) ? locate(path) : undefined;
+    return found === undefined ? [] : [found];
+  });
+  return new Set(stated);
 }
 
 function isSame(a: Image, b: Image): boolean {

@@ -59,7 +59,7 @@ export async function compareTrees(
   policy: Policy,
   previous?: Tree,
 ): Promise<Verification> {
-  const shaped = await applyPolicy(original, policy, previous);
+  const shaped = await applyPolicy(original, policy, previous && { tree: previous });
   const plain = previous ? (await applyPolicy(original, policy)).tree : shaped.tree;
   const wanted = withoutGroups(shaped, plain, got);
   const differences: Difference[] = [];

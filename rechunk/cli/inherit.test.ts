@@ -203,6 +203,19 @@ test('layers that were put on top of a rechunked image are read too', async () =
   assert.equal((await runJson<Verification>(proof)).equal, true);
 });
 
+test('compiled files that a package ships are not taken, since its database states their content', async () => {
+  const database = (seconds: number): Record<string, string> => {
+    const digest = createHash('sha1')
+      .update(makePyc({ seconds, size: 6 }))
+      .digest('base64');
+    const files = `F:opt/a/__pycache__\nR:m.cpython-311.pyc\nZ:Q1${digest}\n`;
+    return { 'lib/apk/db/installed': `P:a\nV:1\n${files}\n` };
+  };
+  await build(install('apk-1', FIRST, database(FIRST)), 'apk');
+  const source = install('apk-2', SECOND, database(SECOND));
+  assert.deepEqual(excusesOf(await build(source, 'apk')), [['inherited-time', 2]]);
+});
+
 test('an image without a plan is read whole', async () => {
   // A root file system records no plan.
   const result = await build(second, 'from-plain', '--previous', first);
