@@ -12,7 +12,7 @@ import { editLabels, type MetadataOptions } from './metadata.ts';
 import { type Plan, type PlanItem, type PlanOptions, plan } from './plan.ts';
 import { applyPolicy, type Excuse, type Policy } from './policy.ts';
 import { readPrevious } from './previous.ts';
-import { changeRate } from './rate.ts';
+import { expectChanges } from './rate.ts';
 import { type Recollection, recall } from './recall.ts';
 import { rememberItems } from './remember.ts';
 import { REPOS } from './repos.ts';
@@ -185,7 +185,7 @@ function itemsOf(components: readonly Component[]): PlanItem[] {
       id: component.id,
       size: sum(compressedSizeOf),
       tarSize: sum(tarSizeOf),
-      rate: changeRate(component, now),
+      ...expectChanges(component, now),
     };
   });
 }

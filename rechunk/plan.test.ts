@@ -2,8 +2,8 @@ import assert from 'node:assert/strict';
 import fc from 'fast-check';
 import { test } from 'uvu';
 import { type PlanItem, type PlannedLayer, plan } from './plan.ts';
-import { changeProbability } from './planner/probability.ts';
-import { changeRate, PRIOR_RATE } from './rate.ts';
+import { changeProbability, hazardOf } from './planner/chance.ts';
+import { changeRate, expectChanges, PRIOR_RATE } from './rate.ts';
 
 const SEED = 20261121;
 
@@ -20,11 +20,15 @@ const items = fc
 
 const LAYER_COST = 2048;
 
+/** The chance that none of `group` changes, in the plainest way. */
+function survival(group: readonly PlanItem[]): number {
+  return group.reduce((product, { rate }) => product * (1 - Math.min(rate / 1e6, 0.98)), 1);
+}
+
 function cost(groups: readonly (readonly PlanItem[])[]): number {
   return groups.reduce((sum, group) => {
     const size = group.reduce((total, { size }) => total + size, 0);
-    const rate = group.reduce((total, { rate }) => total + rate, 0);
-    return sum + size * (1 - Math.exp(-rate / 1e6)) + LAYER_COST;
+    return sum + size * (1 - survival(group)) + LAYER_COST;
   }, 0);
 }
 
@@ -69,6 +73,15 @@ test('1 - exp(-x) is exact to twelve digits', () => {
   }
   assert.equal(changeProbability(0), 0);
   assert.equal(changeProbability(1000), 1);
+});
+
+test('-ln(1 - p) is exact to twelve digits, up to a limit', () => {
+  for (const p of [1e-6, 0.001, 0.05, 0.29, 0.3, 0.5, 0.7, 0.95, 0.98]) {
+    const want = -Math.log1p(-p);
+    assert.ok(Math.abs(hazardOf(p) - want) <= 1e-12 * Math.max(want, 1e-3), `p = ${p}`);
+  }
+  assert.equal(hazardOf(0), 0);
+  assert.equal(hazardOf(1), hazardOf(0.98));
 });
 
 test('every component is in exactly one layer, and there are no more layers than allowed', () => {
@@ -152,6 +165,28 @@ test('a stated interval is the rate; else changes within a year before the newes
   assert.ok((rates[0] as number) > 800_000 && (rates[2] as number) < PRIOR_RATE.package);
 });
 
+test('what recorded changes cover counts; npm scopes and first words are families; databases stay apart', () => {
+  const week = 7 * 86_400;
+  const now = 2_000_000_000;
+  const expect = (id: string, more: object = {}): object => {
+    const { rate: _, ...rest } = expectChanges({ id, kind: 'package', ...more }, now);
+    return rest;
+  };
+  const plain = { weight: 3, family: undefined, apart: false };
+  assert.deepEqual(expect('dpkg:a-b'), plain);
+  assert.deepEqual(expect('dpkg:a', { changeTimes: [now - 20 * week, now] }), {
+    ...plain,
+    weight: 23,
+  });
+  assert.deepEqual(expect('dpkg:a', { changeTimes: [now - 90 * week] }), { ...plain, weight: 55 });
+  assert.deepEqual(expect('dpkg:a', { updateIntervalDays: 7 }), { ...plain, weight: 30 });
+  assert.deepEqual(expect('database:dpkg', { kind: 'database' }), { ...plain, apart: true });
+  for (const name of ['@babel/core', 'babel-core', 'a/node_modules/babel', 'babel.js']) {
+    assert.deepEqual(expect(`node:/app/node_modules/${name}`), { ...plain, family: 'babel' });
+  }
+  assert.deepEqual(expect('node:/app/node_modules'), plain);
+});
+
 test('an empty image has an empty plan', () => {
   assert.deepEqual(plan([]), { layers: [], updateBytes: 0, pullBytes: 0 });
 });
@@ -179,13 +214,12 @@ function observedCost(
   observed: number,
   kept: (group: readonly PlanItem[]) => boolean,
 ): number {
-  const [horizon, priorUpdates] = [20, 3];
+  const [horizon, priorUpdates] = [5, 3];
+  const total = observed + priorUpdates;
   return groups.reduce((sum, group) => {
     const size = group.reduce((total, { size }) => total + size, 0);
-    const rate = group.reduce((total, { rate }) => total + rate, 0);
     const seen = new Set(group.flatMap(({ events }) => events ?? [])).size;
-    const probability =
-      (seen + priorUpdates * (1 - Math.exp(-rate / 1e6))) / (observed + priorUpdates);
+    const probability = 1 - survival(group) ** (priorUpdates / total) * (1 - seen / total);
     return sum + horizon * (size * probability + LAYER_COST) + (kept(group) ? 0 : size);
   }, 0);
 }
@@ -289,6 +323,44 @@ test('ten layers more or less move at most fifteen per cent of the bytes', () =>
       `${maxLayers}: ${((100 * pullBytes) / total).toFixed(1)} %`,
     );
   }
+});
+
+test('a family ends together where nothing else tells its members from others', () => {
+  const all = Array.from({ length: 40 }, (_, i) => ({
+    ...item(`c${String(i).padStart(2, '0')}`, 100_000, 50_000),
+    family: `f${i % 10}`,
+  }));
+  const { layers } = plan(all, { maxLayers: 10 });
+  assert.deepEqual(
+    layers.map(({ components }) => new Set(components.map((id) => Number(id.slice(1)) % 10)).size),
+    Array(10).fill(1),
+  );
+});
+
+test('a rate that counts for more updates stands firmer against what was observed', () => {
+  const [light, heavy] = [3, 60].map((weight) => {
+    const one = { ...item('c', 1_000_000, 100_000), weight, events: [0, 1, 2, 3, 4, 5] };
+    return plan([one], { observed: 6 }).layers[0]?.changes ?? 0;
+  }) as [number, number];
+  assert.ok(light > 600_000 && heavy > 100_000 && heavy < 250_000, `${light}, ${heavy}`);
+});
+
+test('what stays apart shares no layer with others, however few layers there are', () => {
+  fc.assert(
+    fc.property(items, fc.integer({ min: 2, max: 5 }), (all, maxLayers) => {
+      const marked = all.map((one, i) => ({ ...one, apart: i % 4 === 1 }));
+      const isApart = new Map(marked.map(({ id, apart }) => [id, apart]));
+      const first = plan(marked, { maxLayers }).layers;
+      const { items: next, previousLayers } = remember(marked, first, new Set(['c1', 'c2']));
+      const more = [...next, { ...item('new', 50_000, 40_000), apart: true }];
+      const second = plan(more, { maxLayers, previousLayers }).layers;
+      isApart.set('new', true);
+      for (const { components } of [...first, ...second]) {
+        assert.equal(new Set(components.map((id) => isApart.get(id))).size, 1);
+      }
+    }),
+    { seed: SEED },
+  );
 });
 
 test('components that were seen to change together end together', () => {

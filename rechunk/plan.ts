@@ -7,11 +7,13 @@
  * Pure and deterministic: no I/O, no clock, no randomness, integer rates and sizes, and only IEEE-exact arithmetic (+ − × ÷),
  * so that every machine gives the same plan.
  */
+
+import { type Candidate, MILLION, type PlanItem, weigh } from './planner/candidate.ts';
 import { byDensity, byRate, firstGroupings } from './planner/cut.ts';
-import { Group, MILLION, type Objective, type PlanItem, totalCost } from './planner/group.ts';
+import { Group, type Objective, totalCost } from './planner/group.ts';
 import { mergeDown, place, Search, type SearchOptions } from './planner/search.ts';
 
-export type { PlanItem } from './planner/group.ts';
+export type { PlanItem } from './planner/candidate.ts';
 
 /** One planned layer: the components in it, and what the planner expects of it. */
 export interface PlannedLayer {
@@ -54,30 +56,33 @@ export interface PlanOptions {
 
 /** Leaves room for layers that others put on top: Docker's overlay2 stops at 127. */
 export const DEFAULT_MAX_LAYERS = 100;
-/** Updates that are looked ahead: what moves must pay back within about five months of weekly updates. */
-export const DEFAULT_HORIZON = 20;
+/** Updates that are looked ahead. Short: a layer that changes anyway is free to be arranged anew, so waiting costs one pull at most. */
+export const DEFAULT_HORIZON = 5;
 /** Weight of expected rates against observed updates. */
 export const DEFAULT_PRIOR_UPDATES = 3;
 
 /** How far the search goes: later rounds and trades find next to nothing. */
-const SEARCH: SearchOptions<PlanItem> = { rounds: 12, trades: 60, orders: [byDensity, byRate] };
+const SEARCH: SearchOptions<Candidate> = { rounds: 12, trades: 60, orders: [byDensity, byRate] };
 
 /** Groups `items` into layers; every item is in exactly one. The order of `items` does not matter. */
 export function plan(items: readonly PlanItem[], options: PlanOptions = {}): Plan {
   if (items.length === 0) return { layers: [], updateBytes: 0, pullBytes: 0 };
-  const sorted = [...items].sort((a, b) => (a.id < b.id ? -1 : 1));
   const most = Math.min(options.maxLayers ?? DEFAULT_MAX_LAYERS, items.length);
+  const observed = options.observed ?? 0;
+  const priorUpdates = options.priorUpdates ?? DEFAULT_PRIOR_UPDATES;
+  const candidates = items
+    .map((item) => weigh(item, observed, priorUpdates))
+    .sort((a, b) => (a.id < b.id ? -1 : 1));
   const objective: Objective = {
     horizon: options.horizon ?? DEFAULT_HORIZON,
-    observed: options.observed ?? 0,
-    priorUpdates: options.priorUpdates ?? DEFAULT_PRIOR_UPDATES,
+    observed,
     maxLayerSize: options.maxLayerSize ?? Number.MAX_SAFE_INTEGER,
     previousLayers: options.previousLayers ?? [],
   };
-  return describePlan(search(sorted, most, objective));
+  return describePlan(search(candidates, most, objective));
 }
 
-function search(items: readonly PlanItem[], most: number, objective: Objective): readonly Group[] {
+function search(items: readonly Candidate[], most: number, objective: Objective): readonly Group[] {
   const continued =
     objective.previousLayers.length > 0 ? continuePlan(items, most, objective) : undefined;
   if (continued?.every((group) => group.isKept)) return continued;
@@ -90,7 +95,7 @@ function search(items: readonly PlanItem[], most: number, objective: Objective):
 }
 
 /** A group that continues the layer of the previous image whose members it has, if there is one. */
-function makeGroup(items: readonly PlanItem[], objective: Objective): Group {
+function makeGroup(items: readonly Candidate[], objective: Objective): Group {
   const origins = new Set(items.map(({ previous }) => previous));
   const [origin] = origins;
   return new Group(objective, items, origins.size === 1 ? origin : undefined);
@@ -98,7 +103,7 @@ function makeGroup(items: readonly PlanItem[], objective: Objective): Group {
 
 function searchFrom(
   start: readonly Group[],
-  items: readonly PlanItem[],
+  items: readonly Candidate[],
   most: number,
   objective: Objective,
 ): readonly Group[] {
@@ -110,8 +115,8 @@ function searchFrom(
 }
 
 /** The previous image's layers with what is left of them, and new components where they cost least. */
-function continuePlan(items: readonly PlanItem[], most: number, objective: Objective): Group[] {
-  const members = objective.previousLayers.map((): PlanItem[] => []);
+function continuePlan(items: readonly Candidate[], most: number, objective: Objective): Group[] {
+  const members = objective.previousLayers.map((): Candidate[] => []);
   for (const item of items) if (item.previous !== undefined) members[item.previous]?.push(item);
   const layers = members.flatMap((group, origin) =>
     group.length > 0 ? [new Group(objective, group, origin)] : [],

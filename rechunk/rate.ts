@@ -1,5 +1,6 @@
 /** How often components are expected to change, from what an image itself says of them. Pure, in integers. */
-import type { ComponentKind } from './components.ts';
+import type { ComponentInfo, ComponentKind } from './components.ts';
+import type { PlanItem } from './plan.ts';
 
 /** Rates are in changes a million updates. */
 const MILLION = 1_000_000;
@@ -11,6 +12,10 @@ const WINDOW_SECONDS = 365 * 86_400;
 const MERGE_SECONDS = WEEK_SECONDS;
 /** Weight of the prior, in weeks of observation. */
 const PRIOR_WEEKS = 8;
+/** How many observed updates a prior by kind counts for; each week of recorded changes counts for one more. */
+const PRIOR_WEIGHT = 3;
+/** How many observed updates a stated interval counts for. */
+const STATED_WEIGHT = 30;
 
 /** Expected changes in a million weekly updates, by kind, before anything was observed. Chosen by hand, judged in bench/. */
 export const PRIOR_RATE: Readonly<Record<ComponentKind, number>> = {
@@ -27,6 +32,9 @@ export const PRIOR_RATE: Readonly<Record<ComponentKind, number>> = {
   directories: 50_000,
   rest: 500_000,
 };
+
+/** A package below `node_modules`: its scope or, without one, the first word of its name. */
+const NODE_FAMILY = /^node:.*node_modules\/(?:@([^/]+)\/[^/]+|([^/@.-]+)[^/]*)$/;
 
 /** What a rate is computed from. */
 export interface RateEvidence {
@@ -55,6 +63,30 @@ export function changeRate(evidence: RateEvidence, now: number): number {
   }
   const weeks = observedWeeks(times, now);
   return Math.round((count * MILLION + prior * PRIOR_WEEKS) / (weeks + PRIOR_WEEKS));
+}
+
+/** What the planner is told of a component's changes: everything in `PlanItem` but sizes and what is remembered. */
+export type Expectation = Pick<PlanItem, 'rate' | 'weight' | 'family' | 'apart'>;
+
+/**
+ * What is expected of a component's changes, from what the image says of it. Packages of one npm scope, and those whose names begin
+ * with the same word, are mostly released together. Package databases change in every update and in rebuilds that change nothing
+ * else, so they stay apart.
+ */
+export function expectChanges(info: ComponentInfo, now: number): Expectation {
+  const [, scope, word] = NODE_FAMILY.exec(info.id) ?? [];
+  return {
+    rate: changeRate(info, now),
+    weight: weightOf(info, now),
+    family: scope ?? word,
+    apart: info.kind === 'database',
+  };
+}
+
+function weightOf({ changeTimes, updateIntervalDays }: RateEvidence, now: number): number {
+  if (updateIntervalDays !== undefined) return STATED_WEIGHT;
+  const times = (changeTimes ?? []).filter((time) => time <= now).sort((a, b) => b - a);
+  return PRIOR_WEIGHT + (times.length === 0 ? 0 : Math.round(observedWeeks(times, now)));
 }
 
 /** Weeks that the recorded changes cover: a single build date says only "not changed since". */

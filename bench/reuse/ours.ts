@@ -3,7 +3,7 @@
  * remembered goes through the same functions as in `build`; a state's number stands for the component's digest.
  */
 import { type PlanItem, type PlanOptions, plan } from '../../rechunk/plan.ts';
-import { changeRate } from '../../rechunk/rate.ts';
+import { expectChanges } from '../../rechunk/rate.ts';
 import type { PlanRecord } from '../../rechunk/record.ts';
 import {
   type Digests,
@@ -24,7 +24,7 @@ function itemsOf(release: Release): PlanItem[] {
     id,
     size: facts.compressedSize,
     tarSize: facts.size,
-    rate: changeRate(facts, release.date),
+    ...expectChanges(facts, release.date),
   }));
 }
 

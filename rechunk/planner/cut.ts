@@ -5,10 +5,12 @@
  * components are sorted by rate for each byte (large and cold at one end, small and hot at the other); where rates are high,
  * sorting by rate alone is better. Components that were seen to change in the same updates stand together in a third row.
  */
-import { LAYER_COST, layerProbability, MILLION, type Objective, type PlanItem } from './group.ts';
+import { type Candidate, MILLION } from './candidate.ts';
+import { changeProbability } from './chance.ts';
+import { LAYER_COST, type Objective } from './group.ts';
 
 /** A way to sort components. */
-type Order = (a: PlanItem, b: PlanItem) => number;
+type Order = (a: Candidate, b: Candidate) => number;
 
 const byId: Order = (a, b) => (a.id < b.id ? -1 : 1);
 /** By rate; of equal ones the largest first. */
@@ -17,15 +19,9 @@ export const byRate: Order = (a, b) => a.rate - b.rate || b.size - a.size || byI
 export const byDensity: Order = (a, b) =>
   a.rate * b.size - b.rate * a.size || b.size - a.size || byId(a, b);
 
-/** Expected changes in a million updates, what was observed included. */
-function effectiveRate(item: PlanItem, { observed, priorUpdates }: Objective): number {
-  const seen = (item.events?.length ?? 0) * MILLION;
-  return Math.round((seen + priorUpdates * item.rate) / (observed + priorUpdates));
-}
-
 /** Sums over a sorted row, so that any stretch costs one subtraction. */
 interface Row {
-  readonly items: readonly PlanItem[];
+  readonly items: readonly Candidate[];
   readonly sizes: Float64Array;
   readonly rates: Float64Array;
   readonly tarSizes: Float64Array;
@@ -40,12 +36,12 @@ function sums(values: readonly number[]): Float64Array {
   return result;
 }
 
-function makeRow(items: readonly PlanItem[], rates: readonly number[], objective: Objective): Row {
+function makeRow(items: readonly Candidate[], objective: Objective): Row {
   return {
     items,
     sizes: sums(items.map(({ size }) => size)),
     tarSizes: sums(items.map(({ tarSize }) => tarSize)),
-    rates: sums(rates),
+    rates: sums(items.map(({ rate }) => rate)),
     objective,
   };
 }
@@ -57,8 +53,7 @@ function stretchCost(row: Row, from: number, to: number): number {
   const rate = (rates[to] as number) - (rates[from] as number);
   const tarSize = (tarSizes[to] as number) - (tarSizes[from] as number);
   const excess = to - from > 1 ? Math.max(0, tarSize - objective.maxLayerSize) : 0;
-  const independent = { ...objective, observed: 0, priorUpdates: 1 };
-  return size * layerProbability(independent, rate, 0) + LAYER_COST + excess;
+  return size * changeProbability(rate / MILLION) + LAYER_COST + excess;
 }
 
 /**
@@ -99,10 +94,10 @@ function cutRow(row: Row, most: number): { cuts: Int32Array[]; costs: number[] }
 }
 
 /** The row cut into at most `most` groups where that costs least. */
-function cutGroups(row: Row, most: number): PlanItem[][] {
+function cutGroups(row: Row, most: number): Candidate[][] {
   const { cuts, costs } = cutRow(row, most);
   let k = costs.indexOf(Math.min(...costs)) + 1;
-  const groups: PlanItem[][] = [];
+  const groups: Candidate[][] = [];
   for (let end = row.items.length; k > 0; k--) {
     const start = k === 1 ? 0 : (cuts[k - 1]?.[end] as number);
     groups.unshift(row.items.slice(start, end));
@@ -111,11 +106,16 @@ function cutGroups(row: Row, most: number): PlanItem[][] {
   return groups;
 }
 
-/** Components that were seen to change in exactly the same updates, as one; the rest alone. */
-function bundle(items: readonly PlanItem[]): PlanItem[][] {
-  const bundles = new Map<string, PlanItem[]>();
+function keyOf({ id, events, family }: Candidate): string {
+  if (events.length > 0) return `events ${events.join(' ')}`;
+  return family === undefined ? `id ${id}` : `family ${family}`;
+}
+
+/** Components that were seen to change in exactly the same updates, or never and are of one family, as one; the rest alone. */
+function bundle(items: readonly Candidate[]): Candidate[][] {
+  const bundles = new Map<string, Candidate[]>();
   for (const item of items) {
-    const key = item.events?.length ? `events ${item.events.join(' ')}` : `id ${item.id}`;
+    const key = keyOf(item);
     const known = bundles.get(key);
     if (known) known.push(item);
     else bundles.set(key, [item]);
@@ -123,51 +123,37 @@ function bundle(items: readonly PlanItem[]): PlanItem[][] {
   return [...bundles.values()];
 }
 
-/** Groupings of all `items` into at most `most` groups to start a search from; the order of `items` does not matter. */
+/**
+ * Groupings of all `items` into at most `most` groups to start a search from; the order of `items` does not matter. Those that stay
+ * apart are one group.
+ */
 export function firstGroupings(
-  items: readonly PlanItem[],
+  items: readonly Candidate[],
   most: number,
   objective: Objective,
-): PlanItem[][][] {
-  const rated = items.map((item) => ({ ...item, rate: effectiveRate(item, objective) }));
-  const originals = new Map(items.map((item) => [item.id, item]));
-  const original = (group: readonly PlanItem[]): PlanItem[] =>
-    group.map(({ id }) => originals.get(id) as PlanItem);
-  const groupings = [byDensity, byRate].map((order) => {
-    const sorted = [...rated].sort(order);
-    return cutGroups(
-      makeRow(
-        sorted,
-        sorted.map(({ rate }) => rate),
-        objective,
-      ),
-      most,
-    ).map(original);
-  });
+): Candidate[][][] {
+  const apart = items.filter((item) => item.apart);
+  const others = items.filter((item) => !item.apart);
+  if (apart.length === 0 || others.length === 0 || most < 2) return cutAll(items, most, objective);
+  return cutAll(others, most - 1, objective).map((groups) => [...groups, apart]);
+}
+
+function cutAll(items: readonly Candidate[], most: number, objective: Objective): Candidate[][][] {
+  const groupings = [byDensity, byRate].map((order) =>
+    cutGroups(makeRow([...items].sort(order), objective), most),
+  );
   const bundles = bundle(items);
   if (bundles.length === items.length) return groupings;
-  const members = new Map<PlanItem, PlanItem[]>();
-  for (const group of bundles) {
-    const sum = (pick: (item: PlanItem) => number): number =>
-      group.reduce((total, item) => total + pick(item), 0);
-    const ids = group.map(({ id }) => id).sort();
-    const rate = effectiveRate(group[0] as PlanItem, objective);
-    members.set(
-      {
-        id: ids[0] as string,
-        size: sum(({ size }) => size),
-        tarSize: sum(({ tarSize }) => tarSize),
-        rate,
-      },
-      group,
-    );
-  }
+  const members = new Map(bundles.map((group) => [asOne(group), group]));
   const sorted = [...members.keys()].sort(byDensity);
-  const row = makeRow(
-    sorted,
-    sorted.map(({ rate }) => rate),
-    objective,
-  );
-  const together = cutGroups(row, Math.min(most, sorted.length));
-  return [...groupings, together.map((group) => group.flatMap((item) => members.get(item) ?? []))];
+  const together = cutGroups(makeRow(sorted, objective), Math.min(most, sorted.length));
+  return [...groupings, together.map((group) => group.flatMap((one) => members.get(one) ?? []))];
+}
+
+/** A bundle as if it were one component that changes as often as its first member. */
+function asOne(group: readonly Candidate[]): Candidate {
+  const [first] = [...group].sort(byId) as [Candidate];
+  const sum = (pick: (item: Candidate) => number): number =>
+    group.reduce((total, item) => total + pick(item), 0);
+  return { ...first, size: sum(({ size }) => size), tarSize: sum(({ tarSize }) => tarSize) };
 }

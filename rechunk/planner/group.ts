@@ -2,28 +2,11 @@
  * What a layer costs, and a layer while the search goes on.
  *
  * Cost is in compressed bytes over the horizon: `H × (bytes × P + layer cost)`, and once all its bytes where it is not a layer
- * of the previous image as it was. `P` mixes what was observed with what is expected: of T observed updates, U changed at
- * least one member, and members that change independently with rates λ change in `1 − exp(−Σλ)` of all updates, which
- * counts as much as K observed ones: `P = (U + K × (1 − exp(−Σλ))) / (T + K)`. Members that change together count once.
+ * of the previous image as it was. P is the chance that an update changes it (`chance.ts`).
  */
-import { changeProbability } from './probability.ts';
-
-/** What the planner knows of a component. */
-export interface PlanItem {
-  readonly id: string;
-  /** Estimated compressed bytes. */
-  readonly size: number;
-  /** Bytes of uncompressed tar: never less than the blob, so that a bound on it holds for the blob. */
-  readonly tarSize: number;
-  /** Expected changes in a million updates. */
-  readonly rate: number;
-  /** The observed updates in which it changed, by number from 0, ascending; default none. */
-  readonly events?: readonly number[] | undefined;
-  /** The layer of the previous image that holds it; absent where it is new. */
-  readonly previous?: number | undefined;
-  /** Whether its content is other than in the previous image. */
-  readonly changed?: boolean | undefined;
-}
+import { BILLION, type Candidate } from './candidate.ts';
+import { changeProbability } from './chance.ts';
+import type { Place } from './search.ts';
 
 /** What the search minimises. */
 export interface Objective {
@@ -31,8 +14,6 @@ export interface Objective {
   readonly horizon: number;
   /** Updates that were observed. */
   readonly observed: number;
-  /** How many observed updates the expectation counts for. */
-  readonly priorUpdates: number;
   /** Most bytes of uncompressed tar in a layer of several components. */
   readonly maxLayerSize: number;
   /** For each layer of the previous image, how many components it had. */
@@ -43,21 +24,28 @@ export interface Objective {
 export const LAYER_COST = 2048;
 /** What a byte above the layer size limit costs an update: more than it can ever save, but finite, so that the search has a slope. */
 const EXCESS_COST = 1024;
-/** Rates and probabilities are in millionths. */
-export const MILLION = 1_000_000;
+/** What a layer costs an update that mixes components which stay apart with others. */
+const MIXED_COST = 1e10;
 
-const NO_EVENTS: readonly number[] = [];
+/** The share of a family's changes that all members have together. Between 0.5 and 1 figures hardly differ (npm series). */
+const TOGETHER = 0.7;
 
-/** The chance that a layer changes, with `rate` of all members and `seen` observed updates that changed it. */
-export function layerProbability(objective: Objective, rate: number, seen: number): number {
-  const expected = changeProbability(rate / MILLION);
-  const { observed, priorUpdates } = objective;
-  return (seen + priorUpdates * expected) / (observed + priorUpdates);
+/** Members of one family. */
+interface Family {
+  readonly hazard: number;
+  readonly count: number;
 }
 
+/** How often any member of a family changes, in a billion updates: partly as often as a single one, partly each by itself. */
+function familyHazard({ hazard, count }: Family): number {
+  return count < 2 ? hazard : Math.round(hazard * (1 - TOGETHER + TOGETHER / count));
+}
+
+const NOBODY: Family = { hazard: 0, count: 0 };
+
 /** Components that share a layer, with sums that make the cost of adding or removing one cheap to know. */
-export class Group {
-  readonly items: Set<PlanItem> = new Set();
+export class Group implements Place<Candidate, Group> {
+  readonly items: Set<Candidate> = new Set();
   readonly #objective: Objective;
   /** The layer of the previous image that this one continues. */
   readonly origin: number | undefined;
@@ -65,115 +53,210 @@ export class Group {
   readonly #changes: Int32Array;
   size = 0;
   tarSize = 0;
-  #rate = 0;
-  /** Observed updates that changed a member. */
+  /** Expected changes in a billion updates; members of one family are not summed but {@link familyHazard}. */
+  #hazard = 0;
+  readonly #families: Map<string, Family> = new Map();
+  #survival = 1;
+  /** Observed changes of members, what they count for, and how many different updates they came in. */
+  #events = 0;
+  #eventWeight = 0;
   #seen = 0;
   /** Members that the origin did not have, and those that are other than they were in it. */
   #foreign = 0;
   #changed = 0;
+  /** Members that stay apart from others. */
+  #apart = 0;
   cost = 0;
 
-  constructor(objective: Objective, items: Iterable<PlanItem> = [], origin?: number) {
+  constructor(objective: Objective, items: Iterable<Candidate> = [], origin?: number) {
     this.#objective = objective;
     this.origin = origin;
     this.#changes = new Int32Array(objective.observed);
     for (const item of items) this.#count(item, 1);
-    this.cost = this.#costOf(undefined, 1);
+    this.#refresh();
   }
 
-  #count(item: PlanItem, sign: 1 | -1): void {
+  #count(item: Candidate, sign: 1 | -1): void {
     if (sign > 0) this.items.add(item);
     else this.items.delete(item);
     this.size += sign * item.size;
     this.tarSize += sign * item.tarSize;
-    this.#rate += sign * item.rate;
+    this.#hazard += this.#hazardOf(item, sign);
+    if (item.family !== undefined) this.#families.set(item.family, this.#familyWith(item, sign));
+    this.#events += sign * item.events.length;
+    this.#eventWeight += sign * item.events.length * item.eventWeight;
     if (item.changed) this.#changed += sign;
+    if (item.apart) this.#apart += sign;
     if (item.previous === undefined || item.previous !== this.origin) this.#foreign += sign;
-    for (const event of item.events ?? NO_EVENTS) {
+    for (const event of item.events) {
       const count = (this.#changes[event] as number) + sign;
       this.#changes[event] = count;
       if (sign > 0 ? count === 1 : count === 0) this.#seen += sign;
     }
   }
 
+  #familyWith({ family = '', hazard }: Candidate, sign: 1 | -1): Family {
+    const known = this.#families.get(family) ?? NOBODY;
+    return { hazard: known.hazard + sign * hazard, count: known.count + sign };
+  }
+
+  /** How much the group's hazard changes with `item` added or removed. */
+  #hazardOf(item: Candidate, sign: 1 | -1): number {
+    if (item.family === undefined) return sign * item.hazard;
+    const known = this.#families.get(item.family) ?? NOBODY;
+    if (known.count === 0) return item.hazard;
+    return familyHazard(this.#familyWith(item, sign)) - familyHazard(known);
+  }
+
+  #survivalWith(item: Candidate): number {
+    if (item.family === undefined || !this.#families.get(item.family)?.count)
+      return this.#survival * item.survival;
+    return 1 - changeProbability((this.#hazard + this.#hazardOf(item, 1)) / BILLION);
+  }
+
+  #refresh(): void {
+    this.#survival = 1 - changeProbability(this.#hazard / BILLION);
+    this.cost =
+      this.items.size === 0
+        ? 0
+        : this.#price({
+            count: this.items.size,
+            apart: this.#apart,
+            size: this.size,
+            tarSize: this.tarSize,
+            chance: this.probability,
+            kept: this.isKept,
+          });
+  }
+
   /** The chance that an update changes it. */
   get probability(): number {
-    return this.items.size === 0 ? 0 : layerProbability(this.#objective, this.#rate, this.#seen);
+    if (this.items.size === 0) return 0;
+    return chanceOf(this.#survival, this.#events, this.#eventWeight, this.#seen);
   }
 
   /** Whether clients of the previous image have this very layer. */
   get isKept(): boolean {
-    return this.#isKept(undefined, 1);
+    return (
+      this.origin !== undefined &&
+      this.#foreign === 0 &&
+      this.#changed === 0 &&
+      this.items.size === this.#objective.previousLayers[this.origin]
+    );
   }
 
-  #isKept(item: PlanItem | undefined, sign: 1 | -1): boolean {
-    if (this.origin === undefined) return false;
-    const foreign = item && item.previous !== this.origin ? sign : 0;
-    const changed = item?.changed ? sign : 0;
-    const count = this.items.size + (item ? sign : 0);
-    const had = this.#objective.previousLayers[this.origin];
-    return this.#foreign + foreign === 0 && this.#changed + changed === 0 && count === had;
+  #price({ count, apart, size, tarSize, chance, kept }: Sums): number {
+    const { horizon, maxLayerSize } = this.#objective;
+    let perUpdate = size * chance + LAYER_COST;
+    if (count > 1 && tarSize > maxLayerSize) perUpdate += (tarSize - maxLayerSize) * EXCESS_COST;
+    if (apart > 0 && apart < count) perUpdate += MIXED_COST;
+    return horizon * perUpdate + (kept ? 0 : size);
   }
 
-  #seenWith(item: PlanItem, sign: 1 | -1): number {
+  costOfAdding(item: Candidate): number {
     let seen = this.#seen;
-    for (const event of item.events ?? NO_EVENTS) {
-      const count = this.#changes[event] as number;
-      if (sign > 0 ? count === 0 : count === 1) seen += sign;
+    for (const event of item.events) if (this.#changes[event] === 0) seen++;
+    const chance = chanceOf(
+      this.#survivalWith(item),
+      this.#events + item.events.length,
+      this.#eventWeight + item.events.length * item.eventWeight,
+      seen,
+    );
+    const count = this.items.size + 1;
+    const kept =
+      this.origin !== undefined &&
+      item.previous === this.origin &&
+      !item.changed &&
+      this.#foreign === 0 &&
+      this.#changed === 0 &&
+      count === this.#objective.previousLayers[this.origin];
+    const apart = this.#apart + Number(item.apart);
+    const [size, tarSize] = [this.size + item.size, this.tarSize + item.tarSize];
+    return this.#price({ count, apart, size, tarSize, chance, kept }) - this.cost;
+  }
+
+  savingOfRemoving(item: Candidate): number {
+    const count = this.items.size - 1;
+    if (count === 0) return this.cost;
+    let seen = this.#seen;
+    for (const event of item.events) if (this.#changes[event] === 1) seen--;
+    const chance = chanceOf(
+      1 - changeProbability((this.#hazard + this.#hazardOf(item, -1)) / BILLION),
+      this.#events - item.events.length,
+      this.#eventWeight - item.events.length * item.eventWeight,
+      seen,
+    );
+    const kept =
+      this.origin !== undefined &&
+      this.#foreign - Number(item.previous !== this.origin) === 0 &&
+      this.#changed - Number(item.changed) === 0 &&
+      count === this.#objective.previousLayers[this.origin];
+    const apart = this.#apart - Number(item.apart);
+    const [size, tarSize] = [this.size - item.size, this.tarSize - item.tarSize];
+    return this.cost - this.#price({ count, apart, size, tarSize, chance, kept });
+  }
+
+  #hazardWith(other: Group): number {
+    let hazard = this.#hazard + other.#hazard;
+    for (const [name, there] of other.#families) {
+      const here = this.#families.get(name);
+      if (!here?.count || there.count === 0) continue;
+      const both = { hazard: here.hazard + there.hazard, count: here.count + there.count };
+      hazard += familyHazard(both) - familyHazard(here) - familyHazard(there);
     }
-    return seen;
+    return hazard;
   }
 
-  /** What it would cost with `item` added (`sign` 1) or taken out (-1); without item, what it costs. */
-  #costOf(item: PlanItem | undefined, sign: 1 | -1): number {
-    const count = this.items.size + (item ? sign : 0);
-    if (count === 0) return 0;
-    const size = this.size + (item ? sign * item.size : 0);
-    const rate = this.#rate + (item ? sign * item.rate : 0);
-    const seen = item ? this.#seenWith(item, sign) : this.#seen;
-    const tarSize = this.tarSize + (item ? sign * item.tarSize : 0);
-    const { horizon, maxLayerSize } = this.#objective;
-    const excess = count > 1 ? Math.max(0, tarSize - maxLayerSize) : 0;
-    const perUpdate =
-      size * layerProbability(this.#objective, rate, seen) + LAYER_COST + excess * EXCESS_COST;
-    return horizon * perUpdate + (this.#isKept(item, sign) ? 0 : size);
-  }
-
-  /** How much more the group costs with `item`. */
-  costOfAdding(item: PlanItem): number {
-    return this.#costOf(item, 1) - this.cost;
-  }
-
-  /** How much less the group costs without `item`. */
-  savingOfRemoving(item: PlanItem): number {
-    return this.cost - this.#costOf(item, -1);
-  }
-
-  /** How much more one layer of the members of both costs than the two. */
   costOfMerging(other: Group): number {
-    const { horizon, maxLayerSize } = this.#objective;
     let seen = this.#seen;
     if (other.#seen > 0) {
-      for (const [event, count] of other.#changes.entries()) {
-        if (count > 0 && this.#changes[event] === 0) seen++;
+      for (let event = 0; event < this.#changes.length; event++) {
+        if (other.#changes[event] !== 0 && this.#changes[event] === 0) seen++;
       }
     }
-    const size = this.size + other.size;
-    const excess = Math.max(0, this.tarSize + other.tarSize - maxLayerSize);
-    const chance = layerProbability(this.#objective, this.#rate + other.#rate, seen);
-    const merged = horizon * (size * chance + LAYER_COST + excess * EXCESS_COST) + size;
+    const chance = chanceOf(
+      1 - changeProbability(this.#hazardWith(other) / BILLION),
+      this.#events + other.#events,
+      this.#eventWeight + other.#eventWeight,
+      seen,
+    );
+    const merged = this.#price({
+      count: this.items.size + other.items.size,
+      apart: this.#apart + other.#apart,
+      size: this.size + other.size,
+      tarSize: this.tarSize + other.tarSize,
+      chance,
+      kept: false,
+    });
     return merged - this.cost - other.cost;
   }
 
-  add(item: PlanItem): void {
+  add(item: Candidate): void {
     this.#count(item, 1);
-    this.cost = this.#costOf(undefined, 1);
+    this.#refresh();
   }
 
-  remove(item: PlanItem): void {
+  remove(item: Candidate): void {
     this.#count(item, -1);
-    this.cost = this.#costOf(undefined, 1);
+    this.#refresh();
   }
+}
+
+/** What a layer's cost depends on. */
+interface Sums {
+  /** Members, and those of them that stay apart from others. */
+  readonly count: number;
+  readonly apart: number;
+  readonly size: number;
+  readonly tarSize: number;
+  readonly chance: number;
+  readonly kept: boolean;
+}
+
+/** The chance of a change, from the members' joint survival, and their observed changes with what these count for together. */
+function chanceOf(survival: number, events: number, eventWeight: number, seen: number): number {
+  if (events === 0) return 1 - survival;
+  return 1 - survival * (1 - (eventWeight / BILLION) * (seen / events));
 }
 
 /** What all groups cost together. */
