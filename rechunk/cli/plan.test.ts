@@ -80,7 +80,7 @@ plan('a component that changed is pulled without having moved', async () => {
 
 plan('the table: kept layers are marked, components are listed on demand', async () => {
   const short = await runCli(['plan', source, ...few, '--previous', previous, '--quiet']);
-  assert.match(short.stdout, /^ {2}=1 +[\d.]+ kB +[\d.]+% {2}build date +apk:/m);
+  assert.match(short.stdout, /^ {2}=1 +[\d.]+ [kM]B +[\d.]+% {2}build date +apk:/m);
   assert.match(
     short.stdout,
     /^now 8 layers are kept \(=\), and clients pull about 0 B, 0 B of it/m,
