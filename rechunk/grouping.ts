@@ -62,6 +62,22 @@ export async function groupImage(
   options: GroupOptions,
   context: Context,
 ): Promise<Grouping> {
+  const prepared = await prepareImage(image, options, context);
+  const { past, observed } = prepared.recollection;
+  const previousLayers = past?.record.layers.map((layer) => layer.components.size);
+  const planned = { ...options, previousLayers, observed: observed.updates };
+  return { ...prepared, plan: plan(prepared.items, planned) };
+}
+
+/** An image as it will be written, ready to be planned. */
+export type Prepared = Omit<Grouping, 'plan'>;
+
+/** Reads an image, applies the policy and finds its components and what is remembered of them. */
+export async function prepareImage(
+  image: Image,
+  options: GroupOptions,
+  context: Context,
+): Promise<Prepared> {
   const memory = options.memory ?? NO_MEMORY;
   const shaped = await shapeImage(image, options, context, memory.previous[0]);
   const { tree, components, excuses } = shaped;
@@ -71,15 +87,7 @@ export async function groupImage(
   const recollection = await recall(components, memory, read, context);
   const { digests, past, observed } = recollection;
   const items = rememberItems(itemsOf(components), digests, past, observed);
-  const previousLayers = past?.record.layers.map((layer) => layer.components.size);
-  return {
-    tree,
-    components,
-    items,
-    plan: plan(items, { ...options, previousLayers, observed: observed.updates }),
-    recollection,
-    excuses,
-  };
+  return { tree, components, items, recollection, excuses };
 }
 
 /** An image's file system as the policy shapes it, with what `past` has to inherit, and its components. */

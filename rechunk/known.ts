@@ -6,9 +6,10 @@
  * in the earlier image's config. An image that the user vouches for by digest is believed without.
  */
 import { layerMediaType } from '../registry/compress.ts';
-import type { Compression, Image, Source } from '../registry/image.ts';
+import type { Compression, Destination, Image, Source } from '../registry/image.ts';
 import { type Annotations, type Descriptor, type Digest, MEDIA } from '../registry/oci.ts';
 import { type Memory, readRecord } from './memory.ts';
+import type { WrittenLayer } from './metadata.ts';
 
 /** A layer that exists already. */
 export interface KnownLayer {
@@ -17,7 +18,7 @@ export interface KnownLayer {
   readonly descriptor: Descriptor;
   readonly annotations: Annotations;
   /** Where the blob can be read. */
-  readonly source: Source;
+  readonly source: Pick<Source, 'reference' | 'blob'>;
 }
 
 /** Which layers count as known. */
@@ -56,6 +57,36 @@ export function knownLayers(memory: Memory, options: KnownOptions): KnownLayers 
     find: (diffId) => byDiffId.get(diffId),
     expect: (fingerprint) => byFingerprint.get(fingerprint),
   };
+}
+
+/** An image that was written in this run. */
+export interface Sibling {
+  readonly layers: readonly (WrittenLayer & { readonly fingerprint: string })[];
+  readonly compression: Compression;
+  readonly destination: Pick<Destination, 'reference' | 'read'>;
+}
+
+/** `known`, and before it the layers of images that were written in this run, which need not be hashed again. */
+export function withSiblings(
+  known: KnownLayers,
+  siblings: readonly Sibling[],
+  compression: Compression,
+): KnownLayers {
+  const written = new Map<string, KnownLayer>();
+  for (const { layers, destination, ...sibling } of siblings) {
+    if (sibling.compression !== compression) continue;
+    const { reference } = destination;
+    const source = { reference, blob: (one: Descriptor) => destination.read(one) };
+    for (const { fingerprint, diffId, digest, size, annotations = {} } of layers) {
+      const descriptor = { mediaType: layerMediaType(compression), digest, size };
+      written.set(fingerprint, { diffId, descriptor, annotations, source });
+    }
+  }
+  const expect: KnownLayers['expect'] = (fingerprint) => {
+    const layer = written.get(fingerprint);
+    return layer ? { layer, isTrusted: true } : known.expect(fingerprint);
+  };
+  return { find: known.find, expect };
 }
 
 function addImage(

@@ -20,25 +20,21 @@ import {
   type Descriptor,
   type Digest,
   digestOf,
-  formatPlatform,
   isAttestation,
   MEDIA,
   type Platform,
   parseManifest,
 } from '../registry/oci.ts';
-import { ATTACHED_LIMIT, attachedRecord, RECORD_TYPE } from './attached.ts';
+import { RECORD_TYPE } from './attached.ts';
 import { type Context, type RunOptions, withContext, withSpool } from './context.ts';
-import { type Grouping, type GroupOptions, groupImage, overlayExcuse } from './grouping.ts';
+import { type GroupOptions, groupImage, overlayExcuse } from './grouping.ts';
 import { formatJson, parseJson } from './json.ts';
-import { knownLayers } from './known.ts';
 import { loadTree } from './load.ts';
 import { type MemorySources, openMemory } from './memory.ts';
-import { type MetadataOptions, writeConfig, writeManifest } from './metadata.ts';
-import type { Excuse, Policy } from './policy.ts';
-import { proveEqual } from './proof.ts';
-import { formatRecord, type PlanRecord } from './record.ts';
+import type { MetadataOptions } from './metadata.ts';
+import type { Policy } from './policy.ts';
 import { compareConfigs, compareTrees, type Verification } from './verify.ts';
-import { type BuiltLayer, writeLayers } from './writer.ts';
+import { type BuiltImage, type Written, writeImage } from './write.ts';
 
 export type { RunOptions } from './context.ts';
 export {
@@ -67,6 +63,7 @@ export {
 } from './preview.ts';
 export { parseMap } from './repos/map.ts';
 export type { Difference, Verification } from './verify.ts';
+export type { BuiltImage } from './write.ts';
 export type { BuiltLayer } from './writer.ts';
 
 /** What decides the bytes of the result. */
@@ -92,26 +89,6 @@ export interface BuildOptions extends Omit<GroupOptions, 'memory'> {
   readonly trusted?: readonly string[] | undefined;
   /** Does everything but store. */
   readonly dryRun?: boolean | undefined;
-}
-
-/** One image that was built. */
-export interface BuiltImage {
-  readonly platform: string;
-  readonly source: string;
-  readonly digest: string;
-  readonly compression: Compression;
-  readonly layers: readonly BuiltLayer[];
-  readonly components: number;
-  readonly entries: number;
-  /** Compressed bytes of all layers. */
-  readonly size: number;
-  /** Compressed bytes of all layers of the source. */
-  readonly sourceSize: number;
-  /** Compressed bytes that were not at the destination yet. */
-  readonly sentBytes: number;
-  readonly excuses: readonly Excuse[];
-  /** Whether the result was read again and found equal. */
-  readonly verified: boolean;
 }
 
 /** What a build made. */
@@ -147,7 +124,11 @@ export async function rechunk(
   });
 }
 
-function chooseCompression(destination: Destination, wanted: Compression | undefined): Compression {
+/** The compression of layers that is asked for, else the first that the destination can hold. */
+export function chooseCompression(
+  destination: Destination,
+  wanted: Compression | undefined,
+): Compression {
   const possible = destination.compressions;
   const chosen = wanted ?? possible[0];
   if (chosen && possible.includes(chosen)) return chosen;
@@ -266,90 +247,10 @@ async function buildImage(
   compression: Compression,
   options: BuildOptions,
   context: Context,
-): Promise<{ document: Document; built: BuiltImage }> {
-  const { dryRun, compressionLevel: level } = options;
+): Promise<Written> {
   const memory = await openMemory(options.memory ?? {}, image.platform, context);
   const grouping = await groupImage(image, { ...options, memory }, context);
-  for (const excuse of grouping.excuses) context.onNotice?.(excuse.text);
-  const { recompress, trusted } = options;
-  const known = knownLayers(memory, { compression, recompress, trusted });
-  const how = { compression, level, dryRun, known };
-  const layers = await writeLayers(grouping, destination, how, context);
-  const record = recordOf(grouping, layers);
-  const diffIds = layers.map(({ diffId }) => diffId);
-  const label = formatRecord(record, diffIds);
-  const config = writeConfig(image, layers, label?.text, options);
-  const document = writeManifest(image, layers, config.descriptor, compression, options);
-  context.onNotice?.(`digest ${document.descriptor.digest}`);
-  if (!dryRun) await destination.putBytes(config.descriptor, config.bytes);
-  if (!label?.isWhole) {
-    const text = formatRecord(record, diffIds, ATTACHED_LIMIT)?.text;
-    await attach(text, label !== undefined, document.descriptor, destination, options, context);
-  }
-  const verified = Boolean(options.verify && !dryRun);
-  if (verified)
-    await proveEqual(image, grouping.tree, { document, config }, destination, options, context);
-  return {
-    document,
-    built: { ...summary(image, grouping, document, layers), compression, verified },
-  };
-}
-
-/** The record of what was written. */
-function recordOf(grouping: Grouping, layers: readonly BuiltLayer[]): PlanRecord {
-  const { digests, observed } = grouping.recollection;
-  const recorded = layers.map(({ fingerprint, components }) => ({
-    fingerprint,
-    components: new Map(
-      components.map((id) => [
-        id,
-        { digest: digests.get(id) ?? '', changes: observed.changes.get(id) ?? 0 },
-      ]),
-    ),
-  }));
-  return { observed: observed.updates, layers: recorded };
-}
-
-/** Stores the whole record, for which the label has no room, beside the image; where that cannot be, says what it costs. */
-async function attach(
-  text: string | undefined,
-  isLabelled: boolean,
-  subject: Descriptor,
-  destination: Destination,
-  { dryRun }: BuildOptions,
-  context: Context,
-): Promise<void> {
-  if (text === undefined || !destination.attach) {
-    const lost = isLabelled ? 'what changed from build to build' : 'where its components are';
-    context.onNotice?.(`the plan is too long for a label: the next build will not know ${lost}`);
-    return;
-  }
-  if (dryRun) return;
-  const [record, config, manifest] = attachedRecord(text, subject);
-  for (const { descriptor, bytes } of [record, config])
-    await destination.putBytes(descriptor, bytes);
-  await destination.attach(manifest);
-}
-
-function summary(
-  image: Image,
-  grouping: Grouping,
-  document: Document,
-  layers: readonly BuiltLayer[],
-): Omit<BuiltImage, 'compression' | 'verified'> {
-  const sum = (sizes: readonly number[]): number => sizes.reduce((total, size) => total + size, 0);
-  return {
-    platform: formatPlatform(image.platform),
-    source: image.manifestDocument.descriptor.digest,
-    digest: document.descriptor.digest,
-    layers,
-    components: grouping.components.length,
-    entries: grouping.tree.entries.length,
-    size: sum(layers.map((layer) => layer.size)),
-    sourceSize: sum(image.layers.map((layer) => layer.descriptor.size)),
-    sentBytes: sum(layers.map((layer) => (layer.reused ? 0 : layer.size))),
-    excuses: grouping.excuses,
-  };
+  return writeImage(image, grouping, destination, { ...options, compression, memory }, context);
 }
 
 /** What decides whether two images count as equal. */

@@ -4,7 +4,9 @@ import type { Command } from 'commander';
 import { during, RechunkError } from '../../registry/errors.ts';
 import type { Compression } from '../../registry/image.ts';
 import { parseDigest } from '../../registry/oci.ts';
+import { parseReference } from '../../registry/reference.ts';
 import { type BuildResult, type BuiltImage, rechunk } from '../rechunk.ts';
+import { rechunkTogether, type VariantInput } from '../together.ts';
 import { addMemoryOptions, openMemorySources } from './memory.ts';
 import {
   addGroupOptions,
@@ -27,8 +29,17 @@ export function addBuild(program: Command, host: Host): void {
   const command = program
     .command('build')
     .description('rechunk an image')
-    .argument('<source>', 'the image to read')
-    .argument('<destination>', 'where the result goes')
+    .usage(
+      '[options] <source> <destination>\n       rechunk build [options] --together <image...> --to <prefix>',
+    )
+    .argument('[images...]', 'the image to read, and where the result goes')
+    .addOption(
+      option(
+        '--together <image...>',
+        'plan variants of one product together, so that they share layers; each image’s tag names its result',
+      ),
+    )
+    .addOption(option('--to <prefix>', 'where they go: each tag is put after it'))
     .addOption(
       option('--compression <kind>', 'of layers (default: zstd)').choices(['zstd', 'gzip', 'none']),
     )
@@ -51,7 +62,7 @@ export function addBuild(program: Command, host: Host): void {
     )
     .addOption(option('--dry-run', 'do everything but store the result'));
   addRunOptions(addPolicyOptions(addMemoryOptions(addGroupOptions(command)))).action(
-    (source, destination, values) => build(source, destination, values, host),
+    (images, values) => build(images, values, host),
   );
 }
 
@@ -77,18 +88,14 @@ function parseTrusted(values: Values): readonly string[] {
 
 const TAG = /^[\w][\w.-]{0,127}$/;
 
-async function build(
-  source: string,
-  destination: string,
-  values: Values,
-  host: Host,
-): Promise<void> {
+async function build(images: readonly string[], values: Values, host: Host): Promise<void> {
   const tags = (values['tag'] as readonly string[] | undefined) ?? [];
   const bad = tags.find((tag) => !TAG.test(tag));
   if (bad !== undefined)
     throw new RechunkError('usage', `--tag: got '${bad}', want letters, digits, '_', '.' and '-'`);
   if (values['allPlatforms'] === true && values['platform'] !== undefined)
     throw new RechunkError('usage', '--all-platforms and --platform: want one of them');
+  const jobs = jobsOf(images, values);
   const options = {
     ...groupOptions(values),
     ...metadataOptions(values, host),
@@ -103,16 +110,86 @@ async function build(
     recompress: values['recompress'] === true,
     trusted: parseTrusted(values),
   };
-  const result = await withSession(values, host, async (session) => {
-    const from = await session.source(source);
-    const memory = await openMemorySources(destination, values, session);
-    const to = await session.destination(destination);
-    return rechunk(from, to, { ...session.run, ...options, memory });
+  const results = await withSession(values, host, async (session) => {
+    const open: VariantInput[] = [];
+    for (const { from, to } of jobs) {
+      const source = await session.source(from);
+      const memory = await openMemorySources(to, values, session);
+      open.push({ source, memory, destination: await session.destination(to) });
+    }
+    const how = { ...session.run, ...options };
+    const [only] = open as [VariantInput];
+    if (values['together'] !== undefined) return rechunkTogether(open, how);
+    return [await rechunk(only.source, only.destination, { ...how, memory: only.memory })];
   });
+  const [first] = results as [BuildResult];
   const file = values['digestFile'] as string | undefined;
-  if (file !== undefined && !result.dryRun)
-    await during(`writing the digest to ${file}`, () => writeFileSync(file, result.digest));
-  print(result, values, format);
+  if (file !== undefined && !first.dryRun) {
+    const text = results.map(({ digest }) => digest).join('\n');
+    await during(`writing the digest to ${file}`, () => writeFileSync(file, text));
+  }
+  if (values['together'] === undefined) print(first, values, format);
+  else print({ results }, values, (all) => all.results.map(format).join(''));
+}
+
+/** An image to read, and where the result goes. */
+interface Job {
+  readonly from: string;
+  readonly to: string;
+}
+
+/** What is to be built. */
+function jobsOf(images: readonly string[], values: Values): readonly Job[] {
+  const together = values['together'] as readonly string[] | string | undefined;
+  const prefix = values['to'] as string | undefined;
+  if (together !== undefined)
+    return togetherJobs([...[together].flat().flatMap(splitLines), ...images], prefix, values);
+  if (prefix !== undefined) throw new RechunkError('usage', '--to: want --together too');
+  const [from, to] = images;
+  if (from === undefined || to === undefined)
+    throw new RechunkError(
+      'usage',
+      `missing required argument '${from === undefined ? 'source' : 'destination'}'`,
+    );
+  if (images.length > 2)
+    throw new RechunkError(
+      'usage',
+      `too many arguments for 'build'. Expected 2 arguments but got ${images.length}`,
+    );
+  return [{ from, to }];
+}
+
+/** From the environment several come as lines. */
+const splitLines = (text: string): string[] => text.split('\n').filter(Boolean);
+
+function togetherJobs(
+  sources: readonly string[],
+  prefix: string | undefined,
+  values: Values,
+): readonly Job[] {
+  const refuse = (text: string): never => {
+    throw new RechunkError('usage', text);
+  };
+  if (prefix === undefined) return refuse('--together: want --to PREFIX too');
+  if (sources.length < 2)
+    return refuse(`--together: got ${sources.length} image, want two or more`);
+  if (values['allPlatforms'] === true)
+    return refuse('--together and --all-platforms: want one of them');
+  const tags = (values['tag'] as readonly string[] | undefined) ?? [];
+  if (tags.length > 0) return refuse('--together and --tag: one tag cannot name several images');
+  const names = sources.map((source) => {
+    const reference = parseReference(source);
+    const name =
+      reference.transport === 'docker'
+        ? (reference.tag ?? 'latest')
+        : 'ref' in reference
+          ? reference.ref
+          : undefined;
+    return name ?? refuse(`--together ${source}: it has no tag to name the result by`);
+  });
+  const twice = names.find((name, i) => names.indexOf(name) !== i);
+  if (twice !== undefined) return refuse(`--together: two images have the tag '${twice}'`);
+  return sources.map((from, i) => ({ from, to: `${prefix}${names[i]}` }));
 }
 
 function format(result: BuildResult): string {

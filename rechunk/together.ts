@@ -1,0 +1,69 @@
+/** Several images, variants of one product, rechunked in one run and planned together. */
+import { type Destination, type Image, openImage, type Source } from '../registry/image.ts';
+import { type RunOptions, withContext } from './context.ts';
+import { type Prepared, prepareImage } from './grouping.ts';
+import type { Sibling } from './known.ts';
+import { type Memory, type MemorySources, openMemory } from './memory.ts';
+import { type BuildOptions, type BuildResult, chooseCompression } from './rechunk.ts';
+import { planTogether } from './variants.ts';
+import { type Written, writeImage } from './write.ts';
+
+/** One of the images; the caller opens and closes what it names. */
+export interface VariantInput {
+  readonly source: Source;
+  readonly destination: Destination;
+  /** What earlier images tell of this variant. */
+  readonly memory?: MemorySources | undefined;
+}
+
+/** Rechunks all `variants`; none becomes visible before all are written. Results are in their order. */
+export async function rechunkTogether(
+  variants: readonly VariantInput[],
+  options: Omit<BuildOptions, 'memory' | 'allPlatforms'> & RunOptions,
+): Promise<BuildResult[]> {
+  const { platform, hostPlatform, dryRun = false, tags = [] } = options;
+  const compressions = variants.map(({ destination }) =>
+    chooseCompression(destination, options.compression),
+  );
+  return withContext(options, async (context) => {
+    const choice = platform ? { platform, hostPlatform } : { hostPlatform };
+    const read: {
+      image: Image;
+      memory: Memory;
+      prepared: Prepared;
+    }[] = [];
+    for (const { source, memory: sources = {} } of variants) {
+      const image = await openImage(source, choice);
+      const memory = await openMemory(sources, image.platform, context);
+      read.push({
+        image,
+        memory,
+        prepared: await prepareImage(image, { ...options, memory }, context),
+      });
+    }
+    const plans = planTogether(
+      read.map(({ prepared }) => prepared),
+      options,
+    );
+    const written: Written[] = [];
+    const siblings: Sibling[] = [];
+    for (const [i, { image, memory, prepared }] of read.entries()) {
+      const { destination } = variants[i] as VariantInput;
+      const compression = compressions[i] ?? 'zstd';
+      const grouping = { ...prepared, plan: plans[i] as (typeof plans)[number] };
+      const how = { ...options, compression, memory, siblings };
+      const one = await writeImage(image, grouping, destination, how, context);
+      written.push(one);
+      // A dry run leaves nothing that could be read.
+      if (!dryRun) siblings.push({ layers: one.built.layers, compression, destination });
+    }
+    const results: BuildResult[] = [];
+    for (const [i, { document, built }] of written.entries()) {
+      const { destination } = variants[i] as VariantInput;
+      if (!dryRun) await destination.commit(document, tags);
+      const { digest } = document.descriptor;
+      results.push({ digest, destination: destination.reference, tags, dryRun, images: [built] });
+    }
+    return results;
+  });
+}

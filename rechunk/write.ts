@@ -1,0 +1,146 @@
+/** A grouped image written to its destination: layers, config and manifest, and the plan's record; not yet visible. */
+import type { Compression, Destination, Document, Image } from '../registry/image.ts';
+import { type Descriptor, formatPlatform } from '../registry/oci.ts';
+import { ATTACHED_LIMIT, attachedRecord } from './attached.ts';
+import type { Context } from './context.ts';
+import type { Grouping } from './grouping.ts';
+import { knownLayers, type Sibling, withSiblings } from './known.ts';
+import type { Memory } from './memory.ts';
+import { type MetadataOptions, writeConfig, writeManifest } from './metadata.ts';
+import type { Excuse } from './policy.ts';
+import { proveEqual } from './proof.ts';
+import { formatRecord, type PlanRecord } from './record.ts';
+import { type BuiltLayer, writeLayers } from './writer.ts';
+
+/** One image that was built. */
+export interface BuiltImage {
+  readonly platform: string;
+  readonly source: string;
+  readonly digest: string;
+  readonly compression: Compression;
+  readonly layers: readonly BuiltLayer[];
+  readonly components: number;
+  readonly entries: number;
+  /** Compressed bytes of all layers. */
+  readonly size: number;
+  /** Compressed bytes of all layers of the source. */
+  readonly sourceSize: number;
+  /** Compressed bytes that were not at the destination yet. */
+  readonly sentBytes: number;
+  readonly excuses: readonly Excuse[];
+  /** Whether the result was read again and found equal. */
+  readonly verified: boolean;
+}
+
+/** How an image is written. */
+export interface WriteImageOptions extends MetadataOptions {
+  readonly compression: Compression;
+  /** Default: 3 for zstd, 6 for gzip. */
+  readonly compressionLevel?: number | undefined;
+  /** Earlier images, whose layers are used. */
+  readonly memory: Memory;
+  /** Images that were written before in this run. */
+  readonly siblings?: readonly Sibling[] | undefined;
+  /** Compresses every layer anew, whatever earlier images have. */
+  readonly recompress?: boolean | undefined;
+  /** Digests of earlier images' manifests whose fingerprints are believed, so that their layers are not even hashed. */
+  readonly trusted?: readonly string[] | undefined;
+  /** Reads the written image again and proves that it is equal. */
+  readonly verify?: boolean | undefined;
+  /** Does everything but store. */
+  readonly dryRun?: boolean | undefined;
+}
+
+/** A written image: its manifest, and what is to be told of it. */
+export interface Written {
+  readonly document: Document;
+  readonly built: BuiltImage;
+}
+
+/** Writes `image` as it was grouped; throws `different` where `verify` finds that it is not equal. */
+export async function writeImage(
+  image: Image,
+  grouping: Grouping,
+  destination: Destination,
+  options: WriteImageOptions,
+  context: Context,
+): Promise<Written> {
+  const { compression, compressionLevel: level, dryRun, memory } = options;
+  for (const excuse of grouping.excuses) context.onNotice?.(excuse.text);
+  const known = withSiblings(knownLayers(memory, options), options.siblings ?? [], compression);
+  const how = { compression, level, dryRun, known };
+  const layers = await writeLayers(grouping, destination, how, context);
+  const record = recordOf(grouping, layers);
+  const diffIds = layers.map(({ diffId }) => diffId);
+  const label = formatRecord(record, diffIds);
+  const config = writeConfig(image, layers, label?.text, options);
+  const document = writeManifest(image, layers, config.descriptor, compression, options);
+  context.onNotice?.(`digest ${document.descriptor.digest}`);
+  if (!dryRun) await destination.putBytes(config.descriptor, config.bytes);
+  if (!label?.isWhole) {
+    const text = formatRecord(record, diffIds, ATTACHED_LIMIT)?.text;
+    await attach(text, label !== undefined, document.descriptor, destination, options, context);
+  }
+  const verified = Boolean(options.verify && !dryRun);
+  if (verified)
+    await proveEqual(image, grouping.tree, { document, config }, destination, options, context);
+  const built = { ...summary(image, grouping, document, layers), compression, verified };
+  return { document, built };
+}
+
+/** The record of what was written. */
+function recordOf(grouping: Grouping, layers: readonly BuiltLayer[]): PlanRecord {
+  const { digests, observed } = grouping.recollection;
+  const recorded = layers.map(({ fingerprint, components }) => ({
+    fingerprint,
+    components: new Map(
+      components.map((id) => [
+        id,
+        { digest: digests.get(id) ?? '', changes: observed.changes.get(id) ?? 0 },
+      ]),
+    ),
+  }));
+  return { observed: observed.updates, layers: recorded };
+}
+
+/** Stores the whole record, for which the label has no room, beside the image; where that cannot be, says what it costs. */
+async function attach(
+  text: string | undefined,
+  isLabelled: boolean,
+  subject: Descriptor,
+  destination: Destination,
+  { dryRun }: WriteImageOptions,
+  context: Context,
+): Promise<void> {
+  if (text === undefined || !destination.attach) {
+    const lost = isLabelled ? 'what changed from build to build' : 'where its components are';
+    context.onNotice?.(`the plan is too long for a label: the next build will not know ${lost}`);
+    return;
+  }
+  if (dryRun) return;
+  const [record, config, manifest] = attachedRecord(text, subject);
+  for (const { descriptor, bytes } of [record, config])
+    await destination.putBytes(descriptor, bytes);
+  await destination.attach(manifest);
+}
+
+function summary(
+  image: Image,
+  grouping: Grouping,
+  document: Document,
+  layers: readonly BuiltLayer[],
+): Omit<BuiltImage, 'compression' | 'verified'> {
+  const sum = (sizes: readonly number[]): number => sizes.reduce((total, size) => total + size, 0);
+  return {
+    platform: formatPlatform(image.platform),
+    source: image.manifestDocument.descriptor.digest,
+    digest: document.descriptor.digest,
+    layers,
+    components: grouping.components.length,
+    entries: grouping.tree.entries.length,
+    size: sum(layers.map((layer) => layer.size)),
+    sourceSize: sum(image.layers.map((layer) => layer.descriptor.size)),
+    sentBytes: sum(layers.map((layer) => (layer.reused ? 0 : layer.size))),
+    excuses: grouping.excuses,
+  };
+}
