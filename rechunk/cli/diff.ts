@@ -11,8 +11,10 @@ import {
   describeCounts,
   describeKind,
   describeLayer,
+  describePlaces,
   describeUpdate,
   describeVersions,
+  gatherPackages,
   listVersions,
   otherComponents,
 } from './difftext.ts';
@@ -100,13 +102,12 @@ function inText(values: Values): (report: DiffReport) => string {
     ].join('\n');
 }
 
-/** The first `most` lines, and how many more there are. */
-function shorten(lines: readonly string[], most: number): string[] {
-  const more = lines.length - most;
-  return [...lines.slice(0, most), ...(more > 0 ? [`  … and ${more} more (--all)`] : [])];
+/** The first `most` rows, each a line of columns as wide as those need to be, and how many more there are. */
+function shorten(rows: readonly (readonly string[])[], most: number): string[] {
+  const more = rows.length - most;
+  return [...align(rows.slice(0, most)), ...(more > 0 ? [`  … and ${more} more (--all)`] : [])];
 }
 
-/** Rows of cells as lines, columns as wide as they need to be. */
 function align(rows: readonly (readonly string[])[]): string[] {
   const widths = rows.reduce<number[]>((most, row) => {
     return row.map((cell, i) => Math.max(most[i] ?? 0, cell.length));
@@ -118,11 +119,12 @@ function align(rows: readonly (readonly string[])[]): string[] {
 
 function formatPackages({ packages }: DiffReport, limits: Limits): string[] {
   const counts = countKinds(packages.map(({ change }) => change));
-  const rows = packages
-    .slice(0, limits.packages)
-    .map((change) => [change.change, oneLine(change.name), oneLine(describeVersions(change))]);
-  const lines = [...align(rows), ...packages.slice(limits.packages).map(() => '')];
-  return [`packages: ${counts || 'none differs'}`, ...shorten(lines, limits.packages)];
+  const rows = gatherPackages(packages).map((shown) => {
+    const { change } = shown;
+    const versions = `${oneLine(describeVersions(change))}${describePlaces(shown)}`;
+    return [change.change, oneLine(change.name), versions];
+  });
+  return [`packages: ${counts || 'none differs'}`, ...shorten(rows, limits.packages)];
 }
 
 function formatComponents(report: DiffReport, limits: Limits): string[] {
@@ -134,18 +136,19 @@ function formatComponents(report: DiffReport, limits: Limits): string[] {
     describeCounts(files),
   ]);
   const counts = countKinds(others.map(({ change }) => change));
-  return [`other components: ${counts}`, ...shorten(align(rows), limits.components)];
+  return [`other components: ${counts}`, ...shorten(rows, limits.components)];
 }
 
 function formatLayers(report: DiffReport, limits: Limits): string[] {
   const versions = listVersions(report.packages);
   const changed = changedLayers(report);
-  const lines = changed.map((layer) => {
+  const rows = changed.map((layer) => {
     const why = describeLayer(layer, versions, limits.causes, oneLine);
-    return `  ${String(layer.layer).padStart(3)} ${formatSize(layer.size).padStart(9)} ${layer.state}: ${why}`;
+    const number = String(layer.layer).padStart(3);
+    return [number, formatSize(layer.size).padStart(8), `${layer.state}: ${why}`];
   });
   const gone = report.goneLayers.length;
   const counts = countKinds(report.layers.map(({ state }) => state));
   const lost = gone > 0 ? `; ${countOf(gone, 'layer')} of the old image gone` : '';
-  return [`layers: ${counts}${lost}`, ...shorten(lines, limits.layers)];
+  return [`layers: ${counts}${lost}`, ...shorten(rows, limits.layers)];
 }

@@ -6,7 +6,9 @@ import {
   describeCounts,
   describeKind,
   describeLayer,
+  describePlaces,
   describeUpdate,
+  gatherPackages,
   listVersions,
   otherComponents,
 } from './difftext.ts';
@@ -65,12 +67,11 @@ function table(
 
 function packageSection({ packages }: DiffReport, limits: Limits): string[] {
   if (packages.length === 0) return ['', 'No package differs.'];
-  const rows = packages.map(({ change, repo, name, from, to }) => [
-    change,
-    `${code(name)} (${repo})`,
-    code(from ?? ''),
-    code(to ?? ''),
-  ]);
+  const rows = gatherPackages(packages).map((shown) => {
+    const { change, repo, name, from, to } = shown.change;
+    const title = `${code(name)} (${repo})${describePlaces(shown)}`;
+    return [change, title, code(from ?? ''), code(to ?? '')];
+  });
   const counts = countKinds(packages.map(({ change }) => change));
   const head = ['', 'package', 'old', 'new'];
   return ['', `#### Packages: ${counts}`, '', ...table(head, rows, limits.packages)];

@@ -51,6 +51,27 @@ export function describeCounts(files: FileCounts, noun = 'file'): string {
     .join(', ');
 }
 
+/** A package change as it is shown: once, though it happened at several places of a tree. */
+export interface ShownPackage {
+  readonly change: PackageChange;
+  readonly places: number;
+}
+
+/** The package changes to show, in their order; equal ones of one name are one line. */
+export function gatherPackages(packages: readonly PackageChange[]): ShownPackage[] {
+  const keyOf = ({ change, repo, name, from, to }: PackageChange): string =>
+    JSON.stringify([change, repo, name, from, to]);
+  return [...Map.groupBy(packages, keyOf).values()].flatMap((group) => {
+    const [change] = group;
+    return change ? [{ change, places: group.length }] : [];
+  });
+}
+
+/** ` (3 places)`, or '' for one. */
+export function describePlaces({ places }: ShownPackage): string {
+  return places > 1 ? ` (${countOf(places, 'place')})` : '';
+}
+
 /** Version changes of each component, where all its packages went from one version to one other. */
 export function listVersions(packages: readonly PackageChange[]): ReadonlyMap<string, string> {
   const versions = new Map<string, string>();
