@@ -27,6 +27,29 @@ export interface LoadContext {
   readonly spool: Spool;
   readonly onProgress?: ((progress: Progress) => void) | undefined;
   readonly step?: 'read' | 'previous' | 'verify';
+  /** Layers that are read once for several images; default: none. */
+  readonly shared?: SharedLayers | undefined;
+}
+
+/** Layers that several images have, and those of them that were read; their content stays in the spool. */
+export interface SharedLayers {
+  readonly keys: ReadonlySet<string>;
+  readonly read: Map<string, Promise<ReadLayer>>;
+}
+
+/** What {@link LoadContext} needs so that layers that several of `images` have are read once. */
+export function shareLayers(images: readonly Image[]): SharedLayers {
+  const seen = new Set<string>();
+  const keys = new Set<string>();
+  for (const image of images) {
+    for (const key of new Set(image.layers.map(keyOf))) (seen.has(key) ? keys : seen).add(key);
+  }
+  return { keys, read: new Map() };
+}
+
+/** By the diffID too: it is what each image's own config promises of the content. */
+function keyOf({ descriptor, diffId }: Layer): string {
+  return `${descriptor.digest} ${diffId}`;
 }
 
 /** An image's file system, and what was noticed while reading it. */
@@ -107,35 +130,60 @@ async function loadLayer(
 ): Promise<LoadedLayer> {
   const name = `layer ${number + 1} (${layer.descriptor.digest.slice(0, 19)}…) of ${image.source.reference}`;
   checkLayer(layer, name);
-  return during(`reading ${name}`, async () => {
-    const opened = await openLayer(image, layer, total, context);
-    const batches: Batch[] = [];
-    const onPart = (batch: Batch): number => batches.push(batch);
-    const { descriptor, diffId } = layer;
-    const spool = opened.spool === undefined ? {} : { spool: opened.spool };
-    const job = { input: opened.input, descriptor, diffId, name, ...spool };
-    const transfer = opened.input.kind === 'port' ? [opened.input.port] : [];
-    const [result] = await Promise.all([
-      context.pool.run('ingest', job, { onPart, transfer }),
-      opened.sent,
-    ]);
-    if (opened.input.kind === 'file') report(context, descriptor.size, total);
-    const base = opened.base;
-    const body = (entry: IndexedEntry): Body => {
-      const extents = entry.extents?.map((extent) => ({ ...extent, offset: extent.offset + base }));
-      const plain = { file: opened.bodies, offset: entry.offset + base };
-      return extents ? { ...plain, extents } : plain;
-    };
-    const dropped = isStargz(layer) ? STARGZ_FILES : NO_FILES;
-    return {
-      index: { entries: unpackBatches(batches, dropped), body, name },
-      size: result.size,
-      warnings: result.warnings.map((w) => `${name}: ${w}`),
-    };
-  });
+  const key = keyOf(layer);
+  const isShared = context.shared?.keys.has(key) === true;
+  const reading =
+    context.shared?.read.get(key) ??
+    during(`reading ${name}`, () => readLayer(image, layer, name, total, context));
+  if (isShared) context.shared?.read.set(key, reading);
+  const { batches, bodies, base, size, warnings } = await reading;
+  const body = (entry: IndexedEntry): Body => {
+    const extents = entry.extents?.map((extent) => ({ ...extent, offset: extent.offset + base }));
+    const plain = { file: bodies, offset: entry.offset + base };
+    return extents ? { ...plain, extents } : plain;
+  };
+  const dropped = isStargz(layer) ? STARGZ_FILES : NO_FILES;
+  // A batch is let go of when it was read, unless another image wants it.
+  const entries = unpackBatches(isShared ? [...batches] : batches, dropped);
+  return { index: { entries, body, name }, size, warnings };
 }
 
-/** Entries of all batches but those at the paths `dropped`; a batch is let go of when it was read. */
+/** A layer that was read, and checked against its descriptor and diffID. */
+interface ReadLayer {
+  readonly batches: Batch[];
+  /** The file that bodies are read from, and where in it the tar stream begins. */
+  readonly bodies: number;
+  readonly base: number;
+  /** Bytes uncompressed. */
+  readonly size: number;
+  readonly warnings: readonly string[];
+}
+
+async function readLayer(
+  image: Image,
+  layer: Layer,
+  name: string,
+  total: number,
+  context: LoadContext,
+): Promise<ReadLayer> {
+  const opened = await openLayer(image, layer, total, context);
+  const batches: Batch[] = [];
+  const onPart = (batch: Batch): number => batches.push(batch);
+  const { descriptor, diffId } = layer;
+  const spool = opened.spool === undefined ? {} : { spool: opened.spool };
+  const job = { input: opened.input, descriptor, diffId, name, ...spool };
+  const transfer = opened.input.kind === 'port' ? [opened.input.port] : [];
+  const [result] = await Promise.all([
+    context.pool.run('ingest', job, { onPart, transfer }),
+    opened.sent,
+  ]);
+  if (opened.input.kind === 'file') report(context, descriptor.size, total);
+  const { bodies, base } = opened;
+  const warnings = result.warnings.map((warning) => `${name}: ${warning}`);
+  return { batches, bodies, base, size: result.size, warnings };
+}
+
+/** Entries of all `batches`, which are taken out one by one, but those at the paths `dropped`. */
 function* unpackBatches(batches: Batch[], dropped: ReadonlySet<string>): Generator<IndexedEntry> {
   for (let batch = batches.shift(); batch; batch = batches.shift()) {
     for (const entry of unpackBatch(batch)) if (!dropped.has(entry.path)) yield entry;

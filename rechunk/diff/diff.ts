@@ -9,7 +9,7 @@ import { formatPlatform, type Platform } from '../../registry/oci.ts';
 import { showPath } from '../../registry/path.ts';
 import { type Context, type RunOptions, withContext } from '../context.ts';
 import { type ComponentOptions, type Found, findComponents } from '../grouping.ts';
-import { type Loaded, loadTree } from '../load.ts';
+import { type LoadContext, type Loaded, loadTree, shareLayers } from '../load.ts';
 import {
   changedDirectories,
   countFiles,
@@ -92,7 +92,8 @@ export async function diffImages(
   const { platform, hostPlatform } = options;
   const choice = platform ? { platform, hostPlatform } : { hostPlatform };
   const images = [await openImage(old, choice), await openImage(next, choice)] as const;
-  return withContext(options, async (context) => {
+  return withContext(options, async (run) => {
+    const context = { ...run, shared: shareLayers(images) };
     const [a, b] = [
       await readImage(images[0], options, context),
       await readImage(images[1], options, context),
@@ -111,7 +112,11 @@ function noticePlain({ layers, source }: Image): string[] {
   return [`${source.reference} holds uncompressed layers: from a registry less would be pulled`];
 }
 
-async function readImage(image: Image, options: DiffOptions, context: Context): Promise<Read> {
+async function readImage(
+  image: Image,
+  options: DiffOptions,
+  context: Context & LoadContext,
+): Promise<Read> {
   const loaded: Loaded = await loadTree(image, context);
   const found = await findComponents(loaded.tree, options);
   const side = sideOf(loaded.tree, found.components);
