@@ -161,6 +161,20 @@ test('a layer continues the one that it has most bytes in common with, even of o
   ]);
 });
 
+test('of a component that lay in two layers, the larger part counts', () => {
+  const old = [
+    { path: 'a/little', content: 'x'.repeat(100), layer: 0 },
+    { path: 'a/much', content: 'x'.repeat(8000), layer: 1 },
+  ];
+  const next = [{ path: 'a/all', content: 'x'.repeat(9000), layer: 0 }];
+  const { layers, gone } = compare(['ab', old], ['x', next]);
+  assert.deepEqual(layers.map(shape), [[1, 'changed', 2, 'content']]);
+  assert.deepEqual(
+    gone.map(({ layer }) => layer),
+    [1],
+  );
+});
+
 test('a layer with nothing in common is new, and what no layer continues is gone', () => {
   const { layers, gone } = compare(['ab', [A, B]], ['ac', [A, { ...B, path: 'c/two' }]]);
   assert.deepEqual(layers.map(shape), [
