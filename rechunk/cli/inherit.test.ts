@@ -211,9 +211,12 @@ test('compiled files that a package ships are not taken, since its database stat
     const files = `F:opt/a/__pycache__\nR:m.cpython-311.pyc\nZ:Q1${digest}\n`;
     return { 'lib/apk/db/installed': `P:a\nV:1\n${files}\n` };
   };
-  await build(install('apk-1', FIRST, database(FIRST)), 'apk');
+  const first = install('apk-1', FIRST, database(FIRST));
+  await build(first, 'apk');
   const source = install('apk-2', SECOND, database(SECOND));
   assert.deepEqual(excusesOf(await build(source, 'apk')), [['inherited-time', 2]]);
+  const proof = ['verify', source, image('apk'), '--previous', first];
+  assert.equal((await runJson<Verification>(proof)).equal, true);
 });
 
 test('an image without a plan is read whole', async () => {
