@@ -41,9 +41,11 @@ test('an unchanged image built again has the same digest, and nothing is stored'
   );
 });
 
-test('a removed file changes its own layer and few others', async () => {
+test('a removed file changes its own layer and moves nothing', async () => {
   await build('before');
   await build('after', '--previous', `${layout}:before`, '--prune', '/etc/motd');
+  const [before, after] = [await grouping('before'), await grouping('after')];
+  assert.deepEqual([...after].sort(), [...before].sort());
   const layers = async (tag: string): Promise<Set<string>> =>
     new Set(
       (await runJson<Inspection>(['inspect', `${layout}:${tag}`])).layers.map(
@@ -51,7 +53,7 @@ test('a removed file changes its own layer and few others', async () => {
       ),
     );
   const [had, has] = [await layers('before'), await layers('after')];
-  assert.ok([...has].filter((digest) => !had.has(digest)).length <= 3);
+  assert.ok([...has].filter((digest) => !had.has(digest)).length <= 2);
 });
 
 test('verify does not take the recorded plan for a difference', async () => {
