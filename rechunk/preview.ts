@@ -15,6 +15,10 @@ export interface PlannedComponent extends ComponentInfo {
   readonly size: number;
   /** Expected changes in a million updates, before anything was observed. */
   readonly rate: number;
+  /** How many observed updates `rate` counts for; absent where that is the plan's default. */
+  readonly weight?: number;
+  /** What it is expected to change together with: components of one release process (an npm scope). */
+  readonly family?: string;
   /** What `rate` rests on. */
   readonly source: RateSource;
   /** In how many of the observed updates it changed. */
@@ -126,9 +130,11 @@ function describeComponents(
       ...info,
       size: item.size,
       rate: item.rate,
+      ...(item.weight === undefined ? {} : { weight: item.weight }),
+      ...(item.family === undefined ? {} : { family: item.family }),
       source: rateSource(info),
       observed: item.events?.length ?? 0,
-      changes: chanceOf(item, { ...options, observed }),
+      changes: chanceOf(item, { priorUpdates: options.priorUpdates, observed }),
       layer: layers.get(info.id) ?? 0,
       ...(item.previous === undefined ? {} : { previousLayer: item.previous + 1 }),
       entries: entries.length,
@@ -137,16 +143,8 @@ function describeComponents(
 }
 
 /** The chance of a component as the planner sees it: of a layer that holds nothing else. */
-function chanceOf(
-  { id, size, tarSize, rate, events }: PlanItem,
-  { observed, priorUpdates, horizon }: PlanOptions,
-): number {
-  const { layers } = planItems([{ id, size, tarSize, rate, events }], {
-    observed,
-    priorUpdates,
-    horizon,
-  });
-  return layers[0]?.changes ?? 0;
+function chanceOf({ previous, changed, ...alone }: PlanItem, options: PlanOptions): number {
+  return planItems([alone], options).layers[0]?.changes ?? 0;
 }
 
 const MILLION = 1_000_000;

@@ -68,11 +68,12 @@ async function writeWhole(file: string, text: string): Promise<void> {
 /** Component names that a line shows. */
 const SHOWN_COMPONENTS = 4;
 
-/** Components by layer, 1 the lowest. */
+/** Components by layer, 1 the lowest; the largest first. */
 type Members = ReadonlyMap<number, readonly PlannedComponent[]>;
 
 function format(report: PlanReport, length: 'short' | 'all'): string {
-  const members: Members = Map.groupBy(report.components, ({ layer }) => layer);
+  const largestFirst = [...report.components].sort((a, b) => b.size - a.size);
+  const members: Members = Map.groupBy(largestFirst, ({ layer }) => layer);
   const rows = report.layers.flatMap((_, i) =>
     formatLayer(report, i, members.get(i + 1) ?? [], length),
   );
