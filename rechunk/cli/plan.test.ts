@@ -64,6 +64,21 @@ plan(
   },
 );
 
+plan(
+  'a component alone in its layer changes as often as the layer, once updates were observed too',
+  async () => {
+    const pruned = ['--previous', previous, '--prune', '/etc/motd'];
+    for (const options of [[], pruned]) {
+      const { layers, components, observed } = await run(...options);
+      assert.equal(observed, options.length > 0 ? 1 : 0);
+      const alone = layers.filter((layer) => layer.components.length === 1);
+      assert.ok(alone.length > 3);
+      for (const { components: ids, changes } of alone)
+        assert.equal(components.find(({ id }) => id === ids[0])?.changes, changes, ids[0]);
+    }
+  },
+);
+
 plan('a component that changed is pulled without having moved', async () => {
   const args = ['--max-layers', '100', '--prune', '/etc/motd'];
   const all = `oci:${join(work, 'layout')}:all`;
