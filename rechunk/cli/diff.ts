@@ -27,7 +27,7 @@ import {
   platformOptions,
   type Values,
 } from './options.ts';
-import { print, withSession } from './session.ts';
+import { noticeIndexes, print, withSession } from './session.ts';
 import { formatSize, oneLine, parseSize } from './values.ts';
 
 /** Adds the command to `program`. */
@@ -58,6 +58,7 @@ async function diff(old: string, next: string, values: Values, host: Host): Prom
   const report = await withSession(values, host, async (session) => {
     const sources = [await session.source(old), await session.source(next)] as const;
     if (budget !== undefined) sources.forEach(checkBlobs);
+    noticeIndexes(sources, options, session);
     return diffImages(...sources, { ...session.run, ...options });
   });
   print(report, values, values['markdown'] === true ? inMarkdown(values) : inText(values));

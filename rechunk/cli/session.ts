@@ -1,5 +1,6 @@
 /** Opens what a command works on and closes it whatever happens; an error while closing never hides the first one. */
 import type { Destination, Source } from '../../registry/image.ts';
+import { formatPlatform, isAttestation, type Platform, parseManifest } from '../../registry/oci.ts';
 import { openDestination, openSource, type TransportOptions } from '../../registry/transport.ts';
 import type { RunOptions } from '../context.ts';
 import { type Host, runOptions, transportOptions, type Values } from './options.ts';
@@ -46,6 +47,31 @@ export async function withSession<T>(
     await Promise.allSettled(open.map((opened) => opened.close()));
     reporter.close();
   }
+}
+
+/** Says so where a comparison takes one image of several; `choice` is which. */
+export function noticeIndexes(
+  sources: readonly Source[],
+  choice: { readonly platform?: Platform; readonly hostPlatform: Platform },
+  { reporter }: Session,
+): void {
+  const platform = formatPlatform(choice.platform ?? choice.hostPlatform);
+  for (const source of sources) {
+    const images = countImages(source);
+    if (images > 1) {
+      reporter.notice(
+        `${source.reference} is an index of ${images} images: only the one for ${platform} is compared (--platform names another)`,
+      );
+    }
+  }
+}
+
+/** How many images `source` names, attestations aside. */
+function countImages({ root, reference }: Source): number {
+  const { bytes, descriptor } = root;
+  const parsed = parseManifest(bytes, descriptor.mediaType, `the manifest of ${reference}`);
+  if (parsed.kind === 'manifest') return 1;
+  return parsed.index.manifests.filter((entry) => !isAttestation(entry)).length;
 }
 
 /** Prints a result: JSON, or the text that `format` makes of it. */

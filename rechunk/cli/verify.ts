@@ -1,7 +1,5 @@
 /** `rechunk verify`: is it the same root file system and config? */
 import type { Command } from 'commander';
-import type { Source } from '../../registry/image.ts';
-import { formatPlatform, isAttestation, parseManifest } from '../../registry/oci.ts';
 import { verify as verifyImages } from '../rechunk.ts';
 import type { Verification } from '../verify.ts';
 import {
@@ -14,7 +12,7 @@ import {
   policyOptions,
   type Values,
 } from './options.ts';
-import { print, withSession } from './session.ts';
+import { noticeIndexes, print, withSession } from './session.ts';
 import { oneLine } from './values.ts';
 
 /** Adds the command to `program`. */
@@ -41,31 +39,15 @@ async function verify(a: string, b: string, values: Values, host: Host): Promise
     ...platformOptions(values),
     policy: policyOptions(values, host),
   };
-  const platform = formatPlatform(options.platform ?? options.hostPlatform);
   const result = await withSession(values, host, async (session) => {
     const [original, got] = [await session.source(a), await session.source(b)];
-    for (const source of [original, got]) {
-      const images = countImages(source);
-      if (images > 1) {
-        session.reporter.notice(
-          `${source.reference} is an index of ${images} images: only the one for ${platform} is compared (--platform names another)`,
-        );
-      }
-    }
+    noticeIndexes([original, got], options, session);
     const [named] = (values['previous'] as readonly string[] | undefined) ?? [];
     const previous = named === undefined ? undefined : await session.source(named);
     return verifyImages(original, got, { ...session.run, ...options, previous });
   });
   print(result, values, format);
   if (!result.equal) process.exitCode = 1;
-}
-
-/** How many images `source` names, attestations aside. */
-function countImages({ root, reference }: Source): number {
-  const { bytes, descriptor } = root;
-  const parsed = parseManifest(bytes, descriptor.mediaType, `the manifest of ${reference}`);
-  if (parsed.kind === 'manifest') return 1;
-  return parsed.index.manifests.filter((entry) => !isAttestation(entry)).length;
 }
 
 function format(result: Verification): string {
