@@ -29,7 +29,7 @@ export interface PlannedLayer {
   readonly kept?: number;
 }
 
-/** Layers from most to least stable. */
+/** Layers from most to least stable, for their bytes: in the order in which chains pull least. */
 export interface Plan {
   readonly layers: readonly PlannedLayer[];
   /** Expected compressed bytes that one update pulls. */
@@ -62,7 +62,15 @@ export const DEFAULT_HORIZON = 5;
 export const DEFAULT_PRIOR_UPDATES = 3;
 
 /** How far the search goes: later rounds and trades find next to nothing. */
-const SEARCH: SearchOptions<Candidate> = { rounds: 12, trades: 60, orders: [byDensity, byRate] };
+const SEARCH: SearchOptions<Candidate> = {
+  rounds: 12,
+  trades: 200,
+  comparisons: 6_000_000,
+  orders: [byDensity, byRate],
+};
+
+/** How far each start is searched before the best of them is searched to the end. */
+const FIRST_SEARCH: SearchOptions<Candidate> = { ...SEARCH, comparisons: 1_000_000 };
 
 /** Groups `items` into layers; every item is in exactly one. The order of `items` does not matter. */
 export function plan(items: readonly PlanItem[], options: PlanOptions = {}): Plan {
@@ -86,12 +94,14 @@ function search(items: readonly Candidate[], most: number, objective: Objective)
   const continued =
     objective.previousLayers.length > 0 ? continuePlan(items, most, objective) : undefined;
   if (continued?.every((group) => group.isKept)) return continued;
-  const fresh = firstGroupings(items, most, objective).map((grouping) => {
-    const groups = grouping.map((group) => makeGroup(group, objective));
-    return searchFrom(groups, items, most, objective);
-  });
-  const candidates = continued ? [searchFrom(continued, items, most, objective), ...fresh] : fresh;
-  return candidates.reduce((best, groups) => (totalCost(groups) < totalCost(best) ? groups : best));
+  const fresh = firstGroupings(items, most, objective).map((grouping) =>
+    grouping.map((group) => makeGroup(group, objective)),
+  );
+  const found = (continued ? [continued, ...fresh] : fresh).map((groups) =>
+    searchFrom(groups, items, most, objective, FIRST_SEARCH),
+  );
+  const best = found.reduce((a, b) => (totalCost(b) < totalCost(a) ? b : a));
+  return searchFrom(best, items, most, objective, SEARCH);
 }
 
 /** A group that continues the layer of the previous image whose members it has, if there is one. */
@@ -106,11 +116,12 @@ function searchFrom(
   items: readonly Candidate[],
   most: number,
   objective: Objective,
+  options: SearchOptions<Candidate>,
 ): readonly Group[] {
   const groups = [...start];
   // An empty place lets a component leave for a layer of its own.
   while (groups.length < most) groups.push(new Group(objective));
-  new Search(groups, items, SEARCH, () => new Group(objective)).run();
+  new Search(groups, items, options, () => new Group(objective)).run();
   return groups.filter((group) => group.items.size > 0);
 }
 
@@ -132,12 +143,7 @@ function continuePlan(items: readonly Candidate[], most: number, objective: Obje
 }
 
 function describePlan(groups: readonly Group[]): Plan {
-  const layers = groups.map(describeLayer);
-  const unchanged = layers.every(({ kept }) => kept !== undefined);
-  const byChanges = (a: PlannedLayer, b: PlannedLayer): number =>
-    a.changes - b.changes || (idOf(a) < idOf(b) ? -1 : 1);
-  // Where nothing changed, the order stays too, whatever was learnt since.
-  layers.sort((a, b) => (unchanged ? (a.kept ?? 0) - (b.kept ?? 0) : byChanges(a, b)));
+  const layers = inOrder(groups.map(describeLayer));
   const sum = (pick: (layer: PlannedLayer) => number): number =>
     layers.reduce((total, layer) => total + pick(layer), 0);
   return {
@@ -145,6 +151,26 @@ function describePlan(groups: readonly Group[]): Plan {
     updateBytes: Math.round(sum(({ size, changes }) => (size * changes) / MILLION)),
     pullBytes: sum(({ size, kept }) => (kept === undefined ? size : 0)),
   };
+}
+
+/**
+ * The order in which chains pull least, where each layer is pulled again when one below it changes: by the odds of a change for
+ * each byte, which is best for layers that change independently (swap two neighbours to see it). The lowest layers of the previous
+ * image that are all kept stay as they lie: above the first that is not, everything is pulled again by chain in any case, so that
+ * sorting it anew costs nothing.
+ */
+function inOrder(layers: readonly PlannedLayer[]): PlannedLayer[] {
+  const kept = new Map(layers.map((layer) => [layer.kept, layer]));
+  const lowest: PlannedLayer[] = [];
+  for (let next = kept.get(0); next; next = kept.get(lowest.length)) lowest.push(next);
+  const others = layers.filter((layer) => !lowest.includes(layer));
+  const byOdds = (a: PlannedLayer, b: PlannedLayer): number =>
+    oddsPerByte(a) - oddsPerByte(b) || (idOf(a) < idOf(b) ? -1 : 1);
+  return [...lowest, ...others.sort(byOdds)];
+}
+
+function oddsPerByte({ changes, size }: PlannedLayer): number {
+  return changes / ((MILLION + 1 - changes) * Math.max(1, size));
 }
 
 function idOf(layer: PlannedLayer): string {

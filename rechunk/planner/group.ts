@@ -57,6 +57,7 @@ export class Group implements Place<Candidate, Group> {
   #hazard = 0;
   readonly #families: Map<string, Family> = new Map();
   #survival = 1;
+  #chance = 0;
   /** Observed changes of members, what they count for, and how many different updates they came in. */
   #events = 0;
   #eventWeight = 0;
@@ -116,6 +117,7 @@ export class Group implements Place<Candidate, Group> {
 
   #refresh(): void {
     this.#survival = 1 - changeProbability(this.#hazard / BILLION);
+    this.#chance = this.probability;
     this.cost =
       this.items.size === 0
         ? 0
@@ -153,7 +155,17 @@ export class Group implements Place<Candidate, Group> {
     return horizon * perUpdate + (kept ? 0 : size);
   }
 
-  costOfAdding(item: Candidate): number {
+  /** A quick bound of what adding costs: as if its observed changes, and its family's, brought no new updates. */
+  #leastOfAdding(item: Candidate): number {
+    const size = this.size + item.size;
+    const own = item.family === undefined ? item.survival : 1;
+    const chance = 1 - (1 - this.#chance) * own;
+    const pulled = this.origin !== undefined && item.previous === this.origin ? 0 : size;
+    return this.#objective.horizon * (size * chance + LAYER_COST) + pulled - this.cost;
+  }
+
+  costOfAdding(item: Candidate, limit: number = Number.POSITIVE_INFINITY): number {
+    if (this.#leastOfAdding(item) > limit) return Number.POSITIVE_INFINITY;
     let seen = this.#seen;
     for (const event of item.events) if (this.#changes[event] === 0) seen++;
     const chance = chanceOf(

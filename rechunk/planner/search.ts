@@ -10,8 +10,8 @@ export interface Place<Item, Self> {
   /** The layer of a previous image that it continues; empty places without one are all alike. */
   readonly origin?: number | undefined;
   readonly cost: number;
-  /** How much more it costs with `item`. */
-  costOfAdding(item: Item): number;
+  /** How much more it costs with `item`; may be infinite where that is more than `limit`. */
+  costOfAdding(item: Item, limit?: number): number;
   /** How much less it costs without `item`. */
   savingOfRemoving(item: Item): number;
   /** How much more one layer of the members of both costs than the two. */
@@ -26,6 +26,8 @@ export interface SearchOptions<Item> {
   readonly rounds: number;
   /** Trades of a merge for a split, at the most. */
   readonly trades: number;
+  /** How often an item may be compared with a layer, at the most: bounds the time, by a count that is the same everywhere. */
+  readonly comparisons: number;
   /** Orders in which a layer's members may be cut in two. */
   readonly orders: readonly ((a: Item, b: Item) => number)[];
 }
@@ -33,9 +35,9 @@ export interface SearchOptions<Item> {
 /** Savings below this share are rounding, not gain. */
 const EPSILON = 1e-9;
 
-/** Whether giving up `cost` for `saving` is a gain beyond rounding. */
-function isGain(saving: number, cost: number): boolean {
-  return saving > cost + Math.max(Math.abs(cost), Math.abs(saving)) * EPSILON;
+/** A saving less what may be rounding in it. */
+function lessRounding(saving: number): number {
+  return saving - Math.abs(saving) * EPSILON;
 }
 
 /** A way to take `items` out of a layer, and what that saves. */
@@ -53,11 +55,14 @@ export class Search<Item, Group extends Place<Item, Group>> {
   readonly #home: Map<Item, number> = new Map();
   /** When each group last changed, and each item was last compared with all groups; `#clock` counts changes. */
   readonly #stamps: Int32Array;
+  /** Positions of groups, those that changed last at the end. */
+  readonly #recent: number[];
   readonly #checked: Int32Array;
   #clock = 1;
   /** What merging groups a < b costs, at a × count + b; known since when. */
   readonly #pairs: Float64Array;
   #pairsClock = 0;
+  #comparisons = 0;
   readonly #splits: (Split<Item> | undefined)[];
   readonly #splitClocks: Int32Array;
 
@@ -75,6 +80,7 @@ export class Search<Item, Group extends Place<Item, Group>> {
       for (const item of group.items) this.#home.set(item, g);
     });
     this.#stamps = new Int32Array(groups.length).fill(1);
+    this.#recent = groups.map((_, g) => groups.length - 1 - g);
     this.#checked = new Int32Array(items.length);
     this.#pairs = new Float64Array(groups.length * groups.length);
     this.#splits = groups.map(() => undefined);
@@ -85,6 +91,7 @@ export class Search<Item, Group extends Place<Item, Group>> {
   run(): void {
     for (let count = 0; ; count++) {
       this.#improve();
+      if (this.#comparisons >= this.#options.comparisons) return;
       if (count >= this.#options.trades || !this.#trade()) return;
     }
   }
@@ -95,8 +102,11 @@ export class Search<Item, Group extends Place<Item, Group>> {
     (this.#groups[to] as Group).add(item);
     this.#home.set(item, to);
     this.#clock++;
-    this.#stamps[from] = this.#clock;
-    this.#stamps[to] = this.#clock;
+    for (const g of [from, to]) {
+      this.#stamps[g] = this.#clock;
+      this.#recent.splice(this.#recent.lastIndexOf(g), 1);
+      this.#recent.push(g);
+    }
   }
 
   /** Moves single items, in their order, each to the best place. Only what changed since it last looked can tempt an item. */
@@ -104,6 +114,7 @@ export class Search<Item, Group extends Place<Item, Group>> {
     for (let round = 0; round < this.#options.rounds; round++) {
       let moved = false;
       for (const [i, item] of this.#items.entries()) {
+        if (this.#comparisons >= this.#options.comparisons) return;
         const from = this.#home.get(item) as number;
         const since = this.#checked[i] as number;
         const isHomeChanged = (this.#stamps[from] as number) > since;
@@ -119,20 +130,22 @@ export class Search<Item, Group extends Place<Item, Group>> {
 
   /** The group, changed after `since`, in which `item` costs least, if it is less than where it is. */
   #cheapest(item: Item, from: number, since: number): number | undefined {
-    let saving: number | undefined;
     let best: number | undefined;
-    let least = Number.POSITIVE_INFINITY;
+    let least: number | undefined;
     let triedEmpty = false;
-    for (let g = 0; g < this.#groups.length; g++) {
-      if (g === from || (this.#stamps[g] as number) <= since) continue;
+    for (let i = this.#recent.length - 1; i >= 0; i--) {
+      const g = this.#recent[i] as number;
+      if ((this.#stamps[g] as number) <= since) break;
+      if (g === from) continue;
       const group = this.#groups[g] as Group;
       if (group.items.size === 0 && group.origin === undefined) {
         if (triedEmpty) continue;
         triedEmpty = true;
       }
-      saving ??= (this.#groups[from] as Group).savingOfRemoving(item);
-      const cost = group.costOfAdding(item);
-      if (cost < least && isGain(saving, cost)) {
+      least ??= lessRounding((this.#groups[from] as Group).savingOfRemoving(item));
+      this.#comparisons++;
+      const cost = group.costOfAdding(item, least);
+      if (cost < least) {
         least = cost;
         best = g;
       }
@@ -148,7 +161,7 @@ export class Search<Item, Group extends Place<Item, Group>> {
     const pair = free < 0 ? this.#cheapestPair() : undefined;
     if (free < 0 && !pair) return false;
     const split = this.#bestSplit(pair);
-    if (!split || !isGain(split.saving, pair?.cost ?? 0)) return false;
+    if (!split || lessRounding(split.saving) <= (pair?.cost ?? 0)) return false;
     let to = free;
     if (pair) to = this.#merge(pair);
     for (const item of split.items) this.#move(item, to);
