@@ -8,6 +8,7 @@ import { type Grouping, type GroupOptions, groupImage } from './grouping.ts';
 import { type MemorySources, openMemory } from './memory.ts';
 import { type PlanItem, type PlannedLayer, type PlanOptions, plan as planItems } from './plan.ts';
 import type { Excuse } from './policy.ts';
+import { type RehearsedLayer, rehearse, type UpdateNow } from './rehearse.ts';
 
 /** A planned component, for people and scripts. */
 export interface PlannedComponent extends ComponentInfo {
@@ -35,19 +36,10 @@ export interface PlannedComponent extends ComponentInfo {
 /** A planned layer; layers are numbered from 1, the lowest. */
 export interface ReportedLayer extends Omit<PlannedLayer, 'kept'> {
   readonly layer: number;
-  /** The layer of the image that is continued that this one is, as far as the planner can tell; absent where it is none. */
+  /** Compressed bytes, measured; only where a plan is continued. */
+  readonly blobSize?: number;
+  /** The layer of the image that is continued that this one is; absent where it is none. */
   readonly previousLayer?: number;
-}
-
-/** What clients of the image whose plan is continued pull now, in estimated compressed bytes. */
-export interface UpdateNow {
-  /** Layers of the plan that they have already. */
-  readonly keptLayers: number;
-  readonly pullBytes: number;
-  /** Of those, what they pull only because components move away from layers that nothing else would change. */
-  readonly movedBytes: number;
-  /** What clients with Docker's graph drivers pull: every layer from the first that is not the one that they have there. */
-  readonly chainBytes: number;
 }
 
 /** What a plan says, without anything being written. */
@@ -93,26 +85,36 @@ export async function planSource(
     const memory = await openMemory(options.memory ?? {}, image.platform, context);
     const grouping = await groupImage(image, { ...options, memory }, context);
     const { tree, items, plan, recollection, excuses } = grouping;
-    const now = updateNow(grouping);
+    const rehearsal = await rehearse(grouping, memory, context);
     return {
       reference: source.reference,
       source: image.manifestDocument.descriptor.digest,
       platform: formatPlatform(image.platform),
       entries: tree.entries.length,
       components: describeComponents(grouping, options),
-      layers: plan.layers.map(describeLayer),
+      layers: plan.layers.map((layer, i) => describeLayer(layer, i, rehearsal?.layers[i])),
       size: items.reduce((sum, item) => sum + item.size, 0),
       updateBytes: plan.updateBytes,
       updateChainBytes: chainBytes(plan.layers),
       observed: recollection.observed.updates,
-      ...(now ? { now } : {}),
+      ...(rehearsal ? { now: rehearsal.now } : {}),
       excuses,
     };
   });
 }
 
-function describeLayer({ kept, ...layer }: PlannedLayer, i: number): ReportedLayer {
-  return { ...layer, layer: i + 1, ...(kept === undefined ? {} : { previousLayer: kept + 1 }) };
+function describeLayer(
+  { kept, ...layer }: PlannedLayer,
+  i: number,
+  rehearsed: RehearsedLayer | undefined,
+): ReportedLayer {
+  const { previous, size: blobSize } = rehearsed ?? {};
+  return {
+    ...layer,
+    layer: i + 1,
+    ...(blobSize === undefined ? {} : { blobSize }),
+    ...(previous === undefined ? {} : { previousLayer: previous + 1 }),
+  };
 }
 
 function describeComponents(
@@ -158,36 +160,4 @@ function chainBytes(layers: readonly PlannedLayer[]): number {
     bytes += size * (1 - allStay);
   }
   return Math.round(bytes);
-}
-
-function updateNow({ items, plan, recollection }: Grouping): UpdateNow | undefined {
-  const { past } = recollection;
-  if (!past) return undefined;
-  const kept = plan.layers.filter((layer) => layer.kept !== undefined);
-  const keptIds = new Set(kept.flatMap(({ components }) => components));
-  const couldStay = wholeLayers(items, past.record.layers);
-  const movedBytes = items.reduce((sum, { id, previous, size }) => {
-    const isMoved = previous !== undefined && couldStay.has(previous) && !keptIds.has(id);
-    return sum + (isMoved ? size : 0);
-  }, 0);
-  const first = plan.layers.findIndex((layer, i) => layer.kept !== i);
-  const above = first < 0 ? [] : plan.layers.slice(first);
-  return {
-    keptLayers: kept.length,
-    pullBytes: plan.pullBytes,
-    movedBytes,
-    chainBytes: above.reduce((sum, { size }) => sum + size, 0),
-  };
-}
-
-/** The layers of the earlier plan all of whose components are there as they were. */
-function wholeLayers(
-  items: readonly PlanItem[],
-  layers: readonly { readonly components: ReadonlyMap<string, unknown> }[],
-): ReadonlySet<number> {
-  const left = layers.map(({ components }) => components.size);
-  for (const { previous, changed } of items) {
-    if (previous !== undefined && !changed) left[previous] = (left[previous] ?? 0) - 1;
-  }
-  return new Set(left.flatMap((count, layer) => (count === 0 ? [layer] : [])));
 }

@@ -59,8 +59,8 @@ export {
   type PreviewOptions,
   planSource,
   type ReportedLayer,
-  type UpdateNow,
 } from './preview.ts';
+export type { UpdateNow } from './rehearse.ts';
 export { parseMap } from './repos/map.ts';
 export type { Difference, Verification } from './verify.ts';
 export type { BuiltImage } from './write.ts';

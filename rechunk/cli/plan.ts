@@ -86,7 +86,7 @@ function format(report: PlanReport, length: 'short' | 'all'): string {
     `an update pulls about ${formatSize(report.updateBytes)} of ${formatSize(report.size)}, and ${formatSize(report.updateChainBytes)} with Docker's graph drivers`,
     ...(now
       ? [
-          `now ${now.keptLayers} layers are kept (=), and clients pull about ${formatSize(now.pullBytes)}, ${formatSize(now.movedBytes)} of it for what moves; with Docker's graph drivers ${formatSize(now.chainBytes)}`,
+          `now ${now.keptLayers} layers are kept (=), and clients pull ${formatSize(now.pullBytes)}, about ${formatSize(now.movedBytes)} of it for what moves; with Docker's graph drivers ${formatSize(now.chainBytes)}`,
         ]
       : []),
     '',
