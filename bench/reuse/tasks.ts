@@ -1,6 +1,7 @@
 /** The bench in pieces that can run side by side: one stored series packed into N layers, or one seed of the simulated host. */
 import { simulateHost } from '../series/host.ts';
 import { loadSeries, type Release, type SeriesName } from '../series/series.ts';
+import { cutSeries, dpkgInfo } from './cuts.ts';
 import { type NoiseRow, noiseRows } from './noise.ts';
 import { HINDSIGHT, makersOf, OURS_FRESH, OURS_PLAN } from './packings.ts';
 import { floorRows, packedRows, type Row } from './rows.ts';
@@ -31,9 +32,10 @@ const SLOW: ReadonlySet<string> = new Set([OURS_FRESH, OURS_PLAN, HINDSIGHT]);
 /** Seeds that all ways are measured on. */
 export const SLOW_SEEDS = 10;
 
+/** The releases of a series, with components as `build` finds them now: stored ones know `info/` as part of dpkg's database. */
 async function releasesOf({ series, seed = 1, releases }: Task): Promise<readonly Release[]> {
-  const all = series === HOST ? simulateHost({ seed }) : await loadSeries(series);
-  return all.slice(0, releases);
+  if (series === HOST) return simulateHost({ seed }).slice(0, releases);
+  return cutSeries((await loadSeries(series)).slice(0, releases), dpkgInfo);
 }
 
 /** Runs one piece. */

@@ -206,8 +206,15 @@ test('gives what packages made, and links, to those packages', async () => {
   ]);
   assert.deepEqual(
     owners('var/lib/dpkg/status', 'var/lib/dpkg/info/bash.list', 'etc/ld.so.cache', 'etc/fstab'),
-    ['database:dpkg', 'database:dpkg', 'generated:volatile', 'config'],
+    ['database:dpkg', 'dpkg:bash', 'generated:volatile', 'config'],
   );
+  const notes = ['libc6:amd64.md5sums', 'libc6:amd64.triggers', 'perl-base.list', 'format'];
+  assert.deepEqual(owners(...notes.map((name) => `var/lib/dpkg/info/${name}`)), [
+    'dpkg:glibc',
+    'dpkg:glibc',
+    'dpkg:perl',
+    'database:dpkg',
+  ]);
   assert.equal(found.get('usr/bin/perl'), found.get('usr/bin/perl5.36.0'));
 });
 
@@ -356,7 +363,9 @@ test('keeps the packages of two architectures apart and their source together', 
   const { components } = await assign(tree, [await detect(tree)]);
   const [x] = components.filter(({ id }) => id === 'dpkg:x');
   assert.deepEqual(x?.packages, ['libx1 1']);
-  assert.equal(x?.entries.length, 3);
+  const shipped = x?.entries.filter(({ path }) => path.startsWith('usr/'));
+  assert.equal(shipped?.length, 3);
+  assert.equal(x?.entries.length, 7, 'and what dpkg notes of both architectures');
 });
 
 test('counts packages that are unpacked, and no others', async () => {
@@ -413,7 +422,9 @@ test('does not depend on the order in which packages claim the target of an alte
       { path: 'usr/bin/x', target: '/etc/alternatives/x' },
     ]);
     const { claims } = await detect(tree);
-    const guesses = claims.filter(({ strength }) => strength === 'guess');
+    const guesses = claims.filter(
+      ({ strength, path }) => strength === 'guess' && !/\/info\//.test(path),
+    );
     assert.deepEqual(
       guesses.map(({ path, component }) => [path, component]),
       [
@@ -432,7 +443,10 @@ test('reads a database once through a symlink and says so of none', async () => 
     { path: 'opt/a' },
   ]);
   const { claims } = await detect(tree);
-  assert.deepEqual(claims, [{ path: '/opt/a', component: 'dpkg:a', strength: 'owner' }]);
+  assert.deepEqual(claims, [
+    { path: '/opt/a', component: 'dpkg:a', strength: 'owner' },
+    { path: 'usr/lib/sysimage/dpkg/info/a.list', component: 'dpkg:a', strength: 'guess' },
+  ]);
   assert.equal(await dpkg.detect(memoryTree([{ path: 'etc/passwd' }])), undefined);
 });
 

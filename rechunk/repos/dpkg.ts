@@ -6,7 +6,7 @@
  * differ from the real path in spelling only. What no list names but a package surely made is guessed.
  */
 import { RechunkError } from '../../registry/errors.ts';
-import { nameOf, type Path } from '../../registry/path.ts';
+import { nameOf, type Path, parentOf } from '../../registry/path.ts';
 import {
   type Claim,
   type ComponentInfo,
@@ -115,18 +115,32 @@ function guessAlternatives(
   });
 }
 
-/** What packages made when they were configured, and the stanzas that distroless images have one a package. */
+/** What packages made when they were configured, and what dpkg notes of each alone. */
 function guessMade(tree: Tree, packages: readonly DpkgPackage[]): Claim[] {
+  const notes = notesOf(tree, packages);
   return packages.flatMap((unpacked) => {
     const component = componentOf(unpacked);
     const made = MADE_BY.filter(([name]) => name === unpacked.name).flatMap(([, directory, file]) =>
       tree.list(directory as Path).filter((path) => file.test(nameOf(path))),
     );
+    const key = `${parentOf(unpacked.stanza)}/info/${unpacked.name}`;
     const own = unpacked.stanza.endsWith('/status')
-      ? []
+      ? (notes.get(key) ?? [])
       : [unpacked.stanza, `${unpacked.stanza}.md5sums`];
+    // Of several architectures the first has the notes of all, which are of one source.
+    notes.delete(key);
     return [...made, ...own].map((path): Claim => ({ path, component, strength: 'guess' }));
   });
+}
+
+/**
+ * The files of `info/` by what they are of: `DIRECTORY/NAME`. Each says something of one package (`NAME.list`,
+ * `NAME:ARCH.md5sums`, `NAME.postinst`) and changes with it alone; so only `status` changes with every update.
+ */
+function notesOf(tree: Tree, packages: readonly DpkgPackage[]): Map<string, Path[]> {
+  const directories = new Set(packages.map(({ stanza }) => `${parentOf(stanza)}/info` as Path));
+  const files = [...directories].flatMap((directory) => tree.list(directory));
+  return Map.groupBy(files, (path) => path.replace(/(:[a-z0-9-]+)?\.[a-z0-9]+$/, ''));
 }
 
 function guessUnlisted(tree: Tree, packages: readonly DpkgPackage[]): Claim[] {
