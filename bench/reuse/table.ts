@@ -1,7 +1,7 @@
 /** The results as Markdown, for `bench/README.md`. */
 import type { Claim } from './claims.ts';
 import { NOISES } from './noise.ts';
-import { ONE_LAYER, ORIGINAL, PACKINGS } from './packings.ts';
+import { ONE_LAYER, ORIGINAL, PACKAGE_FLOOR, PACKINGS } from './packings.ts';
 import { COUNTS, Figures, REPORTED, type Results } from './results.ts';
 import type { Row } from './rows.ts';
 
@@ -21,9 +21,11 @@ const megabytes = (bytes: number | undefined): string => {
   return (bytes / 1e6).toFixed(bytes < 100e6 ? 2 : 1);
 };
 
-function summaryCell(row: Row | undefined): string {
+/** Of many seeds the spread, and how many seeds where they are not as many as those of the floor. */
+function summaryCell(row: Row | undefined, all: Row | undefined): string {
   if (!row) return '';
-  const spread = row.deviation > 0 ? ` ± ${(row.deviation / 1e6).toFixed(0)}` : '';
+  const seeds = row.runs === all?.runs ? '' : ` (${row.runs} seeds)`;
+  const spread = row.deviation > 0 ? ` ± ${(row.deviation / 1e6).toFixed(0)}${seeds}` : '';
   return `${megabytes(row.every[1].bytes)}${spread}`;
 }
 
@@ -31,7 +33,12 @@ function summaryCell(row: Row | undefined): string {
 function summary(figures: Figures, maxLayers: number): string {
   const rows = PACKINGS.map(({ name }) => [
     name,
-    ...REPORTED.map((series) => summaryCell(figures.find(series, name, maxLayers))),
+    ...REPORTED.map((series) =>
+      summaryCell(
+        figures.find(series, name, maxLayers),
+        figures.find(series, PACKAGE_FLOOR, maxLayers),
+      ),
+    ),
   ]);
   return `N = ${maxLayers}:\n\n${markdownTable([['MB an update', ...REPORTED], ...rows])}`;
 }
