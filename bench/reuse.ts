@@ -38,6 +38,18 @@ function tasksOf(series: (typeof REPORTED)[number], runs: number): Task[] {
   return [{ series, counts: [], measure: 'floors' }, ...updates, ...noise];
 }
 
+/** What figures depend on. */
+const CODE = [
+  ...['plan.ts', 'planner', 'rate.ts', 'remember.ts'].map((name) => `../rechunk/${name}`),
+  ...['reuse', 'series', 'hindsight.ts', 'hindsightbound.ts'],
+].map(at);
+
+/** The last commit that touched what figures depend on. */
+function lastCommit(): string {
+  const git = ['log', '-1', '--format=%h', '--', ...CODE];
+  return execFileSync('git', git, { cwd: at('.'), encoding: 'utf8' }).trim();
+}
+
 interface RunOptions {
   /** Years of the simulated host at most. */
   readonly runs: number;
@@ -54,8 +66,7 @@ async function run(
   const unknown = names.filter((name) => !REPORTED.some((known) => known === name));
   if (unknown.length > 0)
     throw new Error(`no series ${unknown.join(', ')}: ${REPORTED.join(', ')}`);
-  const git = ['rev-parse', '--short', 'HEAD'];
-  const commit = execFileSync('git', git, { cwd: at('.'), encoding: 'utf8' }).trim();
+  const commit = lastCommit();
   const tasks = series.flatMap((name) => tasksOf(name, runs));
   let done = 0;
   const isWanted = ({ seed = 1 }: Task): boolean =>
