@@ -184,7 +184,7 @@ test('five thousand components are planned within a few seconds', () => {
   assert.equal(layers.length, 120);
 });
 
-test('a stated interval is the rate; else changes within a year before the newest one are counted', () => {
+test('a stated interval is the rate; else changes within a year and a half before the newest one are counted', () => {
   const day = 86_400;
   const now = 2_000_000_000;
   assert.equal(changeRate({ kind: 'user', updateIntervalDays: 7 }, now), 1_000_000);
@@ -203,6 +203,18 @@ test('a stated interval is the rate; else changes within a year before the newes
   assert.ok((rates[0] as number) > 800_000 && (rates[2] as number) < PRIOR_RATE.package);
 });
 
+test('of packages of languages, a version tells frequent ones from settled ones', () => {
+  const rate = (...packages: string[]): number => changeRate({ kind: 'language', packages }, 0);
+  assert.equal(rate('@aws-sdk/core@3.888.0'), 400_000);
+  assert.equal(rate('caniuse-lite@1.0.30001741'), 400_000);
+  assert.equal(rate('express@5.1.0'), PRIOR_RATE.language);
+  assert.equal(rate('once@2.0.0'), 10_000);
+  assert.equal(rate('a@1.0.0', 'b@1.60.0'), 400_000);
+  assert.equal(rate('odd@latest'), PRIOR_RATE.language);
+  assert.equal(rate(), PRIOR_RATE.language);
+  assert.equal(changeRate({ kind: 'package', packages: ['a@1.0.0'] }, 0), PRIOR_RATE.package);
+});
+
 test('what recorded changes cover counts; npm scopes and first words are families; databases stay apart', () => {
   const week = 7 * 86_400;
   const now = 2_000_000_000;
@@ -216,7 +228,7 @@ test('what recorded changes cover counts; npm scopes and first words are familie
     ...plain,
     weight: 23,
   });
-  assert.deepEqual(expect('dpkg:a', { changeTimes: [now - 90 * week] }), { ...plain, weight: 55 });
+  assert.deepEqual(expect('dpkg:a', { changeTimes: [now - 90 * week] }), { ...plain, weight: 81 });
   assert.deepEqual(expect('dpkg:a', { updateIntervalDays: 7 }), { ...plain, weight: 30 });
   assert.deepEqual(expect('database:dpkg', { kind: 'database' }), { ...plain, apart: true });
   for (const name of ['@babel/core', 'babel-core', 'a/node_modules/babel', 'babel.js']) {

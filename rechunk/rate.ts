@@ -7,7 +7,7 @@ const MILLION = 1_000_000;
 /** Seconds of a week, the update that rates refer to. */
 const WEEK_SECONDS = 7 * 86_400;
 /** How far back changes are counted, seconds: distributions keep one to two years of changelog. */
-const WINDOW_SECONDS = 365 * 86_400;
+const WINDOW_SECONDS = 548 * 86_400;
 /** Changes less than this apart count once, seconds: one update brings them together. */
 const MERGE_SECONDS = WEEK_SECONDS;
 /** Weight of the prior, in weeks of observation. */
@@ -41,17 +41,18 @@ export interface RateEvidence {
   readonly kind: ComponentKind;
   readonly changeTimes?: readonly number[] | undefined;
   readonly updateIntervalDays?: number | undefined;
+  readonly packages?: readonly string[] | undefined;
 }
 
 /**
- * Expected changes of a component in a million weekly updates: what the user stated, else the changes within a year before
+ * Expected changes of a component in a million weekly updates: what the user stated, else the changes within a year and a half before
  * `now` mixed with the kind's prior. `now` is in seconds, the newest change in the image, never the wall clock.
  */
 export function changeRate(evidence: RateEvidence, now: number): number {
   if (evidence.updateIntervalDays !== undefined) {
     return Math.round((MILLION * 7) / Math.max(1, evidence.updateIntervalDays));
   }
-  const prior = PRIOR_RATE[evidence.kind];
+  const prior = priorOf(evidence);
   const times = (evidence.changeTimes ?? []).filter((time) => time <= now).sort((a, b) => b - a);
   if (times.length === 0) return prior;
   let count = 0;
@@ -87,6 +88,26 @@ function weightOf({ changeTimes, updateIntervalDays }: RateEvidence, now: number
   if (updateIntervalDays !== undefined) return STATED_WEIGHT;
   const times = (changeTimes ?? []).filter((time) => time <= now).sort((a, b) => b - a);
   return PRIOR_WEIGHT + (times.length === 0 ? 0 : Math.round(observedWeeks(times, now)));
+}
+
+/** `NAME@MAJOR.MINOR.PATCH`, as component repos of languages write packages. */
+const VERSION = /@\d+\.(\d+)\.(\d+)/;
+/** Releases since the major version that make a package a frequent one, and its changes in a million weekly updates; bench/. */
+const FREQUENT_RELEASES = 60;
+const FREQUENT_RATE = 400_000;
+/** The same where there were none. */
+const SETTLED_RATE = 10_000;
+
+/** The prior of a kind; of packages of languages, by the releases that their version counts since the last major one. */
+function priorOf({ kind, packages = [] }: RateEvidence): number {
+  const counts = packages.flatMap((name) => {
+    const [, minor, patch] = VERSION.exec(name) ?? [];
+    return minor === undefined ? [] : [Number(minor) + Number(patch)];
+  });
+  if (kind !== 'language' || counts.length === 0) return PRIOR_RATE[kind];
+  const most = Math.max(...counts);
+  if (most >= FREQUENT_RELEASES) return FREQUENT_RATE;
+  return most === 0 ? SETTLED_RATE : PRIOR_RATE[kind];
 }
 
 /** Weeks that the recorded changes cover: a single build date says only "not changed since". */
