@@ -177,6 +177,9 @@ test('its component is found, whole', () =>
         'usr/bin/tool',
         'usr/bin/tool2',
         'usr/share/doc/tool/copyright',
+        'var/lib/dpkg/info/tool:amd64.conffiles',
+        'var/lib/dpkg/info/tool:amd64.list',
+        'var/lib/dpkg/info/tool:amd64.md5sums',
       ],
     );
   }));
