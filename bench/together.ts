@@ -67,7 +67,10 @@ function modelVariants(release: Release): Variant[] {
       return { id, size: compressedSize, tarSize: size, ...expectChanges(facts, release.date) };
     });
     const digests = new Map(ids.map((id) => [id, /^database:/.test(id) ? `${number}` : '']));
-    return { items, recollection: { digests, past: undefined, observed: NOTHING_OBSERVED } };
+    return {
+      items,
+      recollection: { digests, past: undefined, shares: [], observed: NOTHING_OBSERVED },
+    };
   });
 }
 

@@ -13,7 +13,7 @@ import { type Plan, type PlanItem, type PlanOptions, plan } from './plan.ts';
 import { applyPolicy, type Excuse, type Policy } from './policy.ts';
 import { readPrevious } from './previous.ts';
 import { expectChanges } from './rate.ts';
-import { type Recollection, recall } from './recall.ts';
+import { pastOptions, type Recollection, recall } from './recall.ts';
 import { rememberItems } from './remember.ts';
 import { REPOS } from './repos.ts';
 import { splitLarge } from './split.ts';
@@ -63,9 +63,7 @@ export async function groupImage(
   context: Context,
 ): Promise<Grouping> {
   const prepared = await prepareImage(image, options, context);
-  const { past, observed } = prepared.recollection;
-  const previousLayers = past?.record.layers.map((layer) => layer.components.size);
-  const planned = { ...options, previousLayers, observed: observed.updates };
+  const planned = { ...options, ...pastOptions(prepared.recollection) };
   return { ...prepared, plan: plan(prepared.items, planned) };
 }
 

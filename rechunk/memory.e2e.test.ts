@@ -128,6 +128,28 @@ memory('--reuse-from takes layers of an image whose plan is not continued', asyn
   assert.equal(verified.status, 0);
 });
 
+memory(
+  'of several earlier images the first gives the plan, and all of them their layers',
+  async () => {
+    const dir = join(work, 'several');
+    await release('two', { a: 'two', b: 'two' });
+    await build('one', `oci:${dir}:stable`, '--compression-level', '19');
+    await build('two', `oci:${dir}:nightly`, '--previous', `oci:${dir}:stable`);
+    await release('three', { a: 'two' });
+    const both = ['--previous', `oci:${dir}:nightly`, '--previous', `oci:${dir}:stable`];
+    const { images } = await build('three', `oci:${dir}:next`, ...both);
+    assert.ok(
+      images[0]?.layers.every(({ known }) => known),
+      'b is back to what stable has',
+    );
+    const has = new Set([
+      ...(await digests(`oci:${dir}:nightly`)),
+      ...(await digests(`oci:${dir}:stable`)),
+    ]);
+    assert.ok((await digests(`oci:${dir}:next`)).every((digest) => has.has(digest)));
+  },
+);
+
 memory('a blob that the earlier image lost is made anew', async () => {
   const lost = join(work, 'lost');
   await build('one', `oci:${lost}:x`);

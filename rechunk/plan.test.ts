@@ -306,6 +306,20 @@ test('an added component moves nothing else, and a removed one only its own laye
   assert.ok(removed.layers.filter(({ kept }) => kept === undefined).length <= 1);
 });
 
+test('a layer that few of the clients have is arranged anew where one that all have is not', () => {
+  const all = [
+    { ...item('cold', 1_000_000, 0), previous: 0, changed: false },
+    { ...item('warm', 100_000, 100_000), previous: 0, changed: false },
+    { ...item('other', 500_000, 100_000), previous: 1, changed: true },
+  ];
+  const planned = (share: number): string[] => {
+    const options = { maxLayers: 3, previousLayers: [2, 1], previousShares: [share, 1] };
+    return members(plan(all, options).layers);
+  };
+  assert.deepEqual(planned(1), ['cold warm', 'other']);
+  assert.deepEqual(planned(0.25), ['cold', 'other', 'warm']);
+});
+
 test('ten layers more or less move at most fifteen per cent of the bytes', () => {
   const first = plan(many, { maxLayers: 100 });
   const { items, previousLayers } = remember(many, first.layers);

@@ -48,6 +48,8 @@ export interface PlanOptions {
   readonly observed?: number | undefined;
   /** How many components each layer of the previous image has; default: there is none. */
   readonly previousLayers?: readonly number[] | undefined;
+  /** For each of them, the share of clients that have it (0 to 1); default: all have all. */
+  readonly previousShares?: readonly number[] | undefined;
   /** Updates that are looked ahead; default {@link DEFAULT_HORIZON}. */
   readonly horizon?: number | undefined;
   /** How many observed updates the expected rates count for; default {@link DEFAULT_PRIOR_UPDATES}. */
@@ -86,6 +88,7 @@ export function plan(items: readonly PlanItem[], options: PlanOptions = {}): Pla
     observed,
     maxLayerSize: options.maxLayerSize ?? Number.MAX_SAFE_INTEGER,
     previousLayers: options.previousLayers ?? [],
+    previousShares: options.previousShares ?? [],
   };
   return describePlan(search(candidates, most, objective));
 }

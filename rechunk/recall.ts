@@ -4,7 +4,8 @@ import { type Context, withSpool } from './context.ts';
 import { CONTENT_DIGITS, digestComponent } from './fingerprint.ts';
 import { translatePlan } from './foreign.ts';
 import type { Memory, PastImage } from './memory.ts';
-import { isPrecise, type PlanRecord } from './record.ts';
+import type { PlanOptions } from './plan.ts';
+import { isPrecise, type PlanRecord, type RecordedLayer } from './record.ts';
 import {
   type Digests,
   digestsOf,
@@ -24,8 +25,19 @@ export interface Recollection {
   readonly digests: Digests;
   /** Where the plan that is continued has them; undefined where there is none. */
   readonly past: Past | undefined;
+  /** For each layer of that plan, the share of the previous images that have it. */
+  readonly shares: readonly number[];
   /** Updates up to this image. */
   readonly observed: Observed;
+}
+
+/** What the planner is told of the past. */
+export function pastOptions({ past, shares, observed }: Recollection): Partial<PlanOptions> {
+  return {
+    previousLayers: past?.record.layers.map((layer) => layer.components.size),
+    previousShares: shares,
+    observed: observed.updates,
+  };
 }
 
 /** Reads the components of an image that records no plan. */
@@ -41,13 +53,13 @@ export async function recall(
   const digests = digestAll(components);
   const [previous] = memory.previous;
   const history = await observeImages(chainOf(memory), read, context);
-  const past = pastOf(components, digests, memory);
+  const known = { digests, past: pastOf(components, digests, memory), shares: sharesOf(memory) };
   if (previous?.record) {
     const record = withObserved(previous.record, history.observed);
-    return { digests, past, observed: observe(findHomes(record, digests), digests) };
+    return { ...known, observed: observe(findHomes(record, digests), digests) };
   }
-  if (!history.last) return { digests, past, observed: NOTHING_OBSERVED };
-  return { digests, past, observed: observe(findHomes(history.last, digests), digests) };
+  if (!history.last) return { ...known, observed: NOTHING_OBSERVED };
+  return { ...known, observed: observe(findHomes(history.last, digests), digests) };
 }
 
 function digestAll(components: readonly Component[]): Digests {
@@ -61,6 +73,20 @@ function pastOf(
 ): Past | undefined {
   if (previous?.record) return findHomes(previous.record, digests);
   return foreign && findHomes(translatePlan(foreign, components), digests);
+}
+
+/** How many of the previous images have each layer of the first one's plan, as a share; one that records no plan has none. */
+function sharesOf({ previous }: Memory): readonly number[] {
+  const nameOf = (layer: RecordedLayer): string => {
+    const components = [...layer.components].map(([id, { digest }]) => `${id}=${digest}`);
+    return layer.fingerprint || components.sort().join();
+  };
+  const had = previous.map(({ record }) => new Set(record?.layers.map(nameOf)));
+  const layers = previous[0]?.record?.layers ?? [];
+  return layers.map((layer) => {
+    const count = had.filter((names) => names.has(nameOf(layer))).length;
+    return count / previous.length;
+  });
 }
 
 /** The images to observe, oldest first, each once: the history, then the image whose plan is continued. */

@@ -21,7 +21,7 @@ function variantOf(
   const observed = past ? observe(past, digests) : NOTHING_OBSERVED;
   return {
     items: rememberItems(items, digests, past, observed),
-    recollection: { digests, past, observed },
+    recollection: { digests, past, shares: [], observed },
   };
 }
 

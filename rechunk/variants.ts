@@ -14,6 +14,7 @@ import {
   type PlanOptions,
   plan,
 } from './plan.ts';
+import { pastOptions } from './recall.ts';
 
 /** What of an image the plan depends on. */
 export type Variant = Pick<Prepared, 'items' | 'recollection'>;
@@ -59,9 +60,8 @@ function planClass(
   options: PlanOptions,
   maxLayers: number,
 ): Plan {
-  const { past, observed } = (variants[first] as Variant).recollection;
-  const previousLayers = past?.record.layers.map((layer) => layer.components.size);
-  return plan(items, { ...options, maxLayers, previousLayers, observed: observed.updates });
+  const { recollection } = variants[first] as Variant;
+  return plan(items, { ...options, maxLayers, ...pastOptions(recollection) });
 }
 
 function classesOf(variants: readonly Variant[]): Class[] {

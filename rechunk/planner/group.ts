@@ -2,7 +2,7 @@
  * What a layer costs, and a layer while the search goes on.
  *
  * Cost is in compressed bytes over the horizon: `H × (bytes × P + layer cost)`, and once all its bytes where it is not a layer
- * of the previous image as it was. P is the chance that an update changes it (`chance.ts`).
+ * of the previous image as it was; for as many of the clients as lack it. P is the chance that an update changes it (`chance.ts`).
  */
 import { BILLION, type Candidate } from './candidate.ts';
 import { changeProbability } from './chance.ts';
@@ -18,6 +18,8 @@ export interface Objective {
   readonly maxLayerSize: number;
   /** For each layer of the previous image, how many components it had. */
   readonly previousLayers: readonly number[];
+  /** For each of them, the share of clients that have it. */
+  readonly previousShares: readonly number[];
 }
 
 /** What a layer costs by being there (a request, manifest and config entries, a mount), in bytes pulled per update. */
@@ -152,7 +154,8 @@ export class Group implements Place<Candidate, Group> {
     let perUpdate = size * chance + LAYER_COST;
     if (count > 1 && tarSize > maxLayerSize) perUpdate += (tarSize - maxLayerSize) * EXCESS_COST;
     if (apart > 0 && apart < count) perUpdate += MIXED_COST;
-    return horizon * perUpdate + (kept ? 0 : size);
+    const have = kept ? (this.#objective.previousShares[this.origin as number] ?? 1) : 0;
+    return horizon * perUpdate + size * (1 - have);
   }
 
   /** A quick bound of what adding costs: as if its observed changes, and its family's, brought no new updates. */
