@@ -8,7 +8,12 @@
  */
 import type { Image } from '../registry/image.ts';
 import type { Component } from './components.ts';
-import type { PlanRecord, RecordedComponent, RecordedLayer } from './record.ts';
+import {
+  LAYERS_LIMIT,
+  type PlanRecord,
+  type RecordedComponent,
+  type RecordedLayer,
+} from './record.ts';
 
 /** Names of packages, by layer. */
 export interface ForeignPlan {
@@ -57,6 +62,7 @@ export function readForeignPlan(image: Image): ForeignPlan | undefined {
     readAnnotations(image, OSTREE_ANNOTATION, ',') ??
     readAnnotations(image, CHUNKAH_ANNOTATION, ' ');
   if (!found || found.layers.flat().length > NAMES_LIMIT) return undefined;
+  if (found.layers.length > LAYERS_LIMIT) return undefined;
   const layers = found.layers.map((names) =>
     names.map((name) => name.trim()).filter((name) => name !== '' && name !== 'null'),
   );

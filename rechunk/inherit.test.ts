@@ -8,6 +8,8 @@ import type { Inode, Tree } from './tree.ts';
 
 const SECOND = 1_000_000_000n;
 const [OLD, NEW] = [500n * SECOND, 900n * SECOND];
+/** Far more than thousands of files take on a busy machine. */
+const LONGEST_MS = 20_000;
 const ALL: InheritOptions = { inherit: 'pyc', directories: 'leave' };
 
 const inherit = (
@@ -138,6 +140,21 @@ test('a jar that an archive of shared classes names keeps its time; others do no
   const { tree } = await inherit(java(NEW), java(OLD));
   assert.equal((await inherit(java(NEW), java(NEW))).settled.size, 5);
   assert.deepEqual(equalFiles(tree, java(OLD)), ['app/app.jsa', 'app/link.jar', 'app/other.jar']);
+});
+
+test('a compiled file of thousands of names, each beside a source, is settled without delay', async () => {
+  const python = (mtime: bigint): FileSpec[] => [
+    { path: 'm/0.pyc', content: 'no header', mtime },
+    ...Array.from({ length: 40_000 }, (_, i): FileSpec[] => [
+      { path: `m/${i}.py`, content: '', mtime },
+      ...(i > 0 ? [{ path: `m/${i}.pyc`, link: 'm/0.pyc' }] : []),
+    ]).flat(),
+  ];
+  const start = performance.now();
+  const { times } = await inherit(python(NEW), python(OLD));
+  assert.equal(times, 40_001);
+  // By the square of the names it takes a minute.
+  assert.ok(performance.now() - start < LONGEST_MS);
 });
 
 test('a Ruby file that Bootsnap’s cache holds keeps its time; others do not', async () => {

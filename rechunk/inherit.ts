@@ -184,7 +184,11 @@ function findCouples(tree: Tree, matches: ReadonlyMap<Inode, Inode>): Couple[] {
   }
   const compiledOf = new Map<Inode, Inode[]>();
   for (const [pyc, sources] of sourcesOf) {
-    for (const source of sources) compiledOf.set(source, [...(compiledOf.get(source) ?? []), pyc]);
+    for (const source of sources) {
+      const known = compiledOf.get(source);
+      if (known) known.push(pyc);
+      else compiledOf.set(source, [pyc]);
+    }
   }
   const done = new Set<Inode>();
   const couples: Couple[] = [];
@@ -194,6 +198,7 @@ function findCouples(tree: Tree, matches: ReadonlyMap<Inode, Inode>): Couple[] {
     // Sets are walked in the order of insertion, so what is added on the way is reached too.
     for (const one of couple.sources) {
       for (const pyc of compiledOf.get(one) ?? []) {
+        if (couple.compiled.has(pyc)) continue;
         const sources = [...(sourcesOf.get(pyc) ?? [])];
         couple.compiled.set(pyc, sources);
         for (const other of sources) couple.sources.add(other);

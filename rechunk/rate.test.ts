@@ -55,4 +55,9 @@ test('what recorded changes cover counts; npm scopes and first words are familie
   assert.deepEqual(expect('node:/app/node_modules'), plain);
 });
 
+test('a component of very many packages has a rate', () => {
+  const packages = Array.from({ length: 200_000 }, (_, i) => `p${i}@1.0.0`);
+  assert.equal(changeRate({ kind: 'language', packages }, 0), 10_000);
+});
+
 test.run();

@@ -105,7 +105,7 @@ function priorOf({ kind, packages = [] }: RateEvidence): number {
     return minor === undefined ? [] : [Number(minor) + Number(patch)];
   });
   if (kind !== 'language' || counts.length === 0) return PRIOR_RATE[kind];
-  const most = Math.max(...counts);
+  const most = counts.reduce((a, b) => Math.max(a, b));
   if (most >= FREQUENT_RELEASES) return FREQUENT_RATE;
   return most === 0 ? SETTLED_RATE : PRIOR_RATE[kind];
 }

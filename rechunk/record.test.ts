@@ -1,8 +1,16 @@
 import assert from 'node:assert/strict';
+import { createHash } from 'node:crypto';
 import fc from 'fast-check';
 import { test } from 'uvu';
 import { digestOf } from '../registry/oci.ts';
-import { formatRecord, type PlanRecord, parseRecord, RECORD_LIMIT } from './record.ts';
+import {
+  escapeId,
+  formatRecord,
+  type PlanRecord,
+  parseRecord,
+  RECORD_LIMIT,
+  unescapeId,
+} from './record.ts';
 
 const SEED = 20261121;
 
@@ -10,10 +18,13 @@ const digest = fc.stringMatching(/^[\w-]{12}$/);
 const fingerprint = fc.constantFrom('', '0123456789abcdef0123456789abcdef');
 const changes = fc.integer({ min: 0, max: 2 ** 30 - 1 });
 const id = fc
-  .array(fc.integer({ min: 0, max: 255 }), { minLength: 1, maxLength: 12 })
+  .array(fc.oneof(fc.integer({ min: 0, max: 255 }), fc.integer({ min: 256, max: 0xffff })), {
+    minLength: 1,
+    maxLength: 12,
+  })
   .map((codes) => String.fromCharCode(...codes));
 
-/** Records of some layers; ids are of any bytes, with long shared starts. */
+/** Records of some layers; ids are of any characters, with long shared starts. */
 const records = fc
   .array(
     fc.tuple(fingerprint, fc.array(fc.tuple(id, digest, changes), { minLength: 1, maxLength: 6 })),
@@ -58,7 +69,7 @@ function sorted(record: PlanRecord | undefined): unknown {
   );
 }
 
-test('a record comes back as it was, ids of any bytes included', () => {
+test('a record comes back as it was, ids of any characters included', () => {
   fc.assert(
     fc.property(records, (record) => {
       const diffIds = diffIdsOf(record);
@@ -132,6 +143,42 @@ test('three thousand components fit with their digests; far more lose the digest
   assert.equal(parseRecord(long, diffIdsOf(eight))?.layers.length, 100);
   const huge = make(40_000);
   assert.equal(formatRecord(huge, diffIdsOf(huge)), undefined);
+});
+
+test('ids of other scripts, as xattrs name components, are escaped and come back', () => {
+  assert.equal(escapeId('xattr:模型 a'), 'xattr:%u6a21%u578b%20a');
+  assert.equal(unescapeId('xattr:%u6a21%u578b%20a'), 'xattr:模型 a');
+});
+
+/** A text that describes `diffIds`, which holds `body`. */
+function forge(diffIds: readonly string[], body: string): string {
+  const binding = createHash('sha256').update(diffIds.join('\n')).digest('hex').slice(0, 16);
+  return `1 ${binding}.${diffIds.length} 0 ${body}`;
+}
+
+/** A layer of `count` components, whose ids share `length` characters. */
+const growing = (length: number, count: number): string =>
+  `;0:${'x'.repeat(length)}${Array.from({ length: count }, (_, i) => `,${length.toString(36)}:${i}`).join('')}`;
+
+test('shared starts that grow to more than memory holds are refused, at once', () => {
+  const diffIds = [digestOf('layer')];
+  const read = (length: number, count: number): number | undefined =>
+    parseRecord(forge(diffIds, growing(length, count)), diffIds, 4 << 20)?.layers[0]?.components
+      .size;
+  assert.equal(read(4000, 1000), 1001);
+  assert.equal(read(15_000, 10_000), undefined);
+  assert.equal(read(36_000, 7000), undefined);
+  assert.equal(read(16_001, 1), undefined);
+});
+
+test('more layers than any image that runs are refused', () => {
+  const make = (count: number): PlanRecord =>
+    recordOf(...Array.from({ length: count }, (_, i) => [`dpkg:${i}`]));
+  const count = (record: PlanRecord): number | undefined =>
+    parseRecord(formatRecord(record, diffIdsOf(record))?.text ?? '', diffIdsOf(record))?.layers
+      .length;
+  assert.equal(count(make(999)), 999);
+  assert.equal(count(make(1000)), undefined);
 });
 
 test.run();

@@ -18,6 +18,15 @@ export const PLAN_LABEL = 'dev.rechunk.plan';
 export const RECORD_LIMIT: number = 96 << 10;
 /** Updates that a record looks back on: a bit each, in what bitwise operators take. */
 export const OBSERVED_LIMIT = 30;
+/** Most layers of a plan that is read: more than any image that runs has, and few enough for the planner to compare all pairs. */
+export const LAYERS_LIMIT = 999;
+/**
+ * Longest id that is read, escaped: a path of PATH_MAX bytes, all escaped, with room for the rest. Below 16,384 characters, since
+ * V8 gives all longer strings of one length the same hash.
+ */
+const ID_LIMIT = 16_000;
+/** Characters of all ids together that are read: what shared starts of a hostile record would grow to is far more. */
+const IDS_LIMIT: number = 64 << 20;
 const VERSION = '1';
 const BINDING_DIGITS = 16;
 
@@ -48,18 +57,19 @@ function bind(diffIds: readonly string[]): string {
   return createHash('sha256').update(diffIds.join('\n')).digest('hex').slice(0, BINDING_DIGITS);
 }
 
-/** Ids hold any bytes; everything but printable ASCII and the separators is written as `%XX`. */
+/** Ids hold any characters; all but printable ASCII, and the separators, are written as `%XX`, or `%uXXXX` where they are no bytes. */
 export function escapeId(id: string): string {
-  return id.replace(
-    /[^!-}]|[%,|=]/g,
-    (char) => `%${char.charCodeAt(0).toString(16).padStart(2, '0')}`,
-  );
+  return id.replace(/[^!-}]|[%,|=]/g, (char) => {
+    const code = char.charCodeAt(0);
+    const hex = code.toString(16);
+    return code > 0xff ? `%u${hex.padStart(4, '0')}` : `%${hex.padStart(2, '0')}`;
+  });
 }
 
 /** The id that {@link escapeId} wrote. */
 export function unescapeId(text: string): string {
-  return text.replace(/%([0-9a-f]{2})/g, (_, hex: string) =>
-    String.fromCharCode(Number.parseInt(hex, 16)),
+  return text.replace(/%(?:u([0-9a-f]{4})|([0-9a-f]{2}))/g, (_, word?: string, byte?: string) =>
+    String.fromCharCode(Number.parseInt(word ?? byte ?? '', 16)),
   );
 }
 
@@ -72,7 +82,7 @@ function formatLayer(layer: RecordedLayer, digests: 'with' | 'without'): string 
     let shared = 0;
     while (shared < before.length && before[shared] === id[shared]) shared++;
     // An escape is never cut in two.
-    while (shared > 0 && /%.?$/.test(id.slice(0, shared))) shared--;
+    while (shared > 0 && /%(?:.?|u.{0,3})$/.test(id.slice(0, shared))) shared--;
     before = id;
     const content = digests === 'with' ? `=${digest}` : '';
     const changed = changes > 0 ? `~${changes.toString(36)}` : '';
@@ -111,14 +121,14 @@ export function parseRecord(
   diffIds: readonly string[],
   limit: number = RECORD_LIMIT,
 ): PlanRecord | undefined {
-  const match = /^1 ([0-9a-f]{16})\.(\d{1,4}) (\d{1,2}) (.*)$/s.exec(text);
+  const match = /^1 ([0-9a-f]{16})\.(\d{1,3}) (\d{1,2}) (.*)$/s.exec(text);
   if (!match || text.length > limit) return undefined;
   const [, binding, count = '', observed = '', body = ''] = match;
   if (Number(count) > diffIds.length || bind(diffIds.slice(0, Number(count))) !== binding)
     return undefined;
   if (Number(observed) > OBSERVED_LIMIT) return undefined;
-  const layers =
-    body === '' ? [] : body.split('|').map((layer) => parseLayer(layer, Number(observed)));
+  const bounds: Bounds = { observed: Number(observed), idsLeft: IDS_LIMIT };
+  const layers = body === '' ? [] : body.split('|').map((layer) => parseLayer(layer, bounds));
   if (layers.length !== Number(count)) return undefined;
   const whole = layers.filter((layer): layer is RecordedLayer => layer !== undefined);
   const ids = whole.flatMap(({ components }) => [...components.keys()]);
@@ -131,7 +141,14 @@ const COMPONENT = new RegExp(
   `^([0-9a-z]{1,3}):([!-}]*?)(?:=([\\w-]{${DIGEST_DIGITS}}|))?(?:~([0-9a-z]{1,6}))?$`,
 );
 
-function parseLayer(text: string, observed: number): RecordedLayer | undefined {
+/** What a record may hold. */
+interface Bounds {
+  readonly observed: number;
+  /** Characters that ids may still have. */
+  idsLeft: number;
+}
+
+function parseLayer(text: string, bounds: Bounds): RecordedLayer | undefined {
   const head = FINGERPRINT.exec(text);
   if (!head) return undefined;
   const components = new Map<string, RecordedComponent>();
@@ -142,8 +159,10 @@ function parseLayer(text: string, observed: number): RecordedLayer | undefined {
     const [, shared = '', rest = '', digest = '', changed = '0'] = match;
     const length = Number.parseInt(shared, 36);
     const changes = Number.parseInt(changed, 36);
-    if (length > before.length || changes >= 2 ** observed) return undefined;
+    if (length > before.length || changes >= 2 ** bounds.observed) return undefined;
     before = before.slice(0, length) + rest;
+    bounds.idsLeft -= before.length;
+    if (before.length > ID_LIMIT || bounds.idsLeft < 0) return undefined;
     components.set(unescapeId(before), { digest, changes });
   }
   return { fingerprint: head[1] ?? '', components };

@@ -35,19 +35,36 @@ const BEFORE_NAME: readonly number[] = [0, 0x2f, 0x3a];
 const NAME_LIMIT = 255;
 
 /** Jars by the names that stand in archives of shared classes; an archive that is too large to be read may name any. */
-async function recordedJars(tree: Tree, matches: Matches): Promise<Inode[]> {
-  const moving = tree.entries.flatMap(({ path }) => {
-    const resolved = ARCHIVE.test(path) ? tree.resolve(path, 'all') : undefined;
-    const jar = resolved === undefined ? undefined : tree.get(resolved);
-    return jar && isMoving(jar, matches) ? [{ name: nameOf(path), jar }] : [];
-  });
-  if (moving.length === 0) return [];
-  const recorded: Inode[] = [];
+async function recordedJars(tree: Tree, matches: Matches): Promise<ReadonlySet<Inode>> {
+  const moving = movingJars(tree, matches);
+  const recorded = new Set<Inode>();
   for (const archive of filesOf(tree, /\.jsa$/)) {
-    const names = archive.size > READ_LIMIT ? undefined : namesIn(await readAll(tree, archive));
-    for (const { name, jar } of moving) if (!names || names.has(name)) recorded.push(jar);
+    // What was found is sought no more.
+    if (moving.size === 0) break;
+    const names =
+      archive.size > READ_LIMIT
+        ? [...moving.keys()]
+        : namesIn(await readAll(tree, archive), new Set(moving.keys()));
+    for (const name of names) {
+      for (const jar of moving.get(name) ?? []) recorded.add(jar);
+      moving.delete(name);
+    }
   }
   return recorded;
+}
+
+/** Jars that would get another second, by every name that they have. */
+function movingJars(tree: Tree, matches: Matches): Map<string, Inode[]> {
+  const moving = new Map<string, Inode[]>();
+  for (const { path } of tree.entries) {
+    const resolved = ARCHIVE.test(path) ? tree.resolve(path, 'all') : undefined;
+    const jar = resolved === undefined ? undefined : tree.get(resolved);
+    if (!jar || !isMoving(jar, matches)) continue;
+    const known = moving.get(nameOf(path));
+    if (known) known.push(jar);
+    else moving.set(nameOf(path), [jar]);
+  }
+  return moving;
 }
 
 const readAll = (tree: Tree, inode: Inode): Promise<Buffer> => tree.readInode(inode, inode.size);
@@ -58,13 +75,15 @@ function filesOf(tree: Tree, pattern: RegExp): Inode[] {
   );
 }
 
-function namesIn(content: Buffer): Set<string> {
+/** Which of the names `wanted` stand in an archive's class path. */
+function namesIn(content: Buffer, wanted: ReadonlySet<string>): Set<string> {
   const names = new Set<string>();
   for (const ending of ENDINGS) {
     for (let at = content.indexOf(ending); at >= 0; at = content.indexOf(ending, at + 1)) {
       let start = at;
       while (at - start < NAME_LIMIT && !BEFORE_NAME.includes(content[start - 1] ?? 0)) start--;
-      names.add(content.toString('latin1', start, at + ending.length));
+      const name = content.toString('latin1', start, at + ending.length);
+      if (wanted.has(name)) names.add(name);
     }
   }
   return names;

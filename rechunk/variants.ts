@@ -180,7 +180,7 @@ function joinPlans(plans: readonly Plan[], { recollection: { past } }: Variant):
   const layers = plans.flatMap((one) => one.layers);
   const home = ({ components: [first = ''] }: PlannedLayer): number =>
     past?.homes.get(first)?.layer ?? Number.POSITIVE_INFINITY;
-  const isUnchanged = past !== undefined && layers.every(({ kept }) => kept !== undefined);
+  const isUnchanged = layers.every((one) => one.kept !== undefined && Number.isFinite(home(one)));
   const byName = (a: PlannedLayer, b: PlannedLayer): number =>
     (a.components[0] ?? '') < (b.components[0] ?? '') ? -1 : 1;
   layers.sort((a, b) => (isUnchanged ? home(a) - home(b) : a.changes - b.changes || byName(a, b)));
