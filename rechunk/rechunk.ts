@@ -15,17 +15,8 @@ import {
   openImageSet,
   type Source,
 } from '../registry/image.ts';
-import {
-  ANNOTATION,
-  type Descriptor,
-  type Digest,
-  digestOf,
-  isAttestation,
-  MEDIA,
-  type Platform,
-  parseManifest,
-} from '../registry/oci.ts';
-import { RECORD_TYPE } from './attached.ts';
+import { ANNOTATION, type Descriptor, digestOf, MEDIA, type Platform } from '../registry/oci.ts';
+import { noticeBound, noticeImage, noticeReferrers } from './bound.ts';
 import { type Context, type RunOptions, withContext, withSpool } from './context.ts';
 import { type GroupOptions, groupImage, overlayExcuse } from './grouping.ts';
 import { formatJson, parseJson } from './json.ts';
@@ -152,11 +143,7 @@ async function buildOne(
 ): Promise<Built> {
   const { platform, hostPlatform } = options;
   const image = await openImage(source, platform ? { platform, hostPlatform } : { hostPlatform });
-  const { digest } = image.manifestDocument.descriptor;
-  if (digest !== source.root.descriptor.digest) {
-    await noticeReferrers(source, source.root.descriptor.digest, context);
-  }
-  await noticeReferrers(source, digest, context);
+  await noticeImage(source, image, context);
   const { document, built } = await buildImage(image, destination, compression, options, context);
   return { root: document, images: [built] };
 }
@@ -210,35 +197,6 @@ async function buildIndex(
     bytes,
   };
   return { root, images };
-}
-
-function kindOf(descriptor: Descriptor): string {
-  if (isAttestation(descriptor)) return 'attestation';
-  return descriptor.artifactType ?? descriptor.mediaType;
-}
-
-/**
- * Signatures and the like are bound to the old digest, of an image or of the index that it is in: named, never copied.
- * BuildKit's attestations stand beside the image in the index.
- */
-async function noticeReferrers(source: Source, digest: Digest, context: Context): Promise<void> {
-  const { bytes, descriptor: root } = source.root;
-  const parsed = parseManifest(bytes, root.mediaType, `the manifest of ${source.reference}`);
-  const beside = parsed.kind === 'index' ? parsed.index.manifests : [];
-  const bound = [
-    ...beside.filter(({ annotations }) => annotations?.[ANNOTATION.attestationSubject] === digest),
-    ...(await source.referrers(digest)).filter(({ artifactType }) => artifactType !== RECORD_TYPE),
-  ];
-  for (const descriptor of new Map(bound.map((one) => [one.digest, one])).values()) {
-    noticeBound(descriptor, digest, context);
-  }
-}
-
-function noticeBound(descriptor: Descriptor, subject: string, context: Context): void {
-  const name = descriptor.annotations?.[ANNOTATION.refName] ?? descriptor.digest;
-  context.onNotice?.(
-    `${kindOf(descriptor)} ${name} belongs to ${subject} and is not copied: make it anew for the new digest`,
-  );
 }
 
 async function buildImage(

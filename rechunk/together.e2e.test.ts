@@ -2,7 +2,7 @@
 /** Variants of one image in one run: what they share is stored once, and each is still what it was. */
 import assert from 'node:assert/strict';
 import { execFileSync } from 'node:child_process';
-import { mkdtempSync, readdirSync, rmSync } from 'node:fs';
+import { cpSync, mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { suite } from 'uvu';
@@ -120,6 +120,28 @@ together('a layout takes them too, under tags of its own', async () => {
     const to = `oci:${join(work, 'out')}:next-${TAGS[i]}`;
     assert.equal((await runCli(['verify', source, to, '--quiet'])).status, 0);
   }
+});
+
+together('what is bound to a variant is named, since it is not copied', async () => {
+  const signed = join(work, 'signed');
+  cpSync(variants, signed, { recursive: true });
+  const path = join(signed, 'index.json');
+  const index = JSON.parse(readFileSync(path, 'utf8'));
+  const [base] = index.manifests;
+  const name = `${base.digest.replace(':', '-')}.sig`;
+  index.manifests.push({
+    ...base,
+    annotations: { 'org.opencontainers.image.ref.name': name },
+  });
+  writeFileSync(path, JSON.stringify(index));
+  const { status, stderr } = await runCli([
+    ...['build', '--together', `oci:${signed}:base`, `oci:${signed}:dev`],
+    ...['--to', `oci:${join(work, 'dry')}:`, '--dry-run', ...few],
+  ]);
+  assert.equal(status, 0, stderr);
+  const bound = stderr.split('\n').filter((line) => line.includes('is not copied'));
+  assert.equal(bound.length, 1);
+  assert.ok(bound[0]?.includes(` ${name} belongs to ${base.digest} `), bound[0]);
 });
 
 together('a variant that cannot be read stops all of them: no tag is set', async () => {

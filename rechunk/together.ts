@@ -1,5 +1,6 @@
 /** Several images, variants of one product, rechunked in one run and planned together. */
 import { type Destination, type Image, openImage, type Source } from '../registry/image.ts';
+import { noticeImage } from './bound.ts';
 import { type RunOptions, withContext } from './context.ts';
 import { type Prepared, prepareImage } from './grouping.ts';
 import type { Sibling } from './known.ts';
@@ -34,6 +35,7 @@ export async function rechunkTogether(
     }[] = [];
     for (const { source, memory: sources = {} } of variants) {
       const image = await openImage(source, choice);
+      await noticeImage(source, image, context);
       const memory = await openMemory(sources, image.platform, context);
       read.push({
         image,

@@ -126,6 +126,20 @@ test('planning the same variants again with what they recorded changes nothing',
   );
 });
 
+test('a variant that is new, named first, does not make the others forget their plan', () => {
+  const states = { a: [5 * MB, 'x'], b: [3 * MB, 'x'], c: [MB, 'x'] } as const;
+  const component = { digest: 'x', changes: 0 };
+  const previous: PlanRecord = {
+    observed: 0,
+    layers: [['a', 'c'], ['b']].map((ids) => ({
+      fingerprint: '',
+      components: new Map(ids.map((id) => [id, component] as const)),
+    })),
+  };
+  const plans = planTogether([variantOf(states), variantOf(states, previous)], { maxLayers: 3 });
+  for (const one of plans) assert.deepEqual(groups(one), ['a c', 'b']);
+});
+
 test('layers are taken where merging costs least, and only from classes of crowded variants', () => {
   const layer = (size: number, changes: number): { size: number; changes: number } => ({
     size,

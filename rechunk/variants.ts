@@ -54,14 +54,19 @@ export function planTogether(variants: readonly Variant[], options: PlanOptions)
   });
 }
 
+/** Plans a class as the first of its variants that has an earlier plan remembers it. */
 function planClass(
-  { variants: [first = 0], items }: Class,
+  { variants: members, items }: Class,
   variants: readonly Variant[],
   options: PlanOptions,
   maxLayers: number,
 ): Plan {
-  const { recollection } = variants[first] as Variant;
-  return plan(items, { ...options, maxLayers, ...pastOptions(recollection) });
+  const [first = 0] = members;
+  const teller = members.find((number) => variants[number]?.recollection.past) ?? first;
+  const { recollection, items: told } = variants[teller] as Variant;
+  const ids = new Set(items.map(({ id }) => id));
+  const own = told.filter(({ id }) => ids.has(id));
+  return plan(own, { ...options, maxLayers, ...pastOptions(recollection) });
 }
 
 function classesOf(variants: readonly Variant[]): Class[] {
