@@ -16,10 +16,10 @@ export const FINGERPRINT_DIGITS = 32;
 /** All of an entry that is written but its time, as a line; one char a byte. */
 function describeEntry({ path, inode }: Entry, link: string): string {
   const { type, mode, uid, gid, size, target, devMajor, devMinor, sha256 } = inode;
-  const xattrs = [...inode.xattrs].map(([name, value]) => [
-    name,
-    Buffer.from(value).toString('hex'),
-  ]);
+  // Sorted as in the tar: sources list them in any order.
+  const xattrs = [...inode.xattrs]
+    .map(([name, value]) => [name, Buffer.from(value).toString('hex')] as const)
+    .sort(([a], [b]) => (a < b ? -1 : 1));
   const fields = [path, type, mode, uid, gid, size, target, devMajor, devMinor, sha256];
   return `${JSON.stringify([...fields, xattrs, link])}\n`;
 }

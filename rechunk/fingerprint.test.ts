@@ -1,0 +1,67 @@
+import assert from 'node:assert/strict';
+import { test } from 'uvu';
+import { type FileSpec, memoryTree } from '../test-images/trees.ts';
+import { digestComponent, fingerprintLayer } from './fingerprint.ts';
+import { withParents } from './layer.ts';
+import type { Tree } from './tree.ts';
+
+const xattrsOf = (names: readonly string[]): ReadonlyMap<string, Buffer> =>
+  new Map(names.map((name) => [name, Buffer.from(name)]));
+
+const filesOf = (tree: Tree): Tree['entries'] =>
+  tree.entries.filter(({ inode }) => inode.type !== 'dir');
+
+const component = (tree: Tree): string =>
+  digestComponent({ id: 'c', kind: 'rest', size: 0, entries: filesOf(tree) });
+
+const layer = (tree: Tree): string => fingerprintLayer(tree, withParents(tree, filesOf(tree)));
+
+const PLAIN: readonly FileSpec[] = [
+  { path: 'a', content: 'x', xattrs: xattrsOf(['user.a', 'user.b']) },
+  { path: 'b', content: 'x' },
+];
+
+test('xattrs count in whatever order a source lists them', () => {
+  const other = [{ ...PLAIN[0], xattrs: xattrsOf(['user.b', 'user.a']) } as FileSpec, PLAIN[1]];
+  const [one, two] = [memoryTree(PLAIN), memoryTree(other as FileSpec[])];
+  assert.equal(component(two), component(one));
+  assert.equal(layer(two), layer(one));
+});
+
+/** What decides a layer's bytes, and whether it decides a component's digest too. */
+const changes: readonly (readonly [string, readonly FileSpec[], boolean])[] = [
+  ['content', [{ path: 'b', content: 'y' }], true],
+  ['a mode', [{ path: 'b', content: 'x', mode: 0o600 }], true],
+  ['an owner', [{ path: 'b', content: 'x', uid: 7 }], true],
+  ['a group', [{ path: 'b', content: 'x', gid: 7 }], true],
+  ['a time', [{ path: 'b', content: 'x', mtime: 1n }], true],
+  ['an xattr', [{ path: 'b', content: 'x', xattrs: xattrsOf(['user.a']) }], true],
+  ['a name', [{ path: 'c', content: 'x' }], true],
+  [
+    'a parent',
+    [
+      { path: 'b', content: 'x' },
+      { path: '', type: 'dir', mode: 0o700 },
+    ],
+    false,
+  ],
+];
+
+for (const [name, specs, inComponent] of changes) {
+  test(`${name}: another one gives another fingerprint`, () => {
+    const [one, two] = [memoryTree(PLAIN), memoryTree([PLAIN[0] as FileSpec, ...specs])];
+    assert.notEqual(layer(two), layer(one));
+    assert.equal(component(two) !== component(one), inComponent);
+  });
+}
+
+test('a hard link is not a file of equal content', () => {
+  const files = (rest: Partial<FileSpec>): Tree =>
+    memoryTree([
+      { path: 'a', content: 'x' },
+      { path: 'b', ...rest },
+    ]);
+  assert.notEqual(layer(files({ link: 'a' })), layer(files({ content: 'x' })));
+});
+
+test.run();
