@@ -16,6 +16,7 @@ import { expectChanges } from './rate.ts';
 import { pastOptions, type Recollection, recall } from './recall.ts';
 import { rememberItems } from './remember.ts';
 import { REPOS } from './repos.ts';
+import { formatSize } from './size.ts';
 import { splitLarge } from './split.ts';
 import type { Entry, Inode, Tree } from './tree.ts';
 
@@ -63,8 +64,23 @@ export async function groupImage(
   context: Context,
 ): Promise<Grouping> {
   const prepared = await prepareImage(image, options, context);
-  const planned = { ...options, ...pastOptions(prepared.recollection) };
-  return { ...prepared, plan: plan(prepared.items, planned) };
+  const planned = plan(prepared.items, { ...options, ...pastOptions(prepared.recollection) });
+  tellOversized(planned, options, context);
+  return { ...prepared, plan: planned };
+}
+
+/** Tells of layers over `maxLayerSize`: a file is never cut, and `maxLayers` counts first. */
+export function tellOversized(
+  { layers }: Plan,
+  { maxLayerSize = Number.POSITIVE_INFINITY }: PlanOptions,
+  context: Context,
+): void {
+  const over = layers.filter(({ tarSize }) => tarSize > maxLayerSize);
+  if (over.length === 0) return;
+  const largest = over.reduce((most, { tarSize }) => Math.max(most, tarSize), 0);
+  context.onNotice?.(
+    `${over.length} of ${layers.length} layers hold more than --max-layer-size ${formatSize(maxLayerSize)}, up to ${formatSize(largest)}: no file is cut, and --max-layers comes first`,
+  );
 }
 
 /** An image as it will be written, ready to be planned. */

@@ -63,8 +63,21 @@ export async function openMemory(
   const foreign = first && !first.record ? readForeignPlan(first.image) : undefined;
   const [named] = sources.previous ?? [];
   if (named && !first?.record) context.onNotice?.(withoutPlan(named, platform, foreign));
+  for (const past of [...previous, ...history]) tellUnusable(past, context);
   const reusable = [...previous, ...[...history].reverse(), ...others].map(({ image }) => image);
   return { previous, history, reusable, foreign };
+}
+
+/** Tells of a plan that an image records and that cannot be used, unless nothing is lost by it. */
+function tellUnusable({ image, record }: PastImage, context: Context): void {
+  const label = labelsOf(image.config)[PLAN_LABEL];
+  if (label === undefined || readRecord(image) || (record && isPrecise(record))) return;
+  const rest = record
+    ? 'where its components are is read from its layers’ annotations'
+    : 'it is not used';
+  context.onNotice?.(
+    `${image.source.reference} has a label ${PLAN_LABEL} that is damaged or of other layers: ${rest}`,
+  );
 }
 
 function withoutPlan(source: Source, platform: Platform, foreign: ForeignPlan | undefined): string {

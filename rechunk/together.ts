@@ -2,7 +2,7 @@
 import { type Destination, type Image, openImage, type Source } from '../registry/image.ts';
 import { noticeImage } from './bound.ts';
 import { type RunOptions, withContext } from './context.ts';
-import { type Prepared, prepareImage } from './grouping.ts';
+import { type Prepared, prepareImage, tellOversized } from './grouping.ts';
 import type { Sibling } from './known.ts';
 import { type Memory, type MemorySources, openMemory } from './memory.ts';
 import { type BuildOptions, type BuildResult, chooseCompression } from './rechunk.ts';
@@ -47,6 +47,7 @@ export async function rechunkTogether(
       read.map(({ prepared }) => prepared),
       options,
     );
+    for (const plan of plans) tellOversized(plan, options, context);
     const written: Written[] = [];
     const siblings: Sibling[] = [];
     for (const [i, { image, memory, prepared }] of read.entries()) {

@@ -83,7 +83,14 @@ function parseLevel(values: Values): number | undefined {
 /** The digests that the user vouches for. */
 function parseTrusted(values: Values): readonly string[] {
   const digests = (values['trustPrevious'] as readonly string[] | undefined) ?? [];
-  return digests.map((text) => parseDigest(text));
+  return digests.map((text) => {
+    try {
+      return parseDigest(text);
+    } catch (cause) {
+      const want = 'want the sha256 or sha512 digest of a manifest';
+      throw new RechunkError('usage', `--trust-previous: got '${text}', ${want}`, { cause });
+    }
+  });
 }
 
 const TAG = /^[\w][\w.-]{0,127}$/;

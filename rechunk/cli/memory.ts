@@ -33,6 +33,8 @@ const MOST_TAGS = 1000;
 const CANDIDATES = 4;
 /** References that are opened at a time. */
 const AT_ONCE = 8;
+/** What is meant as a number of tags, and no name of an image. */
+const NUMBER = /^-?\d+(\.\d+)?$/;
 /** Tags that name what is attached to an image (cosign, referrers) and no image. */
 const ATTACHED = /^sha(256|512)-[0-9a-f]{32,}/;
 
@@ -81,7 +83,9 @@ async function openDefault(destination: string, session: Session): Promise<Sourc
     return [await session.source(destination)];
   } catch (error) {
     if (!(error instanceof RechunkError) || error.code !== 'not-found') throw error;
-    session.reporter.notice(`no previous image at ${destination}: clients pull every layer once`);
+    session.reporter.notice(
+      `no previous image at ${destination}: clients pull every layer once; --previous names what they have under another tag`,
+    );
     return [];
   }
 }
@@ -100,10 +104,13 @@ async function openHistory(
   beside: readonly string[],
   session: Session,
 ): Promise<Pick<MemorySources, 'history' | 'historyLimit'>> {
-  const [first = ''] = wanted;
-  if (wanted.length !== 1 || !/^\d+$/.test(first))
-    return { history: await openAll(wanted, session) };
-  const historyLimit = parseCount(first, '--history', 1, MOST_TAGS);
+  const count = wanted.find((one) => NUMBER.test(one));
+  if (count === undefined) return { history: await openAll(wanted, session) };
+  if (wanted.length > 1) {
+    const all = wanted.map((one) => `'${one}'`).join(', ');
+    throw new RechunkError('usage', `--history: got ${all}, want one number of tags, or images`);
+  }
+  const historyLimit = parseCount(count, '--history', 1, MOST_TAGS);
   if (beside.length === 0)
     throw new RechunkError('usage', '--history N: want --previous too, whose tags are read');
   const tags = (await firstReferences(beside, session)).filter(

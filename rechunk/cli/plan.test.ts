@@ -131,4 +131,24 @@ plan('a picture that cannot be written is trouble, and leaves nothing', async ()
   assert.deepEqual(readdirSync(work), before);
 });
 
+plan(
+  'layers over --max-layer-size are told of: too few layers, or a file that is larger',
+  async () => {
+    const told = async (...args: string[]): Promise<string | undefined> => {
+      const { status, stderr } = await runCli(['plan', source, ...args]);
+      assert.equal(status, 0, stderr);
+      return /note: (.* hold more than .*)/.exec(stderr)?.[1];
+    };
+    assert.match(
+      (await told('--max-layers', '1', '--max-layer-size', '2MB')) ?? '',
+      /^1 of 1 layers hold more than --max-layer-size 2\.0 MB, up to \d\.\d MB: no file is cut, and --max-layers comes first/,
+    );
+    assert.match(
+      (await told('--max-layer-size', '2MB')) ?? '',
+      /^1 of \d+ layers hold more .*, up to 2\.\d MB/,
+    );
+    assert.equal(await told('--max-layer-size', '20MB'), undefined);
+  },
+);
+
 plan.run();

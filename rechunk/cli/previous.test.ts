@@ -1,9 +1,10 @@
 /** What a build makes of the image that clients have: its plan is continued, and nothing moves without need. */
 import assert from 'node:assert/strict';
-import { mkdtempSync, rmSync } from 'node:fs';
+import { mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { test } from 'uvu';
+import { digestOf } from '../../registry/oci.ts';
 import { runCli, runJson } from '../../test-images/cli.ts';
 import type { Inspection } from '../inspect.ts';
 import type { BuildResult } from '../rechunk.ts';
@@ -31,7 +32,7 @@ test('an unchanged image built again has the same digest, and nothing is stored'
   const first = await runCli(['build', source, `${layout}:same`, ...few, '--json']);
   assert.match(
     first.stderr,
-    /note: no previous image at oci:.*:same: clients pull every layer once/,
+    /note: no previous image at oci:.*:same: clients pull every layer once; --previous names/,
   );
   const again = await build('same');
   assert.equal(again.digest, (JSON.parse(first.stdout) as BuildResult).digest);
@@ -101,6 +102,56 @@ test('a previous image that cannot be read is an error, not a fresh start', asyn
   ]);
   assert.equal(both.status, 2);
   assert.match(both.stderr, /--previous and --fresh: want one of them/);
+});
+
+test('a damaged plan is told of, and the lists of the layers are taken', async () => {
+  await build('whole');
+  const label =
+    (await runJson<Inspection>(['inspect', `${layout}:whole`])).labels[PLAN_LABEL] ?? '';
+  const image = JSON.parse(readFileSync(join(directory, 'layout/index.json'), 'utf8'));
+  const path = (digest: string): string =>
+    join(directory, 'layout/blobs', digest.replace(':', '/'));
+  const write = (json: object): { digest: string; size: number } => {
+    const bytes = Buffer.from(JSON.stringify(json));
+    const digest = digestOf(bytes);
+    writeFileSync(path(digest), bytes);
+    return { digest, size: bytes.length };
+  };
+  const entry = image.manifests.find(
+    ({ annotations }: { annotations: Record<string, string> }) =>
+      annotations['org.opencontainers.image.ref.name'] === 'whole',
+  );
+  const manifest = JSON.parse(readFileSync(path(entry.digest), 'utf8'));
+  const config = JSON.parse(readFileSync(path(manifest.config.digest), 'utf8'));
+  config.config.Labels[PLAN_LABEL] = label.slice(0, label.length / 2);
+  Object.assign(manifest.config, write(config));
+  const annotations = { 'org.opencontainers.image.ref.name': 'broken' };
+  image.manifests.push({ ...entry, ...write(manifest), annotations });
+  writeFileSync(join(directory, 'layout/index.json'), JSON.stringify(image));
+
+  const told = async (from: string): Promise<string> => {
+    const options = ['--dry-run', ...few, '--previous', `${layout}:${from}`];
+    const { status, stderr } = await runCli(['build', source, `${layout}:x`, ...options]);
+    assert.equal(status, 0, stderr);
+    return stderr;
+  };
+  assert.match(
+    await told('broken'),
+    /:broken has a label dev\.rechunk\.plan that is damaged or of other layers: where its components are is read/,
+  );
+  assert.doesNotMatch(await told('whole'), /damaged/);
+});
+
+test('options that cannot be meant are refused by their own names', async () => {
+  for (const [args, says] of [
+    [['--history', '3', '--history', `${layout}:same`], /--history: got '3', 'oci:.*', want one/],
+    [['--history', '-1'], /--history: got '-1', want a whole number from 1/],
+    [['--trust-previous', 'sha256:1'], /--trust-previous: got 'sha256:1', want the sha256/],
+  ] as const) {
+    const { status, stderr } = await runCli(['build', source, `${layout}:none`, ...args]);
+    assert.equal(status, 2);
+    assert.match(stderr, says);
+  }
 });
 
 test.run();
