@@ -17,7 +17,7 @@ export interface MemorySources {
   readonly previous?: readonly Source[] | undefined;
   /** Earlier images, of which only the changes from one to the next count. */
   readonly history?: readonly Source[] | undefined;
-  /** How many of them count, the newest; default all. */
+  /** How many of them count, the newest; default all. With it, sources that hold no image are passed over. */
   readonly historyLimit?: number | undefined;
   /** Images whose layers may be used as they are. */
   readonly reuseFrom?: readonly Source[] | undefined;
@@ -51,12 +51,19 @@ export async function openMemory(
   platform: Platform,
   context: Context,
 ): Promise<Memory> {
-  const open = async (list: readonly Source[] | undefined): Promise<PastImage[]> => {
-    const images = await Promise.all((list ?? []).map((source) => openPast(source, platform)));
+  const open = async (
+    list: readonly Source[] | undefined,
+    skipped: readonly string[] = ['platform'],
+  ): Promise<PastImage[]> => {
+    const images = await Promise.all(
+      (list ?? []).map((source) => openPast(source, platform, skipped)),
+    );
     return images.filter((image): image is PastImage => image !== undefined);
   };
   const previous = await open(sources.previous);
-  const found = (await open(sources.history)).sort(byCreation);
+  // Beside images a repository may hold charts, SBOMs and the like: what nobody named is passed over.
+  const passed = sources.historyLimit === undefined ? ['platform'] : ['platform', 'unsupported'];
+  const found = (await open(sources.history, passed)).sort(byCreation);
   const history = found.slice(-(sources.historyLimit ?? found.length));
   const others = await open(sources.reuseFrom);
   const [first] = previous;
@@ -91,12 +98,17 @@ function byCreation(a: PastImage, b: PastImage): number {
   return time(a) - time(b);
 }
 
-async function openPast(source: Source, platform: Platform): Promise<PastImage | undefined> {
+/** Opens an image; undefined where that fails with one of the codes `skipped`. */
+async function openPast(
+  source: Source,
+  platform: Platform,
+  skipped: readonly string[],
+): Promise<PastImage | undefined> {
   try {
     const image = await openImage(source, { platform, hostPlatform: platform });
     return { image, record: await bestRecord(image) };
   } catch (error) {
-    if (error instanceof RechunkError && error.code === 'platform') return undefined;
+    if (error instanceof RechunkError && skipped.includes(error.code)) return undefined;
     throw error;
   }
 }

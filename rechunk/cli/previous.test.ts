@@ -4,7 +4,7 @@ import { mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { test } from 'uvu';
-import { digestOf } from '../../registry/oci.ts';
+import { digestOf, MEDIA } from '../../registry/oci.ts';
 import { runCli, runJson } from '../../test-images/cli.ts';
 import type { Inspection } from '../inspect.ts';
 import type { BuildResult } from '../rechunk.ts';
@@ -55,6 +55,40 @@ test('a removed file changes its own layer and moves nothing', async () => {
     );
   const [had, has] = [await layers('before'), await layers('after')];
   assert.ok([...has].filter((digest) => !had.has(digest)).length <= 2);
+});
+
+/** Adds an artifact to the layout, which is no image, under a name of its own. */
+function addArtifact(name: string): void {
+  const pathOf = (digest: string): string =>
+    join(directory, 'layout', 'blobs', digest.replace(':', '/'));
+  const put = (mediaType: string, text: string): object => {
+    const bytes = Buffer.from(text);
+    const digest = digestOf(bytes);
+    writeFileSync(pathOf(digest), bytes);
+    return { mediaType, digest, size: bytes.length };
+  };
+  const manifest = {
+    schemaVersion: 2,
+    mediaType: MEDIA.manifest,
+    artifactType: 'application/spdx+json',
+    config: put(MEDIA.empty, '{}'),
+    layers: [put('application/spdx+json', 'an SBOM')],
+  };
+  const annotations = { 'org.opencontainers.image.ref.name': name };
+  const entry = { ...put(MEDIA.manifest, JSON.stringify(manifest)), annotations };
+  const path = join(directory, 'layout', 'index.json');
+  const index = JSON.parse(readFileSync(path, 'utf8'));
+  writeFileSync(path, JSON.stringify({ ...index, manifests: [...index.manifests, entry] }));
+}
+
+test('--history N passes over what is no image; one that was named is an error', async () => {
+  await build('learned');
+  addArtifact('z-sbom');
+  await build('learned', '--history', '5');
+  const named = ['--history', `${layout}:z-sbom`];
+  const { status, stderr } = await runCli(['build', source, `${layout}:learned`, ...named]);
+  assert.equal(status, 2);
+  assert.match(stderr, /z-sbom.* is an artifact of type application\/spdx\+json/);
 });
 
 test('verify does not take the recorded plan for a difference', async () => {
