@@ -2,6 +2,7 @@
  * A plan's record beside the image: where a label has no room for every component's digest, the whole record is stored as an
  * artifact that refers to the image (image-spec v1.1.1, "Guidelines for Artifact Usage"). Losing it costs precision only.
  */
+import { type ErrorCode, RechunkError } from '../registry/errors.ts';
 import type { Document, Image } from '../registry/image.ts';
 import { type Descriptor, digestOf, MEDIA, parseManifest } from '../registry/oci.ts';
 import { formatJson } from './json.ts';
@@ -15,6 +16,16 @@ export const ATTACHED_LIMIT: number = 4 << 20;
 function documentOf(mediaType: string, bytes: Uint8Array): Document {
   return { bytes, descriptor: { mediaType, digest: digestOf(bytes), size: bytes.length } };
 }
+
+/** What is wrong with an artifact that is not ours, or of which a part is gone. */
+const DAMAGED: ReadonlySet<ErrorCode> = new Set([
+  'not-found',
+  'manifest',
+  'unsupported',
+  'limit',
+  'size-mismatch',
+  'digest-mismatch',
+]);
 
 /** The documents of an artifact that holds `text` and refers to the manifest `subject`; the manifest comes last. */
 export function attachedRecord(text: string, subject: Descriptor): [Document, Document, Document] {
@@ -45,7 +56,9 @@ export async function readAttachedRecord(image: Image): Promise<PlanRecord | und
     const text = Buffer.from((await source.document(layer)).bytes).toString('latin1');
     const diffIds = layers.map(({ diffId }) => diffId);
     return parseRecord(text, diffIds, ATTACHED_LIMIT);
-  } catch {
-    return undefined;
+  } catch (error) {
+    // What is no such artifact, or gone, costs precision only; what could not be asked is trouble.
+    if (error instanceof RechunkError && DAMAGED.has(error.code)) return undefined;
+    throw error;
   }
 }

@@ -2,9 +2,10 @@
  * Short digests of what components and layers hold, by which "as it was" is told from "changed" without anything being written.
  */
 import { createHash, type Hash } from 'node:crypto';
+import type { Path } from '../registry/path.ts';
 import type { Component } from './components.ts';
 import { LAYER_FORMAT } from './layer.ts';
-import type { Entry, Tree } from './tree.ts';
+import type { Entry, Inode, Tree } from './tree.ts';
 
 /** Digits (base64url) of a component's digest, 36 bits for content and 36 for times: to tell what changed, not to prove anything. */
 export const DIGEST_DIGITS = 12;
@@ -28,8 +29,12 @@ function describeEntry({ path, inode }: Entry, link: string): string {
 export function digestComponent(component: Component): string {
   const content = createHash('sha256');
   const times = createHash('sha256');
+  // A hard-link group is whole in one component.
+  const first = new Map<Inode, Path>();
   for (const entry of component.entries) {
-    content.update(describeEntry(entry, ''), 'latin1');
+    const known = first.get(entry.inode);
+    if (known === undefined) first.set(entry.inode, entry.path);
+    content.update(describeEntry(entry, known ?? ''), 'latin1');
     times.update(`${entry.inode.mtime} `);
   }
   const digits = (hash: Hash): string => hash.digest('base64url').slice(0, CONTENT_DIGITS);

@@ -19,6 +19,8 @@ export interface KnownLayer {
   readonly annotations: Annotations;
   /** Where the blob can be read. */
   readonly source: Pick<Source, 'reference' | 'blob'>;
+  /** Whether it was written in this run, so that it is stored once for all. */
+  readonly isSibling?: boolean;
 }
 
 /** Which layers count as known. */
@@ -79,7 +81,7 @@ export function withSiblings(
     const source = { reference, blob: (one: Descriptor) => destination.read(one) };
     for (const { fingerprint, diffId, digest, size, annotations = {} } of layers) {
       const descriptor = { mediaType: layerMediaType(compression), digest, size };
-      written.set(fingerprint, { diffId, descriptor, annotations, source });
+      written.set(fingerprint, { diffId, descriptor, annotations, source, isSibling: true });
     }
   }
   const expect: KnownLayers['expect'] = (fingerprint) => {

@@ -369,6 +369,25 @@ memory(
   },
 );
 
+memory(
+  'under a new tag the newest image of the history is taken for the previous one',
+  async () => {
+    const to = `oci:${join(work, 'history')}:h4`;
+    const { status, stderr } = await runCli([
+      'build',
+      source('h3'),
+      to,
+      ...options,
+      '--history',
+      '9',
+    ]);
+    assert.equal(status, 0, stderr);
+    assert.match(stderr, /:h3, the newest image of the history, is taken for the previous one/);
+    assert.doesNotMatch(stderr, /no previous image/);
+    assert.deepEqual(await digests(to), await digests(`oci:${join(work, 'history')}:h3`));
+  },
+);
+
 memory('a plan of another tool is a start', async () => {
   const dir = join(work, 'foreign');
   cpSync(`${sources}-one`, dir, { recursive: true });

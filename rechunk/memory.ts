@@ -19,6 +19,8 @@ export interface MemorySources {
   readonly history?: readonly Source[] | undefined;
   /** How many of them count, the newest; default all. With it, sources that hold no image are passed over. */
   readonly historyLimit?: number | undefined;
+  /** Continues no plan, also not that of the newest image of the history, which it is where no previous image is given. */
+  readonly fresh?: boolean | undefined;
   /** Images whose layers may be used as they are. */
   readonly reuseFrom?: readonly Source[] | undefined;
 }
@@ -60,11 +62,17 @@ export async function openMemory(
     );
     return images.filter((image): image is PastImage => image !== undefined);
   };
-  const previous = await open(sources.previous);
+  const given = await open(sources.previous);
   // Beside images a repository may hold charts, SBOMs and the like: what nobody named is passed over.
   const passed = sources.historyLimit === undefined ? ['platform'] : ['platform', 'unsupported'];
   const found = (await open(sources.history, passed)).sort(byCreation);
   const history = found.slice(-(sources.historyLimit ?? found.length));
+  const previous = given.length > 0 || sources.fresh ? given : history.slice(-1);
+  const [newest] = given.length === 0 ? previous : [];
+  if (newest)
+    context.onNotice?.(
+      `${newest.image.source.reference}, the newest image of the history, is taken for the previous one`,
+    );
   const others = await open(sources.reuseFrom);
   const [first] = previous;
   const foreign = first && !first.record ? readForeignPlan(first.image) : undefined;
@@ -89,7 +97,7 @@ function tellUnusable({ image, record }: PastImage, context: Context): void {
 
 function withoutPlan(source: Source, platform: Platform, foreign: ForeignPlan | undefined): string {
   const found = foreign ? `only that of ${foreign.key}, which is taken for a start` : '';
-  return `${source.reference} holds no plan for ${formatPlatform(platform)}${found && `, ${found}`}: clients that have it pull every layer once`;
+  return `${source.reference} holds no plan for ${formatPlatform(platform)}${found && `, ${found}`}: clients that have it may pull every layer once`;
 }
 
 /** Oldest first; images that say nothing of when they were made keep their order, before the others. */

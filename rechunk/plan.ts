@@ -162,7 +162,7 @@ function describePlan(groups: readonly Group[]): Plan {
  * image that are all kept stay as they lie: above the first that is not, everything is pulled again by chain in any case, so that
  * sorting it anew costs nothing.
  */
-function inOrder(layers: readonly PlannedLayer[]): PlannedLayer[] {
+export function inOrder(layers: readonly PlannedLayer[]): PlannedLayer[] {
   const kept = new Map(layers.map((layer) => [layer.kept, layer]));
   const lowest: PlannedLayer[] = [];
   for (let next = kept.get(0); next; next = kept.get(lowest.length)) lowest.push(next);

@@ -111,7 +111,14 @@ together('again: every digest is the same, and no blob is sent', async () => {
 });
 
 together('a layout takes them too, under tags of its own', async () => {
-  const { results } = await runTogether(`oci:${join(work, 'out')}:next-`);
+  const prefix = `oci:${join(work, 'out')}:next-`;
+  const dry = await runTogether(prefix, '--dry-run');
+  const { results } = await runTogether(prefix);
+  const sent = (all: readonly BuildResult[]): number[] =>
+    all.map(({ images }) => images[0]?.sentBytes ?? 0);
+  assert.deepEqual(sent(dry.results), sent(results), 'a dry run tells what a run would store');
+  const [base = 0, dev = 0] = sent(results);
+  assert.ok(dev < base / 10, `${dev} bytes for what dev adds to ${base}`);
   assert.deepEqual(
     results.map(({ destination }) => destination.replace(/.*:/, '')),
     TAGS.map((tag) => `next-${tag}`),

@@ -8,6 +8,7 @@
 import type { Prepared } from './grouping.ts';
 import {
   DEFAULT_MAX_LAYERS,
+  inOrder,
   type Plan,
   type PlanItem,
   type PlannedLayer,
@@ -180,19 +181,19 @@ function cheapestMerge(
   return best;
 }
 
-/** The layers of all classes of a variant: from most to least stable, or, where nothing changed, as they were. */
+/** The layers of all classes of a variant, in the order of any plan. */
 function joinPlans(plans: readonly Plan[], { recollection: { past } }: Variant): Plan {
-  const layers = plans.flatMap((one) => one.layers);
-  const home = ({ components: [first = ''] }: PlannedLayer): number =>
-    past?.homes.get(first)?.layer ?? Number.POSITIVE_INFINITY;
-  const isUnchanged = layers.every((one) => one.kept !== undefined && Number.isFinite(home(one)));
-  const byName = (a: PlannedLayer, b: PlannedLayer): number =>
-    (a.components[0] ?? '') < (b.components[0] ?? '') ? -1 : 1;
-  layers.sort((a, b) => (isUnchanged ? home(a) - home(b) : a.changes - b.changes || byName(a, b)));
+  // What is kept is told by the number that the layer had in this variant.
+  const layers = plans.flatMap((one) =>
+    one.layers.map(({ kept, ...layer }): PlannedLayer => {
+      const home = past?.homes.get(layer.components[0] ?? '')?.layer;
+      return kept === undefined || home === undefined ? layer : { ...layer, kept: home };
+    }),
+  );
   const sum = (pick: (one: Plan) => number): number =>
     plans.reduce((total, one) => total + pick(one), 0);
   return {
-    layers,
+    layers: inOrder(layers),
     updateBytes: sum(({ updateBytes }) => updateBytes),
     pullBytes: sum(({ pullBytes }) => pullBytes),
   };

@@ -77,13 +77,13 @@ export async function writeImage(
   const document = writeManifest(image, layers, config.descriptor, compression, options);
   context.onNotice?.(`digest ${document.descriptor.digest}`);
   if (!dryRun) await destination.putBytes(config.descriptor, config.bytes);
+  const verified = Boolean(options.verify && !dryRun);
+  if (verified)
+    await proveEqual(image, grouping.tree, { document, config }, destination, options, context);
   if (!label?.isWhole) {
     const text = formatRecord(record, diffIds, ATTACHED_LIMIT)?.text;
     await attach(text, label !== undefined, document.descriptor, destination, options, context);
   }
-  const verified = Boolean(options.verify && !dryRun);
-  if (verified)
-    await proveEqual(image, grouping.tree, { document, config }, destination, options, context);
   const built = { ...summary(image, grouping, document, layers), compression, verified };
   return { document, built };
 }

@@ -157,20 +157,23 @@ class Writer {
 
   /** Makes the destination have an earlier image's blob; undefined, with a notice, where that is gone. */
   async #placeKnown(layer: KnownLayer, tarSize: number): Promise<Placed | undefined> {
-    const { descriptor, diffId, annotations, source } = layer;
+    const { descriptor, diffId, annotations, source, isSibling = false } = layer;
     const { digest, size } = descriptor;
-    const reused = await this.#destination.has(descriptor);
+    const { dryRun } = this.#options;
+    const isThere = await this.#destination.has(descriptor);
+    // A dry run leaves no blob of a sibling that could be read.
+    const isNeeded = !isThere && !(dryRun && isSibling);
     try {
-      if (!reused) {
+      if (isNeeded) {
         const blob = await source.blob(descriptor);
-        if (!this.#options.dryRun)
-          await this.#destination.putBlob(descriptor, blob, this.#sent(size));
+        if (!dryRun) await this.#destination.putBlob(descriptor, blob, this.#sent(size));
       }
     } catch (error) {
       if (!(error instanceof RechunkError) || error.code !== 'not-found') throw error;
       this.#context.onNotice?.(`${source.reference} lacks its layer ${digest}: it is made anew`);
       return undefined;
     }
+    const reused = isThere || isSibling;
     return { diffId, tarSize, digest, size, annotations, reused, known: true };
   }
 

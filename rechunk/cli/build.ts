@@ -43,7 +43,12 @@ export function addBuild(program: Command, host: Host): void {
     .addOption(
       option('--compression <kind>', 'of layers (default: zstd)').choices(['zstd', 'gzip', 'none']),
     )
-    .addOption(option('--compression-level <n>', 'default: 3 for zstd, 6 for gzip'))
+    .addOption(
+      option(
+        '--compression-level <n>',
+        'of layers that are made, not of those that earlier images have (default: 3 for zstd, 6 for gzip)',
+      ),
+    )
     .addOption(option('--all-platforms', 'rechunk every image of an index'))
     .addOption(listOption('--tag <tag>', 'a further tag with the same digest'))
     .addOption(option('--digest-file <file>', 'write the digest to a file'))

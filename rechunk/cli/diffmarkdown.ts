@@ -44,7 +44,7 @@ function capitalize(text: string): string {
 /** `text` as code: nothing in it is markup, a mention or a link. */
 function code(text: string): string {
   const plain = oneLine(text).replaceAll('|', '\\|');
-  const longest = Math.max(0, ...(plain.match(/`+/g) ?? []).map((run) => run.length));
+  const longest = (plain.match(/`+/g) ?? []).reduce((most, run) => Math.max(most, run.length), 0);
   const fence = '`'.repeat(longest + 1);
   const space = longest > 0 ? ' ' : '';
   return plain === '' ? '' : `${fence}${space}${plain}${space}${fence}`;

@@ -56,12 +56,14 @@ export async function openMemorySources(
   if (named.length > 0 && fresh) {
     throw new RechunkError('usage', '--previous and --fresh: want one of them');
   }
-  const previous = await openAll(named, session);
-  if (named.length === 0 && !fresh && destination !== undefined)
-    previous.push(...(await openDefault(destination, session)));
-  const reuseFrom = await openAll(list(values, 'reuseFrom'), session);
   const beside = [destination, named[0]].filter((one) => one !== undefined);
-  return { previous, reuseFrom, ...(await openHistory(list(values, 'history'), beside, session)) };
+  const learnt = await openHistory(list(values, 'history'), beside, session);
+  const previous = await openAll(named, session);
+  const isAlone = (learnt.history ?? []).length === 0;
+  if (named.length === 0 && !fresh && destination !== undefined)
+    previous.push(...(await openDefault(destination, isAlone, session)));
+  const reuseFrom = await openAll(list(values, 'reuseFrom'), session);
+  return { previous, fresh, reuseFrom, ...learnt };
 }
 
 async function openAll(references: readonly string[], session: Session): Promise<Source[]> {
@@ -73,7 +75,12 @@ async function openAll(references: readonly string[], session: Session): Promise
   return sources;
 }
 
-async function openDefault(destination: string, session: Session): Promise<Source[]> {
+/** What the destination holds; that there is nothing is told where nothing else (`isAlone`) takes its place. */
+async function openDefault(
+  destination: string,
+  isAlone: boolean,
+  session: Session,
+): Promise<Source[]> {
   const reference = parseReference(destination);
   const isNamed =
     reference.transport === 'docker' ||
@@ -83,9 +90,10 @@ async function openDefault(destination: string, session: Session): Promise<Sourc
     return [await session.source(destination)];
   } catch (error) {
     if (!(error instanceof RechunkError) || error.code !== 'not-found') throw error;
-    session.reporter.notice(
-      `no previous image at ${destination}: clients pull every layer once; --previous names what they have under another tag`,
-    );
+    if (isAlone)
+      session.reporter.notice(
+        `no previous image at ${destination}: clients pull every layer once; --previous names what they have under another tag`,
+      );
     return [];
   }
 }
