@@ -9,7 +9,7 @@ import { constants } from 'node:fs';
 import { open } from 'node:fs/promises';
 import type { Transform } from 'node:stream';
 import * as zlib from 'node:zlib';
-import { RechunkError, systemCode } from './errors.ts';
+import { describe, RechunkError, systemCode } from './errors.ts';
 import type { Blob, Compression } from './image.ts';
 import type { Descriptor } from './oci.ts';
 import { FrameWalker, isZstd, ZSTD_WINDOW_LOG_LIMIT } from './zstd.ts';
@@ -272,4 +272,16 @@ function decoderError(error: unknown): unknown {
   if (!/^(Z_|ZSTD_)/.test(code)) return error;
   const message = (error as Error).message;
   return new RechunkError('compression', `decompressing: ${message} (${code})`, { cause: error });
+}
+
+/** `blob`, whose errors say what was being done. */
+export function explained<T extends Blob>(blob: T, doing: string): T {
+  async function* stream(signal?: AbortSignal): AsyncGenerator<Uint8Array> {
+    try {
+      yield* blob.stream(signal);
+    } catch (error) {
+      throw describe(doing, error);
+    }
+  }
+  return { ...blob, stream };
 }

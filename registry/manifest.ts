@@ -101,6 +101,22 @@ export async function headManifest(
   return { mediaType, digest: digest as Digest, size };
 }
 
+/** Whether `name` names this very manifest already; false also where the registry will not tell. */
+export async function isTagged(
+  client: RegistryClient,
+  repository: string,
+  name: string,
+  { descriptor }: Document,
+): Promise<boolean> {
+  try {
+    return (await headManifest(client, repository, name))?.digest === descriptor.digest;
+  } catch (error) {
+    // Who may only push is refused; whatever else is wrong the push will meet too.
+    if (error instanceof RechunkError && error.code !== 'interrupted') return false;
+    throw error;
+  }
+}
+
 /**
  * Stores a manifest or index under `reference`, a tag or its digest. Returns whether the registry took note of its
  * `subject`; throws `digest-mismatch` when it stored something else. Safe to repeat.

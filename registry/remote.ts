@@ -6,12 +6,12 @@
  * others may have come to rely on.
  */
 import { rm, stat } from 'node:fs/promises';
-import { fileBlob, readBlob } from './blob.ts';
+import { explained, fileBlob, readBlob } from './blob.ts';
 import { type ClientOptions, pullScope, RegistryClient } from './client.ts';
 import { blobContent } from './content.ts';
 import { isHub } from './credentials.ts';
 import { isRemoteBlob, remoteBlob } from './download.ts';
-import { describe, during, RechunkError } from './errors.ts';
+import { during, RechunkError } from './errors.ts';
 import {
   type Blob,
   type Compression,
@@ -20,7 +20,7 @@ import {
   type Document,
   type Source,
 } from './image.ts';
-import { getManifest, headManifest, putManifest } from './manifest.ts';
+import { getManifest, headManifest, isTagged, putManifest } from './manifest.ts';
 import {
   CONFIG_LIMIT,
   type Descriptor,
@@ -96,18 +96,6 @@ export function formatRemote(reference: RemoteReference): string {
 
 function isDocument(descriptor: Descriptor): boolean {
   return isManifestType(descriptor.mediaType) || isIndexType(descriptor.mediaType);
-}
-
-/** `blob`, whose errors say what was being done. */
-function explained<T extends Blob>(blob: T, doing: string): T {
-  async function* stream(signal?: AbortSignal): AsyncGenerator<Uint8Array> {
-    try {
-      yield* blob.stream(signal);
-    } catch (error) {
-      throw describe(doing, error);
-    }
-  }
-  return { ...blob, stream };
 }
 
 async function readDocument(
@@ -302,7 +290,10 @@ class RemoteDestination implements Destination {
   async #tag(root: Document, names: readonly string[]): Promise<void> {
     for (const [i, name] of names.entries()) {
       const before = i === 0 ? '' : ` (already set: ${names.slice(0, i).join(', ')})`;
-      await during(`tagging ${name}${before}`, () => this.#putManifest(name, root));
+      await during(`tagging ${name}${before}`, async () => {
+        const isSet = await isTagged(this.#client, this.#target.repository, name, root);
+        if (!isSet) await this.#putManifest(name, root);
+      });
     }
   }
 
