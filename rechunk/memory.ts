@@ -44,6 +44,9 @@ export interface Memory {
   readonly foreign?: ForeignPlan | undefined;
 }
 
+/** Images that are opened at a time. */
+const AT_ONCE = 8;
+
 /** Nothing is known. */
 export const NO_MEMORY: Memory = { previous: [], history: [], reusable: [] };
 
@@ -57,9 +60,11 @@ export async function openMemory(
     list: readonly Source[] | undefined,
     skipped: readonly string[] = ['platform'],
   ): Promise<PastImage[]> => {
-    const images = await Promise.all(
-      (list ?? []).map((source) => openPast(source, platform, skipped)),
-    );
+    const images: (PastImage | undefined)[] = [];
+    for (let i = 0; i < (list ?? []).length; i += AT_ONCE) {
+      const some = (list ?? []).slice(i, i + AT_ONCE);
+      images.push(...(await Promise.all(some.map((one) => openPast(one, platform, skipped)))));
+    }
     return images.filter((image): image is PastImage => image !== undefined);
   };
   const given = await open(sources.previous);
