@@ -83,11 +83,12 @@ export async function headManifest(
   client: RegistryClient,
   repository: string,
   reference: string,
+  scope: string = pullScope(repository),
 ): Promise<Document['descriptor'] | undefined> {
   const response = await client.request({
     method: 'HEAD',
     to: `/v2/${repository}/manifests/${reference}`,
-    scopes: [pullScope(repository)],
+    scopes: [scope],
     want: [200, 404],
     headers: { accept: ACCEPT },
   });
@@ -109,7 +110,9 @@ export async function isTagged(
   { descriptor }: Document,
 ): Promise<boolean> {
   try {
-    return (await headManifest(client, repository, name))?.digest === descriptor.digest;
+    // Asked with the token that is there for pushing.
+    const there = await headManifest(client, repository, name, pushScope(repository));
+    return there?.digest === descriptor.digest;
   } catch (error) {
     // Who may only push is refused; whatever else is wrong the push will meet too.
     if (error instanceof RechunkError && error.code !== 'interrupted') return false;
