@@ -13,7 +13,7 @@ import { RechunkError } from '../registry/errors.ts';
 import { joinPath, nameOf, type Path, parentOf, showPath } from '../registry/path.ts';
 import { NO_XATTRS, type Xattrs } from '../registry/tar.ts';
 import type { IndexedEntry } from './batch.ts';
-import type { Body, Entry, Inode, InodeType } from './tree.ts';
+import { BLANK, type Body, type Entry, type Inode, type InodeType } from './tree.ts';
 import { Warnings } from './warnings.ts';
 
 /** One layer's entries in archive order (read once), and where their content lies. */
@@ -58,20 +58,7 @@ const ROOT_MODE = 0o755;
 
 /** A directory that no layer defines: what most runtimes invent, with a time that does not change. */
 function impliedInode(): Inode {
-  return {
-    type: 'dir',
-    mode: ROOT_MODE,
-    uid: 0,
-    gid: 0,
-    mtime: 0n,
-    size: 0,
-    target: '',
-    devMajor: 0,
-    devMinor: 0,
-    xattrs: NO_XATTRS,
-    sha256: '',
-    layer: -1,
-  };
+  return { ...BLANK, type: 'dir', mode: ROOT_MODE, layer: -1 };
 }
 
 function impliedDirectory(): Node {

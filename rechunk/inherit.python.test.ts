@@ -3,11 +3,11 @@ import fc from 'fast-check';
 import { test } from 'uvu';
 import type { Path } from '../registry/path.ts';
 import { makePyc, type PycSpec } from '../test-images/pyc.ts';
-import { equalFiles, type FileSpec, memoryTree } from '../test-images/trees.ts';
+import { equalFiles, type FileSpec, inodeAt, memoryTree } from '../test-images/trees.ts';
 import { type Inherited, type InheritOptions, inheritTimes } from './inherit.ts';
 import { applyPolicy, type Policy } from './policy.ts';
 import { isFresh, isPycName, parsePyc, sourceOf } from './pyc.ts';
-import type { Inode, Tree } from './tree.ts';
+import type { Tree } from './tree.ts';
 
 const SEED = 20261121;
 const SECOND = 1_000_000_000n;
@@ -24,12 +24,6 @@ const inherit = (
   options: Partial<InheritOptions> = {},
 ): Promise<Inherited> =>
   inheritTimes(memoryTree(now), { tree: memoryTree(before) }, { ...ALL, ...options });
-
-const at = (tree: Tree, path: string): Inode => {
-  const inode = tree.get(path as Path);
-  if (!inode) throw new Error(`no ${path}`);
-  return inode;
-};
 
 const CACHE = '__pycache__/m.cpython-311.pyc';
 const OPT = '__pycache__/m.cpython-311.opt-1.pyc';
@@ -326,7 +320,7 @@ test('property: nothing but times and declared compiled files differs, and Pytho
         { inherit: option, directories: 'leave' },
       );
       const differing = tree.entries.filter(
-        ({ path, inode }) => at(result.tree, path).sha256 !== inode.sha256,
+        ({ path, inode }) => inodeAt(result.tree, path).sha256 !== inode.sha256,
       );
       const declared = new Set(result.groups.flatMap((group) => group.compiled));
       assert.deepEqual(
@@ -342,8 +336,8 @@ test('property: nothing but times and declared compiled files differs, and Pytho
         }));
       assert.deepEqual(strip(result.tree), strip(tree));
       for (const { path, inode } of result.tree.entries) {
-        if (inode.mtime !== at(tree, path).mtime)
-          assert.equal(inode.mtime, at(previous, path).mtime);
+        if (inode.mtime !== inodeAt(tree, path).mtime)
+          assert.equal(inode.mtime, inodeAt(previous, path).mtime);
       }
       assert.deepEqual(await taken(result.tree), await taken(tree));
     }),

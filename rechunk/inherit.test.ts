@@ -1,10 +1,8 @@
 import assert from 'node:assert/strict';
 import { test } from 'uvu';
-import type { Path } from '../registry/path.ts';
-import { equalFiles, type FileSpec, memoryTree } from '../test-images/trees.ts';
+import { equalFiles, type FileSpec, inodeAt, memoryTree } from '../test-images/trees.ts';
 import { type Inherited, type InheritOptions, inheritTimes } from './inherit.ts';
 import { applyPolicy, type Policy } from './policy.ts';
-import type { Inode, Tree } from './tree.ts';
 
 const SECOND = 1_000_000_000n;
 const [OLD, NEW] = [500n * SECOND, 900n * SECOND];
@@ -18,12 +16,6 @@ const inherit = (
   options: Partial<InheritOptions> = {},
 ): Promise<Inherited> =>
   inheritTimes(memoryTree(now), { tree: memoryTree(before) }, { ...ALL, ...options });
-
-const at = (tree: Tree, path: string): Inode => {
-  const inode = tree.get(path as Path);
-  if (!inode) throw new Error(`no ${path}`);
-  return inode;
-};
 
 /** What one file is in both images, and whether its time is inherited. */
 const files: readonly (readonly [string, Partial<FileSpec>, Partial<FileSpec>, boolean])[] = [
@@ -65,14 +57,14 @@ for (const [name, now, before, isInherited] of files) {
       [{ path: 'f', mtime: NEW, ...now }],
       [{ path: 'f', mtime: OLD, ...before }],
     );
-    assert.equal(at(tree, 'f').mtime, isInherited ? OLD : NEW);
+    assert.equal(inodeAt(tree, 'f').mtime, isInherited ? OLD : NEW);
     assert.equal(times, isInherited ? 1 : 0);
   });
 }
 
 test('what the previous image did not have keeps its time', async () => {
   const { tree, times } = await inherit([{ path: 'd/f', mtime: NEW }], []);
-  assert.deepEqual([at(tree, 'd/f').mtime, times], [NEW, 0]);
+  assert.deepEqual([inodeAt(tree, 'd/f').mtime, times], [NEW, 0]);
 });
 
 const f = (mtime: bigint): FileSpec => ({ path: 'f', content: 'x', mtime });
@@ -96,8 +88,8 @@ for (const [name, before, want] of links) {
   test(`a hard-link group inherits as a whole: ${name}`, async () => {
     const now = [f(NEW), { path: 'g', link: 'f' }, { path: 'h', link: 'f' }];
     const { tree, times } = await inherit(now, before);
-    assert.equal(at(tree, 'f').mtime, want);
-    assert.equal(at(tree, 'f'), at(tree, 'h'));
+    assert.equal(inodeAt(tree, 'f').mtime, want);
+    assert.equal(inodeAt(tree, 'f'), inodeAt(tree, 'h'));
     assert.equal(times, want === OLD ? 1 : 0);
   });
 }
@@ -115,18 +107,18 @@ test('directories inherit only on demand, where metadata and names of children a
   const paths = ['same', 'grown', 'shrunk', 'mode'];
   const left = await inherit(dirs(NEW, 'a'), dirs(OLD, 'b'));
   assert.deepEqual(
-    paths.map((path) => at(left.tree, path).mtime),
+    paths.map((path) => inodeAt(left.tree, path).mtime),
     [NEW, NEW, NEW, NEW],
   );
   const kept = await inherit(dirs(NEW, 'a'), dirs(OLD, 'b'), { directories: 'inherit' });
   assert.deepEqual(
-    paths.map((path) => at(kept.tree, path).mtime),
+    paths.map((path) => inodeAt(kept.tree, path).mtime),
     [OLD, NEW, NEW, NEW],
   );
   const implied = memoryTree([{ path: 'same', type: 'dir', mtime: OLD, layer: -1 }]);
   const now = memoryTree([{ path: 'same', type: 'dir', mtime: NEW }]);
   const result = await inheritTimes(now, { tree: implied }, { ...ALL, directories: 'inherit' });
-  assert.equal(at(result.tree, 'same').mtime, NEW);
+  assert.equal(inodeAt(result.tree, 'same').mtime, NEW);
 });
 
 test('a jar that an archive of shared classes names keeps its time; others do not', async () => {
@@ -187,7 +179,7 @@ test('a policy clamps what was not inherited, and nothing that was', async () =>
   const before = memoryTree([{ path: 'a', content: 'a', mtime: OLD }]);
   const policy: Policy = { mtime: { kind: 'clamp', time: 100n * SECOND } };
   const { tree, excuses } = await applyPolicy(now, policy, { tree: before });
-  assert.deepEqual([at(tree, 'a').mtime, at(tree, 'b').mtime], [OLD, 100n * SECOND]);
+  assert.deepEqual([inodeAt(tree, 'a').mtime, inodeAt(tree, 'b').mtime], [OLD, 100n * SECOND]);
   assert.deepEqual(
     excuses.map(({ kind, count }) => [kind, count]),
     [
@@ -196,9 +188,9 @@ test('a policy clamps what was not inherited, and nothing that was', async () =>
     ],
   );
   const again = await applyPolicy(now, policy, { tree: now });
-  assert.equal(at(again.tree, 'a').mtime, NEW);
+  assert.equal(inodeAt(again.tree, 'a').mtime, NEW);
   const off = await applyPolicy(now, { ...policy, inherit: 'none' }, { tree: before });
-  assert.equal(at(off.tree, 'a').mtime, 100n * SECOND);
+  assert.equal(inodeAt(off.tree, 'a').mtime, 100n * SECOND);
 });
 
 test('xattrs count as the policy leaves them', async () => {
@@ -206,7 +198,7 @@ test('xattrs count as the policy leaves them', async () => {
   const now = memoryTree([{ path: 'a', content: 'a', mtime: NEW, xattrs }]);
   const before = memoryTree([{ path: 'a', content: 'a', mtime: OLD }]);
   const shaped = await applyPolicy(now, { dropXattrs: ['user.*'] }, { tree: before });
-  assert.equal(at(shaped.tree, 'a').mtime, OLD);
+  assert.equal(inodeAt(shaped.tree, 'a').mtime, OLD);
 });
 
 test.run();

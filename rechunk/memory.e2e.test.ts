@@ -45,6 +45,13 @@ memory.after(async () => {
 const source = (tag: string): string => `oci:${sources}-${tag}:${tag}`;
 const build = (from: string, to: string, ...more: readonly string[]): Promise<BuildResult> =>
   runJson<BuildResult>(['build', source(from), to, ...options, ...more]);
+/** Builds, which must succeed, and gives the notes that were printed. */
+async function notesOf(from: string, to: string, ...more: readonly string[]): Promise<string> {
+  const { status, stderr } = await runCli(['build', source(from), to, ...options, ...more]);
+  assert.equal(status, 0, stderr);
+  return stderr;
+}
+
 const inspect = (reference: string): Promise<Inspection> =>
   runJson<Inspection>(['inspect', reference]);
 const digests = async (reference: string): Promise<string[]> =>
@@ -156,16 +163,8 @@ memory('a blob that the earlier image lost is made anew', async () => {
   const [digest = ''] = await digests(`oci:${lost}:x`);
   rmSync(join(lost, 'blobs', digest.replace(':', '/')));
   const to = `oci:${join(work, 'found')}:x`;
-  const result = await runCli([
-    'build',
-    source('one'),
-    to,
-    ...options,
-    '--previous',
-    `oci:${lost}:x`,
-  ]);
-  assert.equal(result.status, 0, result.stderr);
-  assert.match(result.stderr, /lacks its layer sha256:[0-9a-f]+: it is made anew/);
+  const stderr = await notesOf('one', to, '--previous', `oci:${lost}:x`);
+  assert.match(stderr, /lacks its layer sha256:[0-9a-f]+: it is made anew/);
   assert.equal((await runCli(['verify', source('one'), to, '--quiet'])).status, 0);
 });
 
@@ -175,12 +174,8 @@ memory('forged fingerprints are not believed, unless the user vouches for the im
   const digest = forge(dir, 'true', 'forged', swapFingerprints);
   const to = `oci:${join(work, 'wary')}:x`;
   const previous = ['--previous', `oci:${dir}:forged`];
-  const result = await runCli(['build', source('one'), to, ...options, ...previous]);
-  assert.equal(result.status, 0, result.stderr);
-  assert.match(
-    result.stderr,
-    /forged records a plan that is not of its layers: layer \d is made anew/,
-  );
+  const stderr = await notesOf('one', to, ...previous);
+  assert.match(stderr, /forged records a plan that is not of its layers: layer \d is made anew/);
   assert.equal((await runCli(['verify', source('one'), to, '--quiet'])).status, 0);
   assert.deepEqual(await digests(to), await digests(`oci:${dir}:true`));
   // Whoever vouches for a forger gets what the forger wrote: it shows that nothing was hashed.
@@ -374,15 +369,7 @@ memory(
   'under a new tag the newest image of the history is taken for the previous one',
   async () => {
     const to = `oci:${join(work, 'history')}:h4`;
-    const { status, stderr } = await runCli([
-      'build',
-      source('h3'),
-      to,
-      ...options,
-      '--history',
-      '9',
-    ]);
-    assert.equal(status, 0, stderr);
+    const stderr = await notesOf('h3', to, '--history', '9');
     assert.match(stderr, /:h3, the newest image of the history, is taken for the previous one/);
     assert.doesNotMatch(stderr, /no previous image/);
     assert.deepEqual(await digests(to), await digests(`oci:${join(work, 'history')}:h3`));
@@ -396,16 +383,8 @@ memory('a plan of another tool is a start', async () => {
     manifest['layers'][0].annotations = { 'org.chunkah.component': 'custom/a custom/b' };
   });
   const to = `oci:${work}/from-foreign:x`;
-  const result = await runCli([
-    'build',
-    source('one'),
-    to,
-    ...options,
-    '--previous',
-    `oci:${dir}:foreign`,
-  ]);
-  assert.equal(result.status, 0, result.stderr);
-  assert.match(result.stderr, /only that of org\.chunkah\.component, which is taken for a start/);
+  const stderr = await notesOf('one', to, '--previous', `oci:${dir}:foreign`);
+  assert.match(stderr, /only that of org\.chunkah\.component, which is taken for a start/);
 });
 
 memory('options that contradict each other are refused', async () => {

@@ -57,7 +57,7 @@ function bind(diffIds: readonly string[]): string {
   return createHash('sha256').update(diffIds.join('\n')).digest('hex').slice(0, BINDING_DIGITS);
 }
 
-/** Ids hold any characters; all but printable ASCII, and the separators, are written as `%XX`, or `%uXXXX` where they are no bytes. */
+/** Ids hold any characters; all but printable ASCII, and the separators, are written in hex: `%` and two digits, or `%u` and four where they are no bytes. */
 export function escapeId(id: string): string {
   return id.replace(/[^!-}]|[%,|=]/g, (char) => {
     const code = char.charCodeAt(0);

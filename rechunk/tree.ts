@@ -6,7 +6,7 @@
  */
 import { RechunkError } from '../registry/errors.ts';
 import { comparePaths, joinPath, type Path, parentOf, showPath } from '../registry/path.ts';
-import type { EntryType, Extent, Xattrs } from '../registry/tar.ts';
+import { type EntryType, type Extent, NO_XATTRS, type Xattrs } from '../registry/tar.ts';
 
 /** What a name can stand for; hard links are names of the same inode, no type of their own. */
 export type InodeType = Exclude<EntryType, 'link'>;
@@ -43,6 +43,19 @@ export interface Inode {
   /** Which input layer it came from, 0 the lowest; -1 for a directory that no layer defines. */
   readonly layer: number;
 }
+
+/** What an inode has that nothing says anything of: root's, of no time, empty. */
+export const BLANK: Omit<Inode, 'type' | 'mode' | 'layer'> = {
+  uid: 0,
+  gid: 0,
+  mtime: 0n,
+  size: 0,
+  target: '',
+  devMajor: 0,
+  devMinor: 0,
+  xattrs: NO_XATTRS,
+  sha256: '',
+};
 
 /** A name and what it stands for. */
 export interface Entry {

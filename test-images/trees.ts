@@ -77,6 +77,13 @@ export function memoryTree(specs: Iterable<FileSpec>): Tree {
   return new Tree(entries, memoryContents(contents));
 }
 
+/** What a tree has at `path`; throws where that is nothing. */
+export function inodeAt(tree: Tree, path: string): Inode {
+  const inode = tree.get(path as Path);
+  if (!inode) throw new Error(`no ${path}`);
+  return inode;
+}
+
 /** The paths of all that is no directory and has the time and content that it has in a tree of `specs`. */
 export function equalFiles(tree: Tree, specs: readonly FileSpec[]): Path[] {
   const known = memoryTree(specs);

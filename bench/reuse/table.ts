@@ -97,7 +97,7 @@ export function claimsTable(claims: readonly Claim[]): string {
   const rows = claims.map(({ text, measured, holds }) => [
     text,
     measured,
-    holds ? 'holds' : 'does not hold',
+    holds === undefined ? '' : holds ? 'holds' : 'does not hold',
   ]);
   return markdownTable([['claim', 'measured', ''], ...rows]);
 }

@@ -5,9 +5,8 @@
 import { readFile } from 'node:fs/promises';
 import { join, posix } from 'node:path';
 import { gunzipSync } from 'node:zlib';
-import { type Entry, type Inode, Tree } from '../../rechunk/tree.ts';
+import { BLANK, type Entry, type Inode, Tree } from '../../rechunk/tree.ts';
 import { ancestorsOf, type Path, pathFromText } from '../../registry/path.ts';
-import { NO_XATTRS } from '../../registry/tar.ts';
 import { unpackTar } from '../../registry/tarreader.ts';
 import {
   hiddenLockfile,
@@ -41,20 +40,7 @@ interface PackageFile {
 type Placed = Pick<Inode, 'type' | 'mode'> & Partial<Inode>;
 
 /** An inode that is being laid out: owned by root, nothing in it. */
-const NOTHING: Inode = {
-  type: 'file',
-  mode: 0o644,
-  uid: 0,
-  gid: 0,
-  mtime: 0n,
-  size: 0,
-  target: '',
-  devMajor: 0,
-  devMinor: 0,
-  xattrs: NO_XATTRS,
-  sha256: '',
-  layer: 0,
-};
+const NOTHING: Inode = { ...BLANK, type: 'file', mode: 0o644, layer: 0 };
 
 /** A tree while it is laid out in `/app`; everything has one time, that of the installation. */
 class Layout {
