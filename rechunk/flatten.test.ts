@@ -4,7 +4,8 @@ import { RechunkError } from '../registry/errors.ts';
 import type { Path } from '../registry/path.ts';
 import { type EntryType, NO_XATTRS } from '../registry/tar.ts';
 import type { IndexedEntry } from './batch.ts';
-import { flatten, type LayerIndex } from './flatten.ts';
+import { flatten } from './flatten.ts';
+import type { LayerIndex } from './upper.ts';
 
 /** An entry by one line: `d/` a directory, `s -> t` a symlink, `h => f` a hard link, `c!` device 0:0, else a file. */
 function entryOf(line: string, sha256: string, more: Partial<IndexedEntry> = {}): IndexedEntry {
@@ -292,6 +293,53 @@ test('overlay xattrs are dropped and counted, live, escaped and in both namespac
   assert.deepEqual([...(entries[1]?.inode.xattrs.keys() ?? [])], ['user.keep', 'trusted.keep']);
   assert.equal(droppedXattrs, 3);
   assert.match(warnings.join('\n'), /trusted\.overlay\.opaque on \/d/);
+});
+
+const marker = new Map([['trusted.overlay.dirmeta_delegate', Buffer.from('y')]]);
+const userMarker = new Map([['user.overlay.dirmeta_delegate', Buffer.from('y')]]);
+const dir = (mode: number, xattrs = NO_XATTRS): [string, Partial<IndexedEntry>] => [
+  'd/',
+  { mode, xattrs },
+];
+
+const delegations: readonly (readonly [
+  string,
+  readonly (readonly (string | [string, Partial<IndexedEntry>])[])[],
+  number,
+])[] = [
+  ['the nearest lower unmarked one counts', [[dir(0o700)], [dir(0o711)], [dir(1, marker)]], 0o711],
+  ['in either namespace', [[dir(0o711)], [dir(1, userMarker)], [dir(2, marker)]], 0o711],
+  ['where none is unmarked, the topmost', [[dir(1, marker)], [dir(2, marker)], ['d/x']], 2],
+  ['an unmarked one above counts', [[dir(1, marker)], [dir(0o711)], ['d/x']], 0o711],
+  ['a later entry of the same layer unmarks it', [[dir(1)], [dir(2, marker), dir(3)]], 3],
+  ['nothing hidden by a whiteout counts', [[dir(0o711)], ['.wh.d'], [dir(1, marker)]], 1],
+  ['nothing behind a file counts', [[dir(0o711)], ['d'], [dir(1, marker)]], 1],
+  ['an opaque marker in its parent hides it', [[dir(0o711)], ['.wh..wh..opq', dir(1, marker)]], 1],
+];
+
+for (const [name, lines, mode] of delegations) {
+  test(`of directories that are marked to delegate: ${name}`, () => {
+    const { entries, droppedXattrs } = flatten(layers(...lines.map((one) => [...one])));
+    const found = entries.find(({ path }) => path === 'd')?.inode;
+    assert.equal(found?.mode, mode);
+    assert.equal(found?.xattrs.size, 0);
+    assert.equal(droppedXattrs, 0);
+  });
+}
+
+test('a delegation that changes what kernels show today is told of, one that changes nothing is not', () => {
+  const told = (mode: number): string =>
+    flatten(layers([dir(0o711)], [dir(mode, marker)])).warnings.join('\n');
+  assert.match(told(0o700), /delegates the metadata of a directory.*: \/d$/);
+  assert.equal(told(0o711), '');
+  const covered = flatten(layers([dir(0o711)], [dir(0o700, marker)], [dir(0o755)]));
+  assert.deepEqual(covered.warnings, []);
+});
+
+test('a marker on what is no directory, or with another value, is dropped like any overlay xattr', () => {
+  const xattrs = new Map([['trusted.overlay.dirmeta_delegate', Buffer.from('n')]]);
+  assert.equal(flatten(layers([['f', { xattrs: marker }]])).droppedXattrs, 1);
+  assert.equal(flatten(layers([dir(0o700)], [dir(0o711, xattrs)])).entries[1]?.inode.mode, 0o711);
 });
 
 const broken: readonly (readonly [string, readonly string[], RegExp])[] = [

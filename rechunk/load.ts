@@ -6,11 +6,12 @@ import type { Image, Layer } from '../registry/image.ts';
 import type { TarEntry } from '../registry/tar.ts';
 import { type Batch, type IndexedEntry, unpackBatch } from './batch.ts';
 import { readBody } from './digests.ts';
-import { flatten, type LayerIndex } from './flatten.ts';
+import { flatten } from './flatten.ts';
 import type { IngestInput } from './ingest.ts';
 import { type Pool, sendStream } from './pool.ts';
 import type { Spool } from './spool.ts';
 import { type Body, type Contents, type FileDigest, type Inode, Tree } from './tree.ts';
+import type { LayerIndex } from './upper.ts';
 
 /** How far a step has come, for a progress display. */
 export interface Progress {
@@ -93,24 +94,56 @@ export async function loadTree(
   context: LoadContext,
   wanted: (number: number) => boolean = () => true,
 ): Promise<Loaded> {
+  const { layers, contents, warnings, tarSize } = image.source.tree
+    ? await loadDirectory(image, context)
+    : await readLayers(image, context, wanted, 'once');
+  const flattened = flatten(layers);
+  return {
+    tree: new Tree(flattened.entries, contents),
+    warnings: [...warnings, ...flattened.warnings],
+    droppedXattrs: flattened.droppedXattrs,
+    tarSize,
+  };
+}
+
+/** An image's layers as they are, lowest first, each checked against what manifest and config promise. */
+export interface LoadedLayers {
+  readonly layers: readonly LayerIndex[];
+  /** Reads content of the layers' bodies. */
+  readonly contents: Contents;
+  readonly warnings: readonly string[];
+  /** Bytes of all uncompressed layers. */
+  readonly tarSize: number;
+}
+
+/** Reads all layers of `image`; their entries can be gone through as often as wanted. */
+export async function loadLayers(image: Image, context: LoadContext): Promise<LoadedLayers> {
   if (image.source.tree) return loadDirectory(image, context);
+  return readLayers(image, context, () => true, 'often');
+}
+
+async function readLayers(
+  image: Image,
+  context: LoadContext,
+  wanted: (number: number) => boolean,
+  use: 'once' | 'often',
+): Promise<LoadedLayers> {
   const queue = [...image.layers.entries()].filter(([number]) => wanted(number));
   const total = queue.reduce((sum, [, layer]) => sum + layer.descriptor.size, 0);
   const found: LoadedLayer[] = [];
   const loadNext = async (): Promise<void> => {
     for (let next = queue.shift(); next; next = queue.shift()) {
       const [i, layer] = next;
-      found[i] = await loadLayer(image, layer, i, total, context);
+      found[i] = await loadLayer(image, layer, i, { total, use }, context);
     }
   };
   // No more at once than threads take: a stream that nobody reads holds a connection that another may wait for.
   await Promise.all(Array.from({ length: context.pool.threads }, loadNext));
   const layers = Object.values(found);
-  const { entries, warnings, droppedXattrs } = flatten(layers.map(({ index }) => index));
   return {
-    tree: new Tree(entries, contentsOf(context.pool)),
-    warnings: [...layers.flatMap((layer) => layer.warnings), ...warnings],
-    droppedXattrs,
+    layers: layers.map(({ index }) => index),
+    contents: contentsOf(context.pool),
+    warnings: layers.flatMap((layer) => layer.warnings),
     tarSize: layers.reduce((sum, layer) => sum + layer.size, 0),
   };
 }
@@ -125,7 +158,7 @@ async function loadLayer(
   image: Image,
   layer: Layer,
   number: number,
-  total: number,
+  { total, use }: { readonly total: number; readonly use: 'once' | 'often' },
   context: LoadContext,
 ): Promise<LoadedLayer> {
   const name = `layer ${number + 1} (${layer.descriptor.digest.slice(0, 19)}…) of ${image.source.reference}`;
@@ -143,8 +176,11 @@ async function loadLayer(
     return extents ? { ...plain, extents } : plain;
   };
   const dropped = isStargz(layer) ? STARGZ_FILES : NO_FILES;
-  // A batch is let go of when it was read, unless another image wants it.
-  const entries = unpackBatches(isShared ? [...batches] : batches, dropped);
+  // A batch is let go of when it was read, unless it is wanted again.
+  const isKept = isShared || use === 'often';
+  const entries = {
+    [Symbol.iterator]: () => unpackBatches(isKept ? [...batches] : batches, dropped),
+  };
   return { index: { entries, body, name }, size, warnings };
 }
 
@@ -299,7 +335,7 @@ function readContent(inode: Inode, limit = inode.size): Buffer {
 }
 
 /** A directory tree read in place: only digests are computed. */
-async function loadDirectory(image: Image, context: LoadContext): Promise<Loaded> {
+async function loadDirectory(image: Image, context: LoadContext): Promise<LoadedLayers> {
   const { tree } = image.source;
   if (!tree) throw new Error('the source is no directory tree');
   const name = image.source.reference;
@@ -313,11 +349,10 @@ async function loadDirectory(image: Image, context: LoadContext): Promise<Loaded
   report(context, total, total);
   const sha256 = new Map(files.map((entry, i) => [entry, digests[i] as string]));
   const entries = tree.entries.map((entry) => ({ ...entry, sha256: sha256.get(entry) ?? '' }));
-  const flattened = flatten([{ entries, body: bodyOf, name }]);
   return {
-    tree: new Tree(flattened.entries, contentsOf(context.pool)),
-    warnings: flattened.warnings,
-    droppedXattrs: flattened.droppedXattrs,
+    layers: [{ entries, body: bodyOf, name }],
+    contents: contentsOf(context.pool),
+    warnings: [],
     tarSize: total,
   };
 }

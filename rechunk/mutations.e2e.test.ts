@@ -122,7 +122,7 @@ const MUTATIONS: readonly Mutation[] = [
   ],
   [
     'a skipped whiteout',
-    'rechunk/flatten.ts',
+    'rechunk/upper.ts',
     'directory.whiteouts.add(name);',
     '',
     [
@@ -133,7 +133,7 @@ const MUTATIONS: readonly Mutation[] = [
   ],
   [
     'a skipped opaque marker',
-    'rechunk/flatten.ts',
+    'rechunk/upper.ts',
     'directory.opaque = true;',
     '',
     ['/"hidden/old": only in the second'],
@@ -148,28 +148,28 @@ const MUTATIONS: readonly Mutation[] = [
   [
     'a directory that keeps its old attributes',
     'rechunk/flatten.ts',
-    'if (!upper.implied) lower.inode = upper.inode;',
+    'if (!upper.implied) define(lower, upper);',
     '',
     ['/"d": mode "711" became "755"'],
   ],
   [
     'a torn hard-link group',
-    'rechunk/flatten.ts',
+    'rechunk/upper.ts',
     'if (own && !own.implied) return this.#share(entry, own);',
     'if (own && !own.implied) return { ...this.#share(entry, own) };',
     ['/"linked/a": links "linked/b" became ""', '/"linked/b": links "linked/a" became ""'],
   ],
   [
     'equal files merged into a hard-link group',
-    'rechunk/flatten.ts',
-    '    children.set(name, { inode });',
+    'rechunk/upper.ts',
+    '    children.set(name, overlay.size > 0 ? { inode, overlay } : { inode });',
     '    const twin = [...children.values()].find((node) => node.inode.sha256 && node.inode.sha256 === inode.sha256);\n    children.set(name, { inode: twin?.inode ?? inode });',
     ['/"twin/a": links "" became "twin/b"', '/"twin/b": links "" became "twin/a"'],
   ],
   [
     'a lost symlink',
-    'rechunk/flatten.ts',
-    '    children.set(name, { inode });',
+    'rechunk/upper.ts',
+    '    children.set(name, overlay.size > 0 ? { inode, overlay } : { inode });',
     "    if (inode.type !== 'symlink') children.set(name, { inode });",
     ['/"symlink": only in the first'],
   ],
@@ -182,7 +182,7 @@ const MUTATIONS: readonly Mutation[] = [
   ],
   [
     'truncated content',
-    'rechunk/flatten.ts',
+    'rechunk/upper.ts',
     'size: entry.size,',
     'size: Math.min(entry.size, 512),',
     [
