@@ -134,7 +134,8 @@ async function unpackContainerd(image: ToolReference, dir: string): Promise<Unpa
     output('ctr', ['--address', socket, ...parameters]);
   const root = join(dir, 'mounted');
   const close = async (): Promise<void> => {
-    await command('umount', [root]).catch(() => {});
+    // Lazily: on a busy machine somebody may still look into it.
+    await command('umount', ['-l', root]).catch(() => {});
     daemon.ref();
     const ended = once(daemon, 'exit');
     if (daemon.exitCode === null && daemon.kill()) await ended;
