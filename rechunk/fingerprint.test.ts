@@ -2,7 +2,7 @@ import assert from 'node:assert/strict';
 import { test } from 'uvu';
 import { type FileSpec, memoryTree } from '../test-images/trees.ts';
 import { digestComponent, fingerprintLayer } from './fingerprint.ts';
-import { withParents } from './layer.ts';
+import { FULL, surround } from './parents.ts';
 import type { Tree } from './tree.ts';
 
 const xattrsOf = (names: readonly string[]): ReadonlyMap<string, Buffer> =>
@@ -14,7 +14,7 @@ const filesOf = (tree: Tree): Tree['entries'] =>
 const component = (tree: Tree): string =>
   digestComponent({ id: 'c', kind: 'rest', size: 0, entries: filesOf(tree) });
 
-const layer = (tree: Tree): string => fingerprintLayer(tree, withParents(tree, filesOf(tree)));
+const layer = (tree: Tree): string => fingerprintLayer(tree, surround(FULL, tree, filesOf(tree)));
 
 const PLAIN: readonly FileSpec[] = [
   { path: 'a', content: 'x', xattrs: xattrsOf(['user.a', 'user.b']) },

@@ -9,7 +9,8 @@ import { compressedSizeOf, tarSizeOf } from './estimate.ts';
 import { type Loaded, loadTree } from './load.ts';
 import { type Memory, NO_MEMORY, type PastImage } from './memory.ts';
 import { editLabels, type MetadataOptions } from './metadata.ts';
-import { type Plan, type PlanItem, type PlanOptions, plan } from './plan.ts';
+import { contentLayers, FULL, noticesOf, ownedBy, type ParentsPolicy } from './parents.ts';
+import { DEFAULT_MAX_LAYERS, type Plan, type PlanItem, type PlanOptions, plan } from './plan.ts';
 import { applyPolicy, type Excuse, type Policy } from './policy.ts';
 import { readPrevious } from './previous.ts';
 import { expectChanges } from './rate.ts';
@@ -18,6 +19,7 @@ import { rememberItems } from './remember.ts';
 import { REPOS } from './repos.ts';
 import { formatSize } from './size.ts';
 import { splitLarge } from './split.ts';
+import { type StackedLayer, stackLayers } from './stack.ts';
 import type { Entry, Inode, Tree } from './tree.ts';
 
 /** How components are found. */
@@ -36,6 +38,8 @@ export interface GroupOptions extends ComponentOptions, PlanOptions, MetadataOpt
   readonly memory?: Memory | undefined;
   /** What may differ from the source. */
   readonly policy?: Policy | undefined;
+  /** What layers hold of the directories that they need; default {@link FULL}. */
+  readonly parents?: ParentsPolicy | undefined;
 }
 
 /** An image's file system as it will be written, its components and plan. */
@@ -44,6 +48,8 @@ export interface Grouping {
   readonly components: readonly Component[];
   readonly items: readonly PlanItem[];
   readonly plan: Plan;
+  /** The layers that are written, lowest first: those of the plan, and skeletons. */
+  readonly stack: readonly StackedLayer[];
   /** What was known of the components before. */
   readonly recollection: Recollection;
   readonly excuses: readonly Excuse[];
@@ -63,10 +69,33 @@ export async function groupImage(
   options: GroupOptions,
   context: Context,
 ): Promise<Grouping> {
+  const bounds = contentBounds(options);
+  tellParents(options, context);
   const prepared = await prepareImage(image, options, context);
-  const planned = plan(prepared.items, { ...options, ...pastOptions(prepared.recollection) });
+  const planned = plan(prepared.items, { ...bounds, ...pastOptions(prepared.recollection) });
   tellOversized(planned, options, context);
-  return { ...prepared, plan: planned };
+  return stackPlan(prepared, planned, options);
+}
+
+/** The planner's options for what is no skeleton. Throws `usage` where no layer is left. */
+export function contentBounds(options: GroupOptions): PlanOptions {
+  const { parents = FULL, maxLayers = DEFAULT_MAX_LAYERS } = options;
+  return { ...options, maxLayers: contentLayers(parents, maxLayers) };
+}
+
+/** Tells what the parents policy costs and where it is wrong. */
+export function tellParents({ parents = FULL }: GroupOptions, context: Context): void {
+  for (const notice of noticesOf(parents)) context.onNotice?.(notice);
+}
+
+/** A prepared image with its plan, and the layers that come of it. */
+export function stackPlan(
+  prepared: Prepared,
+  planned: Plan,
+  { parents = FULL }: GroupOptions,
+): Grouping {
+  const grouping = { ...prepared, plan: planned };
+  return { ...grouping, stack: stackLayers(grouping, parents) };
 }
 
 /** Tells of layers over `maxLayerSize`: a file is never cut, and `maxLayers` counts first. */
@@ -84,7 +113,7 @@ export function tellOversized(
 }
 
 /** An image as it will be written, ready to be planned. */
-export type Prepared = Omit<Grouping, 'plan'>;
+export type Prepared = Omit<Grouping, 'plan' | 'stack'>;
 
 /** Reads an image, applies the policy and finds its components and what is remembered of them. */
 export async function prepareImage(
@@ -113,12 +142,12 @@ async function shapeImage(
 ): Promise<Pick<Grouping, 'tree' | 'components' | 'excuses'>> {
   const loaded = await loadTree(image, context);
   for (const warning of loaded.warnings) context.onNotice?.(warning);
-  const { policy = {} } = options;
+  const { policy = {}, parents = FULL } = options;
   const plain = await applyPolicy(loaded.tree, policy);
   const found = await findComponents(plain.tree, options);
   for (const warning of [...plain.warnings, ...found.warnings]) context.onNotice?.(warning);
   const limit = options.maxLayerSize ?? Number.POSITIVE_INFINITY;
-  const components = splitLarge(plain.tree, found.components, limit);
+  const components = splitLarge(plain.tree, ownedBy(parents, found.components), limit);
   const directories = policy.dirMtime === 'keep' ? 'inherit' : 'leave';
   const previous =
     past && policy.inherit !== 'none'

@@ -11,6 +11,8 @@ export interface InspectedLayer {
   readonly mediaType: string;
   /** Bytes of the blob. */
   readonly size: number;
+  /** What it is for where it holds no components: `skeleton`, directories for the layers that leave them out. */
+  readonly role?: string;
   /** The components in it, where this program wrote it; a long list ends in `+N`. */
   readonly components?: readonly string[];
   /** What the history says made it. */
@@ -47,12 +49,14 @@ export async function inspect(
       ?.split(' ')
       .filter(Boolean)
       .map(unescapeId);
+    const role = descriptor.annotations?.[OWN.role];
     const createdBy = made.length === image.layers.length ? made[i]?.created_by : undefined;
     return {
       digest: descriptor.digest,
       diffId,
       mediaType: descriptor.mediaType,
       size: descriptor.size,
+      ...(role === undefined ? {} : { role }),
       ...(components ? { components } : {}),
       ...(createdBy ? { createdBy } : {}),
     };

@@ -1,39 +1,16 @@
 /**
- * A planned layer as segments for `assemble.ts`: which entries it has, in which order, and their tar headers.
+ * A planned layer as segments for `assemble.ts`: its entries' tar headers, and where bodies lie.
  *
  * Layers are in canonical order, parents before children, every path once. A hard-link group is whole: its first path
- * carries the content, the others name it. With the parents policy `full` every ancestor is there with the metadata that it
- * has in the final tree, the root too where the image defines it.
+ * carries the content, the others name it. Which directories are there is the parents policy's matter (`parents.ts`).
  */
-import { ancestorsOf, type Path } from '../registry/path.ts';
+import type { Path } from '../registry/path.ts';
 import { END_OF_ARCHIVE, encodeEntry, paddingOf } from '../registry/tarwriter.ts';
 import type { Segment, Step } from './assemble.ts';
 import type { Body, Entry, Inode, Tree } from './tree.ts';
 
 /** Which bytes a layer of given entries has; another number for every change of it, apart from the program's version. */
 export const LAYER_FORMAT = 1;
-
-/**
- * `entries`, which are in canonical order, with every ancestor that they need before them; each path once, in canonical
- * order. The root comes first where the image defines it.
- */
-export function* withParents(tree: Tree, entries: Iterable<Entry>): Generator<Entry> {
-  const root = tree.get('' as Path);
-  if (root && root.layer >= 0) yield { path: '' as Path, inode: root };
-  // In canonical order all below a directory follows it, so only the chain above the last entry must be remembered.
-  let chain: readonly Path[] = [];
-  for (const entry of entries) {
-    const ancestors = ancestorsOf(entry.path);
-    for (const [depth, path] of ancestors.entries()) {
-      if (chain[depth] === path) continue;
-      const inode = tree.get(path);
-      if (!inode) throw new Error(`the tree has no ${path}`);
-      yield { path, inode };
-    }
-    if (entry.path !== '') yield entry;
-    chain = entry.inode.type === 'dir' ? [...ancestors, entry.path] : ancestors;
-  }
-}
 
 /** Literal bytes (headers and padding) in a segment, about. */
 const SEGMENT_BYTES = 1 << 20;

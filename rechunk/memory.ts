@@ -4,12 +4,19 @@
  */
 import { RechunkError } from '../registry/errors.ts';
 import { type Image, openImage, type Source } from '../registry/image.ts';
-import { formatPlatform, type Platform } from '../registry/oci.ts';
+import { type Annotations, formatPlatform, type Platform } from '../registry/oci.ts';
 import { readAttachedRecord } from './attached.ts';
 import type { Context } from './context.ts';
 import { type ForeignPlan, readForeignPlan } from './foreign.ts';
 import { labelsOf, OWN } from './metadata.ts';
-import { isPrecise, PLAN_LABEL, type PlanRecord, parseRecord, unescapeId } from './record.ts';
+import {
+  isPrecise,
+  PLAN_LABEL,
+  type PlanRecord,
+  parseRecord,
+  type RecordedComponent,
+  unescapeId,
+} from './record.ts';
 
 /** Where memory comes from; the caller opens and closes it. */
 export interface MemorySources {
@@ -143,16 +150,20 @@ export function readRecord(image: Image): PlanRecord | undefined {
 
 /** What the annotations of our layers list, without digests; undefined where a list is missing or cut. */
 function listedRecord(image: Image): PlanRecord | undefined {
-  const lists = image.layers.map(({ descriptor }) => descriptor.annotations?.[OWN.components]);
-  const isWhole = (list: string | undefined): boolean =>
-    list !== undefined && list !== '' && !/\+\d+$/.test(list);
-  if (lists.length === 0 || !lists.every(isWhole)) return undefined;
-  const layers = lists.map((list = '') => ({
-    fingerprint: '',
-    components: new Map(
-      list.split(' ').map((id) => [unescapeId(id), { digest: '', changes: 0 }] as const),
-    ),
-  }));
-  const ids = layers.flatMap(({ components }) => [...components.keys()]);
-  return new Set(ids).size === ids.length ? { observed: 0, layers } : undefined;
+  const lists = image.layers.map(({ descriptor }) => listedIds(descriptor.annotations ?? {}));
+  const layers = lists.flatMap((ids) =>
+    ids ? [{ fingerprint: '', components: new Map(ids.map((id) => [id, UNKNOWN] as const)) }] : [],
+  );
+  const ids = lists.flatMap((some = []) => some);
+  const isSound = layers.length === lists.length && new Set(ids).size === ids.length;
+  return isSound && ids.length > 0 ? { observed: 0, layers } : undefined;
+}
+
+const UNKNOWN: RecordedComponent = { digest: '', changes: 0 };
+
+/** The components that a layer's annotations list whole: none where it has a role. */
+function listedIds(annotations: Annotations): readonly string[] | undefined {
+  if (annotations[OWN.role] !== undefined) return [];
+  const { [OWN.components]: list = '' } = annotations;
+  return list === '' || /\+\d+$/.test(list) ? undefined : list.split(' ').map(unescapeId);
 }

@@ -3,7 +3,13 @@ import { test } from 'uvu';
 import type { Document, Image } from '../registry/image.ts';
 import { digestOf, type ImageConfig, MEDIA, parseConfig, parseManifest } from '../registry/oci.ts';
 import { formatJson, parseJson } from './json.ts';
-import { listComponents, type WrittenLayer, writeConfig, writeManifest } from './metadata.ts';
+import {
+  layerDescriptor,
+  listComponents,
+  type WrittenLayer,
+  writeConfig,
+  writeManifest,
+} from './metadata.ts';
 import { compareConfigs } from './verify.ts';
 
 const CONFIG = `{
@@ -125,6 +131,24 @@ test('a config without labels, history or creation time gets none invented', () 
   const bare = `{"os":"linux","architecture":"amd64","rootfs":{"type":"layers","diff_ids":["sha256:${'1'.repeat(64)}"]}}`;
   const config = parseJson(writeConfig(imageOf(bare), layers, undefined, {}).bytes);
   assert.deepEqual(Object.keys(config).sort(), ['architecture', 'history', 'os', 'rootfs']);
+});
+
+test('a skeleton has a role and no components, also where its blob was something else before', () => {
+  const [content] = layers as [WrittenLayer];
+  const had = { 'dev.rechunk.components': 'directories', kept: 'me' };
+  const skeleton = { ...content, role: 'skeleton', components: [], annotations: had } as const;
+  assert.deepEqual(layerDescriptor(skeleton, 'zstd', 64).annotations, {
+    kept: 'me',
+    'dev.rechunk.role': 'skeleton',
+  });
+  const was = { ...content, annotations: { 'dev.rechunk.role': 'skeleton' } };
+  assert.deepEqual(layerDescriptor(was, 'zstd', 64).annotations, {
+    'dev.rechunk.components': 'dpkg:x rest',
+  });
+  const config = parseConfig(
+    writeConfig(imageOf(CONFIG), [content, skeleton], undefined, {}).bytes,
+  );
+  assert.equal(config.history?.at(-1)?.comment, 'directories');
 });
 
 test('the manifest is OCI, keeps annotations and unknown fields, and moves what was said of the base', () => {

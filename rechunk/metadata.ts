@@ -17,16 +17,19 @@ import {
 } from '../registry/oci.ts';
 import { formatJson, parseJson } from './json.ts';
 import { escapeId, PLAN_LABEL } from './record.ts';
+import type { LayerRole } from './stack.ts';
 
 /** A layer that was written, and what is in it. */
 export interface WrittenLayer {
+  /** Default content. */
+  readonly role?: LayerRole | undefined;
   readonly diffId: Digest;
   /** Bytes of uncompressed tar. */
   readonly tarSize: number;
   readonly digest: Digest;
   /** Bytes of the blob. */
   readonly size: number;
-  /** Component ids, sorted. */
+  /** Component ids, sorted; none in a skeleton. */
   readonly components: readonly string[];
   /** Of the blob, where it is one of an earlier image. */
   readonly annotations?: Annotations | undefined;
@@ -46,6 +49,8 @@ export interface MetadataOptions {
 export const OWN = {
   /** On a layer: the components in it, separated by spaces. */
   components: 'dev.rechunk.components',
+  /** On a layer that holds no components: what it is for (`skeleton`). */
+  role: 'dev.rechunk.role',
   /** On a manifest: the digest of the image that was rechunked. */
   source: 'dev.rechunk.source.digest',
   /** On a manifest: the base image that the original was built on; its layers are no longer those of this image. */
@@ -117,7 +122,8 @@ function editHistory(
     (layer): History => ({
       ...(created === undefined ? {} : { created }),
       created_by: 'rechunk',
-      comment: listComponents(layer.components, HISTORY_CHARS),
+      comment:
+        layer.role === 'skeleton' ? 'directories' : listComponents(layer.components, HISTORY_CHARS),
     }),
   );
   return [...kept, ...made];
@@ -165,7 +171,21 @@ function editAnnotations(image: Image, options: MetadataOptions): Annotations {
   return editRecord(own, options.annotations ?? []);
 }
 
-/** The descriptor of a written layer, with the list of its components. */
+/** What the annotations of a written layer say: which components are in it, or what else it is for. */
+function annotateLayer(layer: WrittenLayer, listChars: number): Annotations {
+  const annotations: Record<string, string> = { ...layer.annotations };
+  // An earlier image may have had the same blob for something else.
+  if (layer.role === 'skeleton') {
+    delete annotations[OWN.components];
+    annotations[OWN.role] = layer.role;
+  } else {
+    delete annotations[OWN.role];
+    annotations[OWN.components] = listComponents(layer.components, listChars);
+  }
+  return annotations;
+}
+
+/** The descriptor of a written layer, with the list of its components or its role. */
 export function layerDescriptor(
   layer: WrittenLayer,
   compression: Compression,
@@ -175,10 +195,7 @@ export function layerDescriptor(
     mediaType: layerMediaType(compression),
     digest: layer.digest,
     size: layer.size,
-    annotations: {
-      ...layer.annotations,
-      [OWN.components]: listComponents(layer.components, listChars),
-    },
+    annotations: annotateLayer(layer, listChars),
   };
 }
 

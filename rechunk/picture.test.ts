@@ -13,6 +13,7 @@ function reportOf(components: readonly PlannedComponent[], more?: Partial<PlanRe
   const groups = [...Map.groupBy(components, ({ layer }) => layer)].sort(([a], [b]) => a - b);
   const layers = groups.map(([layer, members]) => ({
     layer,
+    role: 'content' as const,
     components: members.map(({ id }) => id),
     size: members.reduce((sum, { size }) => sum + size, 0),
     tarSize: 0,

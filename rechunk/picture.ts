@@ -93,13 +93,17 @@ function layOut({ layers, components }: PlanReport): Box {
     }),
   );
   const root = hierarchy<Node>({ children })
-    .sum(({ component }) => component?.size ?? 0)
+    .sum(({ component, layer }) => component?.size ?? (isSkeleton(layer) ? (layer?.size ?? 0) : 0))
     .sort((a, b) => (b.value ?? 0) - (a.value ?? 0) || (nameOf(a.data) < nameOf(b.data) ? -1 : 1));
   const isLayer = (box: Box): boolean => box.depth === 1;
   return treemap<Node>()
     .size([WIDTH - 2 * MARGIN, HEIGHT - HEAD - FOOT])
     .paddingInner((box) => (box.depth === 0 ? 3 : 0))
     .paddingTop((box) => (isLayer(box) && hasStrip(box) ? STRIP : 0))(root);
+}
+
+function isSkeleton(layer: ReportedLayer | undefined): boolean {
+  return layer?.role === 'skeleton';
 }
 
 function nameOf({ layer, component }: Node): string {
@@ -125,13 +129,15 @@ function drawLayer(box: Box, report: PlanReport): string {
   if (!layer) return '';
   const kept = layer.previousLayer === undefined ? '' : ', kept';
   const facts = `${formatSize(layer.size)} · ${showChance(layer.changes)}${kept}`;
-  const name = `Layer ${layer.layer}: ${facts}, ${layer.components.length} components`;
+  const held = isSkeleton(layer) ? 'directories' : `${layer.components.length} components`;
+  const name = `Layer ${layer.layer}: ${facts}, ${held}`;
   const strip = longestOf(
     [`layer ${layer.layer} · ${facts}`, `${layer.layer} · ${facts}`, `${layer.layer}`],
     box.x1 - box.x0 - 8,
   );
   return [
     `<g role="graphics-object group"><title>${escapeXml(name)}</title>`,
+    ...(isSkeleton(layer) ? [`<rect class="box c${stepOf(layer.changes)}" ${place(box)}/>`] : []),
     ...(hasStrip(box)
       ? [
           `<rect class="strip" ${place({ ...box, y1: box.y0 + STRIP } as Box)}/>`,

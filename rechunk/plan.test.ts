@@ -275,6 +275,20 @@ test('planning again with the own result as previous image changes nothing, what
   );
 });
 
+test('layers without components among the previous image’s change nothing of the order', () => {
+  const all = Array.from({ length: 6 }, (_, i) => item(`c${i}`, 50_000 * (i + 1), 100_000));
+  const first = plan(all, { maxLayers: 3 }).layers;
+  // As they lie, not as they would be sorted.
+  const lain = [...first].reverse();
+  const { items, previousLayers } = remember(all, lain);
+  const shifted = items.map((one) => ({ ...one, previous: (one.previous ?? 0) + 2 }));
+  const again = plan(shifted, { maxLayers: 3, previousLayers: [0, 0, ...previousLayers, 0] });
+  assert.deepEqual(
+    again.layers.map(({ components }) => components),
+    lain.map(({ components }) => components),
+  );
+});
+
 const many = Array.from({ length: 480 }, (_, i) =>
   item(`c${i}`, 20_000 + ((i * 7907) % 900_000), 20_000 + ((i * 104_729) % 200_000)),
 );

@@ -46,7 +46,7 @@ export interface PlanOptions {
   readonly maxLayerSize?: number | undefined;
   /** Updates that were observed; the items' events count from 0 to below it. Default 0. */
   readonly observed?: number | undefined;
-  /** How many components each layer of the previous image has; default: there is none. */
+  /** How many components each layer of the previous image has, none where it holds directories only; default: there is no image. */
   readonly previousLayers?: readonly number[] | undefined;
   /** For each of them, the share of clients that have it (0 to 1); default: all have all. */
   readonly previousShares?: readonly number[] | undefined;
@@ -90,7 +90,7 @@ export function plan(items: readonly PlanItem[], options: PlanOptions = {}): Pla
     previousLayers: options.previousLayers ?? [],
     previousShares: options.previousShares ?? [],
   };
-  return describePlan(search(candidates, most, objective));
+  return describePlan(search(candidates, most, objective), objective.previousLayers);
 }
 
 function search(items: readonly Candidate[], most: number, objective: Objective): readonly Group[] {
@@ -145,8 +145,8 @@ function continuePlan(items: readonly Candidate[], most: number, objective: Obje
   return places.filter((group) => group.items.size > 0);
 }
 
-function describePlan(groups: readonly Group[]): Plan {
-  const layers = inOrder(groups.map(describeLayer));
+function describePlan(groups: readonly Group[], previousLayers: readonly number[]): Plan {
+  const layers = inOrder(groups.map(describeLayer), previousLayers);
   const sum = (pick: (layer: PlannedLayer) => number): number =>
     layers.reduce((total, layer) => total + pick(layer), 0);
   return {
@@ -160,12 +160,18 @@ function describePlan(groups: readonly Group[]): Plan {
  * The order in which chains pull least, where each layer is pulled again when one below it changes: by the odds of a change for
  * each byte, which is best for layers that change independently (swap two neighbours to see it). The lowest layers of the previous
  * image that are all kept stay as they lie: above the first that is not, everything is pulled again by chain in any case, so that
- * sorting it anew costs nothing.
+ * sorting it anew costs nothing. Layers of the previous image without components (`previousLayers` counts them) are passed over.
  */
-export function inOrder(layers: readonly PlannedLayer[]): PlannedLayer[] {
+export function inOrder(
+  layers: readonly PlannedLayer[],
+  previousLayers: readonly number[] = [],
+): PlannedLayer[] {
   const kept = new Map(layers.map((layer) => [layer.kept, layer]));
   const lowest: PlannedLayer[] = [];
-  for (let next = kept.get(0); next; next = kept.get(lowest.length)) lowest.push(next);
+  for (let number = 0; previousLayers[number] === 0 || kept.has(number); number++) {
+    const layer = kept.get(number);
+    if (layer) lowest.push(layer);
+  }
   const others = layers.filter((layer) => !lowest.includes(layer));
   const byOdds = (a: PlannedLayer, b: PlannedLayer): number =>
     oddsPerByte(a) - oddsPerByte(b) || (idOf(a) < idOf(b) ? -1 : 1);

@@ -6,9 +6,10 @@ import { type RunOptions, withContext } from './context.ts';
 import { type RateSource, rateSource } from './evidence.ts';
 import { type Grouping, type GroupOptions, groupImage } from './grouping.ts';
 import { type MemorySources, openMemory } from './memory.ts';
-import { type PlanItem, type PlannedLayer, type PlanOptions, plan as planItems } from './plan.ts';
+import { type PlanItem, type PlanOptions, plan as planItems } from './plan.ts';
 import type { Excuse } from './policy.ts';
 import { type RehearsedLayer, rehearse, type UpdateNow } from './rehearse.ts';
+import type { StackedLayer } from './stack.ts';
 
 /** A planned component, for people and scripts. */
 export interface PlannedComponent extends ComponentInfo {
@@ -34,7 +35,7 @@ export interface PlannedComponent extends ComponentInfo {
 }
 
 /** A planned layer; layers are numbered from 1, the lowest. */
-export interface ReportedLayer extends Omit<PlannedLayer, 'kept'> {
+export interface ReportedLayer extends Omit<StackedLayer, 'entries'> {
   readonly layer: number;
   /** Compressed bytes, measured; only where a plan is continued. */
   readonly blobSize?: number;
@@ -84,7 +85,8 @@ export async function planSource(
     const image = await openImage(source, options);
     const memory = await openMemory(options.memory ?? {}, image.platform, context);
     const grouping = await groupImage(image, { ...options, memory }, context);
-    const { tree, items, plan, recollection, excuses } = grouping;
+    const { tree, stack, recollection, excuses } = grouping;
+    const distinct = [...new Set(stack)];
     const rehearsal = await rehearse(grouping, memory, context);
     return {
       reference: source.reference,
@@ -92,10 +94,10 @@ export async function planSource(
       platform: formatPlatform(image.platform),
       entries: tree.entries.length,
       components: describeComponents(grouping, options),
-      layers: plan.layers.map((layer, i) => describeLayer(layer, i, rehearsal?.layers[i])),
-      size: items.reduce((sum, item) => sum + item.size, 0),
-      updateBytes: plan.updateBytes,
-      updateChainBytes: chainBytes(plan.layers),
+      layers: stack.map((layer, i) => describeLayer(layer, i, rehearsal?.layers[i])),
+      size: distinct.reduce((sum, { size }) => sum + size, 0),
+      updateBytes: blobBytes(distinct),
+      updateChainBytes: chainBytes(stack),
       observed: recollection.observed.updates,
       ...(rehearsal ? { now: rehearsal.now } : {}),
       excuses,
@@ -104,7 +106,7 @@ export async function planSource(
 }
 
 function describeLayer(
-  { kept, ...layer }: PlannedLayer,
+  { entries, ...layer }: StackedLayer,
   i: number,
   rehearsed: RehearsedLayer | undefined,
 ): ReportedLayer {
@@ -118,12 +120,12 @@ function describeLayer(
 }
 
 function describeComponents(
-  { components, items, plan, recollection }: Grouping,
+  { components, items, stack, recollection }: Grouping,
   options: PlanOptions,
 ): PlannedComponent[] {
   const byId = new Map(items.map((item) => [item.id, item]));
   const layers = new Map(
-    plan.layers.flatMap(({ components: ids }, i) => ids.map((id) => [id, i + 1] as const)),
+    stack.flatMap(({ components: ids }, i) => ids.map((id) => [id, i + 1] as const)),
   );
   const { updates: observed } = recollection.observed;
   return components.map(({ entries, ...info }) => {
@@ -151,8 +153,14 @@ function chanceOf({ previous, changed, ...alone }: PlanItem, options: PlanOption
 
 const MILLION = 1_000_000;
 
+/** Expected bytes of the layers that change. */
+function blobBytes(layers: readonly StackedLayer[]): number {
+  const expected = ({ size, changes }: StackedLayer): number => (size * changes) / MILLION;
+  return Math.round(layers.reduce((sum, layer) => sum + expected(layer), 0));
+}
+
 /** Expected bytes of all layers from the lowest that changes. */
-function chainBytes(layers: readonly PlannedLayer[]): number {
+function chainBytes(layers: readonly StackedLayer[]): number {
   let allStay = 1;
   let bytes = 0;
   for (const { size, changes } of layers) {

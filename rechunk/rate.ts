@@ -33,6 +33,12 @@ export const PRIOR_RATE: Readonly<Record<ComponentKind, number>> = {
   rest: 500_000,
 };
 
+/**
+ * The same for a skeleton, which changes where a directory comes, goes or has other metadata: new versions bring directories that
+ * are called by them. Chosen by hand.
+ */
+export const SKELETON_RATE = 500_000;
+
 /** A package below `node_modules`: its scope or, without one, the first word of its name. */
 const NODE_FAMILY = /^node:.*node_modules\/(?:@([^/]+)\/[^/]+|([^/@.-]+)[^/]*)$/;
 

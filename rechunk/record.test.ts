@@ -24,12 +24,11 @@ const id = fc
   })
   .map((codes) => String.fromCharCode(...codes));
 
-/** Records of some layers; ids are of any characters, with long shared starts. */
+/** Records of some layers, some without components; ids are of any characters, with long shared starts. */
 const records = fc
-  .array(
-    fc.tuple(fingerprint, fc.array(fc.tuple(id, digest, changes), { minLength: 1, maxLength: 6 })),
-    { maxLength: 5 },
-  )
+  .array(fc.tuple(fingerprint, fc.array(fc.tuple(id, digest, changes), { maxLength: 6 })), {
+    maxLength: 5,
+  })
   .map(
     (layers): PlanRecord => ({
       observed: 30,
@@ -96,6 +95,22 @@ test('an image built on top still gives the plan of the layers below; other laye
   }
 });
 
+test('layers of directories only, and those of others, take next to no room', () => {
+  const fingerprint = '0123456789abcdef0123456789abcdef';
+  const none = new Map();
+  const [content] = recordOf(['a']).layers;
+  assert.ok(content);
+  const layers = [
+    { fingerprint: '', components: none },
+    content,
+    { fingerprint, components: none },
+  ];
+  const record = { observed: 0, layers };
+  const text = formatRecord(record, diffIdsOf(record))?.text as string;
+  assert.match(text, / ;\|;0:a=0123456789ab\|0123456789abcdef0123456789abcdef;$/);
+  assert.deepEqual(parseRecord(text, diffIdsOf(record)), record);
+});
+
 test('damaged records give none, and never anything else', () => {
   const record = recordOf(['dpkg:glibc', 'dpkg:gmp']);
   const diffIds = diffIdsOf(record);
@@ -106,6 +121,9 @@ test('damaged records give none, and never anything else', () => {
     text.slice(0, -3),
     text.replace('1 ', '2 '),
     `${text}|0:a=`,
+    `${text}|`,
+    `${text},`,
+    `${text.slice(0, text.indexOf(';') + 1)},`,
     `${text},9z:x=0123456789ab`,
     `${text},0:dpkg%3aglibc=0123456789ab`,
     `${text}~1`,

@@ -5,7 +5,7 @@
  * an image with other layers gives none.
  *
  * Text, so that no compressor's version changes a config: `1 BINDING.LAYERS OBSERVED LAYER|LAYER|…`; a layer is
- * `FINGERPRINT;COMPONENT,COMPONENT,…` sorted by id, a component `SHARED:REST=DIGEST~CHANGES`, where SHARED is how many
+ * `FINGERPRINT;COMPONENT,COMPONENT,…` sorted by id (none in a layer of directories only), a component `SHARED:REST=DIGEST~CHANGES`, where SHARED is how many
  * characters (base 36) the id has in common with the one before, and CHANGES is base 36 and left out where it is 0.
  */
 import { createHash } from 'node:crypto';
@@ -152,8 +152,9 @@ function parseLayer(text: string, bounds: Bounds): RecordedLayer | undefined {
   const head = FINGERPRINT.exec(text);
   if (!head) return undefined;
   const components = new Map<string, RecordedComponent>();
+  const list = text.slice(head[0].length);
   let before = '';
-  for (const entry of text.slice(head[0].length).split(',')) {
+  for (const entry of list === '' ? [] : list.split(',')) {
     const match = COMPONENT.exec(entry);
     if (!match) return undefined;
     const [, shared = '', rest = '', digest = '', changed = '0'] = match;

@@ -4,6 +4,7 @@
  * forecast and no more.
  */
 import type { Compression, Destination, Image } from '../registry/image.ts';
+import type { Digest } from '../registry/oci.ts';
 import type { Context } from './context.ts';
 import type { Grouping } from './grouping.ts';
 import { knownLayers } from './known.ts';
@@ -27,6 +28,7 @@ export interface UpdateNow {
 
 /** A layer as it would be written. */
 export interface RehearsedLayer {
+  readonly digest: Digest;
   /** Compressed bytes. */
   readonly size: number;
   /** The earlier image's layer that it is, from 0; absent where it is none. */
@@ -71,10 +73,11 @@ export async function rehearse(
     { compression, dryRun: true, known },
     context,
   );
-  const had = new Map(image.layers.map(({ descriptor }, i) => [descriptor.digest, i]));
-  const layers = written.map(({ digest, size }): RehearsedLayer => {
-    const previous = had.get(digest);
-    return { size, ...(previous === undefined ? {} : { previous }) };
+  const had = image.layers.map(({ descriptor }) => descriptor.digest);
+  const layers = written.map(({ digest, size }, i): RehearsedLayer => {
+    // A blob may be there twice; at the same place, if so.
+    const previous = had[i] === digest ? i : had.indexOf(digest);
+    return { digest, size, ...(previous < 0 ? {} : { previous }) };
   });
   const first = written.findIndex(({ diffId }, i) => image.layers[i]?.diffId !== diffId);
   const pulled = layers.filter(({ previous }) => previous === undefined);
@@ -89,8 +92,11 @@ export async function rehearse(
   };
 }
 
-const sumSizes = (layers: readonly { readonly size: number }[]): number =>
-  layers.reduce((sum, { size }) => sum + size, 0);
+/** Bytes of the layers' blobs; one that several have is pulled once. */
+function sumSizes(layers: readonly RehearsedLayer[]): number {
+  const sizes = new Map(layers.map(({ digest, size }) => [digest, size]));
+  return [...sizes.values()].reduce((sum, size) => sum + size, 0);
+}
 
 /** As the earlier image's layers are, so that those which are the same have the same blobs. */
 function compressionOf({ layers }: Image): Compression {
@@ -100,12 +106,12 @@ function compressionOf({ layers }: Image): Compression {
 }
 
 function movedBytes(
-  { items, plan, recollection }: Grouping,
+  { items, stack, recollection }: Grouping,
   layers: readonly RehearsedLayer[],
 ): number {
   const byId = new Map(items.map((item) => [item.id, item]));
   const couldStay = wholeLayers(items, recollection.past?.record.layers ?? []);
-  const bytes = plan.layers.reduce((sum, { components, size: estimated }, i) => {
+  const bytes = stack.reduce((sum, { components, size: estimated }, i) => {
     const { size = 0, previous } = layers[i] ?? {};
     if (previous !== undefined || estimated === 0) return sum;
     const moved = components.map((id) => byId.get(id)).filter((item) => isMoved(item, couldStay));

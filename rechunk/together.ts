@@ -2,7 +2,14 @@
 import { type Destination, type Image, openImage, type Source } from '../registry/image.ts';
 import { noticeImage } from './bound.ts';
 import { type RunOptions, withContext } from './context.ts';
-import { type Prepared, prepareImage, tellOversized } from './grouping.ts';
+import {
+  contentBounds,
+  type Prepared,
+  prepareImage,
+  stackPlan,
+  tellOversized,
+  tellParents,
+} from './grouping.ts';
 import type { Sibling } from './known.ts';
 import { type Memory, type MemorySources, openMemory } from './memory.ts';
 import { type BuildOptions, type BuildResult, chooseCompression } from './rechunk.ts';
@@ -26,7 +33,9 @@ export async function rechunkTogether(
   const compressions = variants.map(({ destination }) =>
     chooseCompression(destination, options.compression),
   );
+  const bounds = contentBounds(options);
   return withContext(options, async (context) => {
+    tellParents(options, context);
     const choice = platform ? { platform, hostPlatform } : { hostPlatform };
     const read: {
       image: Image;
@@ -45,7 +54,7 @@ export async function rechunkTogether(
     }
     const plans = planTogether(
       read.map(({ prepared }) => prepared),
-      options,
+      bounds,
     );
     for (const plan of plans) tellOversized(plan, options, context);
     const written: Written[] = [];
@@ -53,7 +62,7 @@ export async function rechunkTogether(
     for (const [i, { image, memory, prepared }] of read.entries()) {
       const { destination } = variants[i] as VariantInput;
       const compression = compressions[i] ?? 'zstd';
-      const grouping = { ...prepared, plan: plans[i] as (typeof plans)[number] };
+      const grouping = stackPlan(prepared, plans[i] as (typeof plans)[number], options);
       const how = { ...options, compression, memory, siblings };
       const one = await writeImage(image, grouping, destination, how, context);
       written.push(one);

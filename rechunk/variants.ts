@@ -193,7 +193,10 @@ function joinPlans(plans: readonly Plan[], { recollection: { past } }: Variant):
   const sum = (pick: (one: Plan) => number): number =>
     plans.reduce((total, one) => total + pick(one), 0);
   return {
-    layers: inOrder(layers),
+    layers: inOrder(
+      layers,
+      past?.record.layers.map(({ components }) => components.size),
+    ),
     updateBytes: sum(({ updateBytes }) => updateBytes),
     pullBytes: sum(({ pullBytes }) => pullBytes),
   };

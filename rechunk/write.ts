@@ -21,7 +21,7 @@ export interface BuiltImage {
   readonly layers: readonly BuiltLayer[];
   readonly components: number;
   readonly entries: number;
-  /** Compressed bytes of all layers. */
+  /** Compressed bytes of all layers' blobs. */
   readonly size: number;
   /** Compressed bytes of all layers of the source. */
   readonly sourceSize: number;
@@ -138,7 +138,7 @@ function summary(
     layers,
     components: grouping.components.length,
     entries: grouping.tree.entries.length,
-    size: sum(layers.map((layer) => layer.size)),
+    size: sum([...new Map(layers.map(({ digest, size }) => [digest, size])).values()]),
     sourceSize: sum(image.layers.map((layer) => layer.descriptor.size)),
     sentBytes: sum(layers.map((layer) => (layer.reused ? 0 : layer.size))),
     excuses: grouping.excuses,

@@ -8,21 +8,20 @@ import { join } from 'node:path';
 import { layerMediaType } from '../registry/compress.ts';
 import { during, RechunkError } from '../registry/errors.ts';
 import type { Compression, Destination } from '../registry/image.ts';
-import { comparePaths } from '../registry/path.ts';
 import type { LayerResult } from './assemble.ts';
-import type { Component } from './components.ts';
 import type { Context } from './context.ts';
 import { fingerprintLayer } from './fingerprint.ts';
 import type { Grouping } from './grouping.ts';
 import type { KnownLayer, KnownLayers } from './known.ts';
-import { compileLayer, tarSizeOf, withParents } from './layer.ts';
+import { compileLayer, tarSizeOf } from './layer.ts';
 import type { WrittenLayer } from './metadata.ts';
-import type { PlannedLayer } from './plan.ts';
 import { sendStream } from './pool.ts';
+import type { LayerRole, StackedLayer } from './stack.ts';
 import type { Entry } from './tree.ts';
 
 /** One layer that was built. */
 export interface BuiltLayer extends WrittenLayer {
+  readonly role: LayerRole;
   /** Whether the destination had it before. */
   readonly reused: boolean;
   /** Whether it is a blob of an earlier image, and was not compressed now. */
@@ -44,7 +43,7 @@ export interface WriteOptions {
   readonly known: KnownLayers;
 }
 
-/** Writes and sends all planned layers; the result is in the plan's order. */
+/** Writes and sends all layers of a planned image, each once; the result is in their order. */
 export async function writeLayers(
   grouping: Grouping,
   destination: Destination,
@@ -52,13 +51,12 @@ export async function writeLayers(
   context: Context,
 ): Promise<BuiltLayer[]> {
   const writer = new Writer(grouping, destination, options, context);
-  const queue = grouping.plan.layers
-    .map((layer, i) => ({ layer, i }))
-    .sort((a, b) => b.layer.tarSize - a.layer.tarSize);
-  const built: BuiltLayer[] = [];
+  const { stack } = grouping;
+  const queue = [...new Set(stack)].sort((a, b) => b.tarSize - a.tarSize);
+  const built = new Map<StackedLayer, BuiltLayer>();
   const writeNext = async (): Promise<void> => {
     for (let next = queue.shift(); next; next = queue.shift()) {
-      built[next.i] = await writer.write(next.layer, next.i + 1);
+      built.set(next, await writer.write(next, stack.indexOf(next) + 1));
     }
   };
   // Twice as many as threads, so that sending overlaps with writing.
@@ -71,26 +69,28 @@ export async function writeLayers(
   // All have ended before anything that they use is taken away.
   await Promise.allSettled(writers);
   await Promise.all(writers);
-  return built;
+  return stack.map((layer, i) => {
+    const one = built.get(layer) as BuiltLayer;
+    return stack.indexOf(layer) < i ? { ...one, reused: true } : one;
+  });
 }
 
 /** A layer while it is written. */
 interface Job {
   /** From 1, for people. */
   readonly number: number;
-  readonly planned: PlannedLayer;
-  /** With parents, in canonical order. */
+  /** Bytes of its tar, as planned. */
+  readonly tarSize: number;
   readonly entries: readonly Entry[];
 }
 
-type Placed = Omit<BuiltLayer, 'components' | 'changes' | 'fingerprint'>;
+type Placed = Omit<BuiltLayer, 'role' | 'components' | 'changes' | 'fingerprint'>;
 
 class Writer {
   readonly #grouping: Grouping;
   readonly #destination: Destination;
   readonly #options: WriteOptions;
   readonly #context: Context;
-  readonly #components: ReadonlyMap<string, Component>;
   readonly #total: number;
 
   constructor(
@@ -103,20 +103,16 @@ class Writer {
     this.#destination = destination;
     this.#options = options;
     this.#context = context;
-    this.#components = new Map(grouping.components.map((one) => [one.id, one]));
-    this.#total = grouping.plan.layers.reduce((sum, layer) => sum + layer.tarSize, 0);
+    this.#total = grouping.stack.reduce((sum, layer) => sum + layer.tarSize, 0);
   }
 
-  async write(planned: PlannedLayer, number: number): Promise<BuiltLayer> {
-    const { tree } = this.#grouping;
-    const own = planned.components.flatMap((id) => this.#components.get(id)?.entries ?? []);
-    own.sort((a, b) => comparePaths(a.path, b.path));
-    const entries = [...withParents(tree, own)];
-    const fingerprint = fingerprintLayer(tree, entries);
-    const job = { number, planned, entries };
+  async write(layer: StackedLayer, number: number): Promise<BuiltLayer> {
+    const { role, components, changes, tarSize } = layer;
+    const entries = layer.entries();
+    const fingerprint = fingerprintLayer(this.#grouping.tree, entries);
+    const job = { number, tarSize, entries };
     const placed = (await this.#placeExpected(job, fingerprint)) ?? (await this.#placeNew(job));
-    const { components, changes } = planned;
-    return { ...placed, components, changes, fingerprint };
+    return { ...placed, role, components, changes, fingerprint };
   }
 
   /** Uses the earlier layer that is said to be this one, if it is. */
@@ -182,12 +178,12 @@ class Writer {
   }
 
   /** Makes the layer's tar: digested, and compressed into a file at `path` where there is one. */
-  async #assemble({ planned, entries }: Job, path: string | undefined): Promise<LayerResult> {
+  async #assemble({ tarSize, entries }: Job, path: string | undefined): Promise<LayerResult> {
     const { compression, level } = this.#options;
     const { pool, threads, onProgress } = this.#context;
     const total = this.#total;
     const segments = sendStream(compileLayer(this.#grouping.tree, entries));
-    const inFlight = framesFor(planned.tarSize / Math.max(1, total), threads);
+    const inFlight = framesFor(tarSize / Math.max(1, total), threads);
     const job = { segments: segments.port, compression, level, path, inFlight };
     const [result] = await Promise.all([
       pool.run('assemble', job, {

@@ -21,6 +21,7 @@ import {
   policyOptions,
   type Values,
 } from './options.ts';
+import { addParentsOptions, parentsOptions } from './parents.ts';
 import { print, withSession } from './session.ts';
 import { formatSize, parseCount } from './values.ts';
 
@@ -66,9 +67,9 @@ export function addBuild(program: Command, host: Host): void {
       ),
     )
     .addOption(option('--dry-run', 'do everything but store the result'));
-  addRunOptions(addPolicyOptions(addMemoryOptions(addGroupOptions(command)))).action(
-    (images, values) => build(images, values, host),
-  );
+  addRunOptions(
+    addPolicyOptions(addMemoryOptions(addParentsOptions(addGroupOptions(command)))),
+  ).action((images, values) => build(images, values, host));
 }
 
 /** Bounds of compression levels, by kind. */
@@ -110,6 +111,7 @@ async function build(images: readonly string[], values: Values, host: Host): Pro
   const jobs = jobsOf(images, values);
   const options = {
     ...groupOptions(values),
+    parents: parentsOptions(values),
     ...metadataOptions(values, host),
     ...platformOptions(values),
     policy: policyOptions(values, host),

@@ -26,7 +26,7 @@ const SHOWN_CHARS = 100;
 
 function format(result: Inspection): string {
   const rows = result.layers.map((layer, i) => {
-    const about = oneLine(layer.components?.join(' ') ?? layer.createdBy ?? '');
+    const about = oneLine(layer.role ?? layer.components?.join(' ') ?? layer.createdBy ?? '');
     const text = about.length > SHOWN_CHARS ? `${about.slice(0, SHOWN_CHARS)}…` : about;
     return `${String(i + 1).padStart(4)} ${formatSize(layer.size).padStart(9)} ${layer.digest.slice(7, 19)} ${text}`;
   });

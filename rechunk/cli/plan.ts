@@ -19,6 +19,7 @@ import {
   policyOptions,
   type Values,
 } from './options.ts';
+import { addParentsOptions, parentsOptions } from './parents.ts';
 import { print, withSession } from './session.ts';
 import { formatSize, oneLine } from './values.ts';
 
@@ -30,14 +31,15 @@ export function addPlan(program: Command, host: Host): void {
     .argument('<source>', 'the image to read')
     .addOption(option('--all', 'list every component, below its layer'))
     .addOption(option('--svg <file>', 'draw layers and components as a treemap'));
-  addRunOptions(addPolicyOptions(addMemoryOptions(addGroupOptions(command)))).action(
-    (source, values) => plan(source, values, host),
-  );
+  addRunOptions(
+    addPolicyOptions(addMemoryOptions(addParentsOptions(addGroupOptions(command)))),
+  ).action((source, values) => plan(source, values, host));
 }
 
 async function plan(source: string, values: Values, host: Host): Promise<void> {
   const options = {
     ...groupOptions(values),
+    parents: parentsOptions(values),
     ...metadataOptions(values, host),
     ...platformOptions(values),
     policy: policyOptions(values, host),
@@ -115,11 +117,13 @@ function formatLayer(
 ): string[] {
   const layer = layers[i];
   if (!layer) return [];
+  const mark = `${layer.previousLayer === undefined ? '' : '='}${i + 1}`;
+  if (layer.role === 'skeleton')
+    return [`${columns(mark, layer.size, layer.changes, SOURCES.prior)} (skeleton: directories)`];
   const names = members.slice(0, SHOWN_COMPONENTS).map(({ id }) => oneLine(id));
   const more = members.length - names.length;
   const sources = [...new Set(members.map(({ source }) => SOURCES[source]))].sort();
   const evidence = [...(observed > 0 ? ['history'] : []), ...sources].join('+');
-  const mark = `${layer.previousLayer === undefined ? '' : '='}${i + 1}`;
   const line = columns(mark, layer.size, layer.changes, evidence);
   if (length === 'all')
     return [line.trimEnd(), ...members.map((one) => formatComponent(one, observed))];

@@ -1,0 +1,182 @@
+import assert from 'node:assert/strict';
+import { test } from 'uvu';
+import { memoryTree } from '../test-images/trees.ts';
+import type { Component } from './components.ts';
+import {
+  contentLayers,
+  FULL,
+  noticesOf,
+  ownedBy,
+  type ParentsPolicy,
+  skeletonPlace,
+} from './parents.ts';
+import type { Plan } from './plan.ts';
+import { type StackedLayer, stackLayers } from './stack.ts';
+import type { Entry, Tree } from './tree.ts';
+
+const NEUTRAL = { kind: 'delegate', fallback: 'neutral' } as const;
+const odd = { type: 'dir', mode: 0o2770, uid: 7, gid: 8, mtime: 5n } as const;
+const xattrs = new Map([['user.a', Buffer.from('1')]]);
+
+/** Two components in one directory, an empty directory in a third, and an odd root. */
+const tree = memoryTree([
+  { ...odd, path: '' },
+  { ...odd, path: 'd', xattrs },
+  { ...odd, path: 'd/e' },
+  { path: 'd/e/a' },
+  { path: 'd/b' },
+  { ...odd, path: 'void' },
+]);
+
+const entriesOf = (some: Tree, ...paths: string[]): Entry[] =>
+  some.entries.filter(({ path }) => paths.includes(path));
+
+const component = (id: string, ...paths: string[]): Component => ({
+  id,
+  kind: 'rest',
+  size: 0,
+  entries: entriesOf(tree, ...paths),
+});
+const components = [component('a', 'd/e/a', 'void'), component('b', 'd/b'), component('c', 'void')];
+
+/** A plan that gives every component a layer. */
+function planOf(some: readonly Component[]): Plan {
+  const layers = some.map(({ id }) => ({
+    components: [id],
+    size: 100,
+    tarSize: 512,
+    changes: 1000,
+  }));
+  return { layers, updateBytes: 0, pullBytes: 0 };
+}
+
+function stack(policy: ParentsPolicy, some: Tree = tree): readonly StackedLayer[] {
+  const owned = ownedBy(policy, components);
+  return stackLayers({ tree: some, components: owned, plan: planOf(owned) }, policy);
+}
+
+/** What layers hold: role, then each path with its mode, and the names of its xattrs. */
+const show = (layers: readonly StackedLayer[]): string[] =>
+  layers.map(({ role, entries }) =>
+    [
+      role,
+      ...entries().map(({ path, inode: { mode, xattrs: more } }) =>
+        [`/${path}`, mode.toString(8), ...more.keys()].join(':'),
+      ),
+    ].join(' '),
+  );
+
+const SKELETON = 'skeleton /:2770 /d:2770:user.a /d/e:2770 /void:2770';
+const MARK = 'trusted.overlay.dirmeta_delegate';
+
+const policies: readonly (readonly [string, ParentsPolicy, readonly string[]])[] = [
+  [
+    'full: every ancestor as it is, the root too, and no skeleton',
+    FULL,
+    [
+      'content /:2770 /d:2770:user.a /d/e:2770 /d/e/a:644 /void:2770',
+      'content /:2770 /d:2770:user.a /d/b:644',
+      'content /:2770 /void:2770',
+    ],
+  ],
+  [
+    'shared: no directories but in the last layer',
+    { kind: 'shared' },
+    ['content /d/e/a:644', 'content /d/b:644', SKELETON],
+  ],
+  [
+    'implicit: no directories but in the first layer',
+    { kind: 'implicit' },
+    [SKELETON, 'content /d/e/a:644', 'content /d/b:644'],
+  ],
+  [
+    'delegate: ancestors are marked and as they are, the root is not there',
+    { kind: 'delegate' },
+    [
+      SKELETON,
+      `content /d:2770:user.a:${MARK} /d/e:2770:${MARK} /d/e/a:644`,
+      `content /d:2770:user.a:${MARK} /d/b:644`,
+    ],
+  ],
+  [
+    'delegate neutral: ancestors are marked and say nothing, unmarked ones lie below and above',
+    NEUTRAL,
+    [
+      SKELETON,
+      `content /d:755:${MARK} /d/e:755:${MARK} /d/e/a:644`,
+      `content /d:755:${MARK} /d/b:644`,
+      SKELETON,
+    ],
+  ],
+  [
+    'delegate in the other namespace, and the skeleton elsewhere',
+    { kind: 'delegate', xattr: 'user', skeleton: 'last' },
+    [
+      'content /d:2770:user.a:user.overlay.dirmeta_delegate /d/e:2770:user.overlay.dirmeta_delegate /d/e/a:644',
+      'content /d:2770:user.a:user.overlay.dirmeta_delegate /d/b:644',
+      SKELETON,
+    ],
+  ],
+];
+
+for (const [name, policy, wanted] of policies)
+  test(name, () => assert.deepEqual(show(stack(policy)), wanted));
+
+test('a neutral directory is owned by root and of no time, whatever the real one is', () => {
+  const [, first] = stack(NEUTRAL);
+  const found = first?.entries()[0];
+  assert.deepEqual([found?.inode.uid, found?.inode.gid, found?.inode.mtime], [0, 0, 0n]);
+  assert.deepEqual(found?.inode.xattrs, new Map([[MARK, Buffer.from('y')]]));
+});
+
+test('a skeleton that lies twice is one layer, so that it is written once', () => {
+  const layers = stack({ kind: 'shared', skeleton: 'both' });
+  assert.equal(layers.length, 4);
+  assert.equal(layers[0], layers[3]);
+});
+
+test('a root that no layer defines stays undefined, and other such directories do not', () => {
+  const bare = memoryTree([
+    { path: '', type: 'dir', layer: -1 },
+    { path: 'd', type: 'dir', layer: -1 },
+    { path: 'd/b' },
+  ]);
+  const some = [{ ...component('b'), entries: entriesOf(bare, 'd/b') }];
+  const layersOf = (policy: ParentsPolicy): string[] =>
+    show(stackLayers({ tree: bare, components: some, plan: planOf(some) }, policy));
+  assert.deepEqual(layersOf(FULL), ['content /d:755 /d/b:644']);
+  assert.deepEqual(layersOf({ kind: 'shared' }), ['content /d/b:644', 'skeleton /d:755']);
+});
+
+test('without directories there is no skeleton', () => {
+  const flat = memoryTree([{ path: '', type: 'dir', layer: -1 }, { path: 'b' }]);
+  const some = [{ ...component('b'), entries: entriesOf(flat, 'b') }];
+  const input = { tree: flat, components: some, plan: planOf(some) };
+  assert.deepEqual(show(stackLayers(input, { kind: 'shared', skeleton: 'both' })), [
+    'content /b:644',
+  ]);
+});
+
+test('skeletons count as layers, and something must be left for content', () => {
+  assert.deepEqual(
+    [FULL, { kind: 'shared' } as const, NEUTRAL].map((policy) => contentLayers(policy, 10)),
+    [10, 9, 8],
+  );
+  assert.throws(() => contentLayers(NEUTRAL, 2), /--max-layers 2: want at least 3/);
+  assert.equal(contentLayers(FULL, 1), 1);
+});
+
+test('what a choice costs, and where it is wrong, is told', () => {
+  const told = (policy: ParentsPolicy): string => noticesOf(policy).join('\n');
+  assert.equal(told(FULL), '');
+  assert.match(told({ kind: 'shared' }), /^--parents shared with the skeleton last only: ostree/);
+  assert.equal(noticesOf({ kind: 'shared', skeleton: 'both' }).length, 1);
+  assert.match(told({ kind: 'implicit' }), /podman, Docker’s overlay2.*\n.*chain above/);
+  assert.match(told({ ...NEUTRAL, skeleton: 'first' }), /every runtime of today but ostree/);
+  assert.match(told({ ...NEUTRAL, skeleton: 'last' }), /ostree shows directories as 0755/);
+  assert.doesNotMatch(told({ kind: 'delegate', skeleton: 'last' }), /skeleton/);
+  assert.match(told({ kind: 'delegate', xattr: 'user' }), /containers.* see the markers/);
+  assert.equal(skeletonPlace({ kind: 'delegate', fallback: 'exact' }), 'first');
+});
+
+test.run();
