@@ -1,52 +1,11 @@
 import assert from 'node:assert/strict';
 import { test } from 'uvu';
 import { RechunkError } from '../registry/errors.ts';
-import type { Path } from '../registry/path.ts';
-import { type EntryType, NO_XATTRS } from '../registry/tar.ts';
+import { NO_XATTRS } from '../registry/tar.ts';
+import { type Line, layers } from '../test-images/layers.ts';
 import type { IndexedEntry } from './batch.ts';
 import { flatten } from './flatten.ts';
 import type { LayerIndex } from './upper.ts';
-
-/** An entry by one line: `d/` a directory, `s -> t` a symlink, `h => f` a hard link, `c!` device 0:0, else a file. */
-function entryOf(line: string, sha256: string, more: Partial<IndexedEntry> = {}): IndexedEntry {
-  const [, name = '', kind = '', link = ''] =
-    /^(.*?)(\/| -> | => |!)?(?:(?<=> )(.*))?$/.exec(line) ?? [];
-  const types: Record<string, EntryType> = {
-    '/': 'dir',
-    ' -> ': 'symlink',
-    ' => ': 'link',
-    '!': 'char',
-  };
-  const type = types[kind] ?? 'file';
-  return {
-    type,
-    path: (name === '.' ? '' : name) as Path,
-    mode: type === 'dir' ? 0o755 : 0o644,
-    uid: 0,
-    gid: 0,
-    mtime: 0n,
-    size: 0,
-    link,
-    devMajor: 0,
-    devMinor: 0,
-    xattrs: NO_XATTRS,
-    offset: 0,
-    sha256: type === 'file' ? sha256 : '',
-    ...more,
-  };
-}
-
-/** A layer of lines; the sha256 of each file is `LAYER.LINE`, so that a result says where a file came from. */
-function layers(...all: (string | [string, Partial<IndexedEntry>])[][]): LayerIndex[] {
-  return all.map((lines, number) => ({
-    name: `layer ${number}`,
-    entries: lines.map((line, i) => {
-      const [text, more] = typeof line === 'string' ? [line, {}] : line;
-      return entryOf(text, `${number}.${i}`, more);
-    }),
-    body: () => ({ file: 0, offset: 0 }),
-  }));
-}
 
 /** A flattened tree as lines: `path type` with the origin of files. */
 function show(all: LayerIndex[]): string[] {
@@ -297,16 +256,9 @@ test('overlay xattrs are dropped and counted, live, escaped and in both namespac
 
 const marker = new Map([['trusted.overlay.dirmeta_delegate', Buffer.from('y')]]);
 const userMarker = new Map([['user.overlay.dirmeta_delegate', Buffer.from('y')]]);
-const dir = (mode: number, xattrs = NO_XATTRS): [string, Partial<IndexedEntry>] => [
-  'd/',
-  { mode, xattrs },
-];
+const dir = (mode: number, xattrs = NO_XATTRS): Line => ['d/', { mode, xattrs }];
 
-const delegations: readonly (readonly [
-  string,
-  readonly (readonly (string | [string, Partial<IndexedEntry>])[])[],
-  number,
-])[] = [
+const delegations: readonly (readonly [string, readonly (readonly Line[])[], number])[] = [
   ['the nearest lower unmarked one counts', [[dir(0o700)], [dir(0o711)], [dir(1, marker)]], 0o711],
   ['in either namespace', [[dir(0o711)], [dir(1, userMarker)], [dir(2, marker)]], 0o711],
   ['where none is unmarked, the topmost', [[dir(1, marker)], [dir(2, marker)], ['d/x']], 2],

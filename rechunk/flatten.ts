@@ -54,6 +54,14 @@ interface Merged extends Node {
   shown?: Inode | undefined;
 }
 
+/** Sees layers while they are laid on each other, the lowest first. */
+export interface Watcher {
+  /** Layer `number`, from 0, on its own, and what it is about to be laid on; neither may be changed. */
+  onLayer(number: number, upper: Node, lower: Node): void;
+  /** Something odd within layer `number`. */
+  onOddity(number: number, ...oddity: Parameters<OnOddity>): void;
+}
+
 function tellOddities(warnings: Warnings): OnOddity {
   return (kind, path, detail) => {
     const sentence = SENTENCES[kind];
@@ -124,13 +132,12 @@ function settle(node: Node): Node {
   return node;
 }
 
-/** Whether two directories have the same owner, mode, time and xattrs. */
-function hasEqualMetadata(a: Inode, b: Inode): boolean {
+/** Whether two directories have the same owner, mode and xattrs. */
+export function hasEqualRights(a: Inode, b: Inode): boolean {
   return (
     a.mode === b.mode &&
     a.uid === b.uid &&
     a.gid === b.gid &&
-    a.mtime === b.mtime &&
     a.xattrs.size === b.xattrs.size &&
     addXattrs(a.xattrs, b.xattrs) === a.xattrs
   );
@@ -145,7 +152,7 @@ function collect(node: Merged, path: Path, entries: Entry[], warnings: Warnings)
       'no layer defines a directory; it gets mode 0755, root:root, time 0',
       `/${showPath(path)}`,
     );
-  if (shown && !hasEqualMetadata(shown, inode))
+  if (shown && !(shown.mtime === inode.mtime && hasEqualRights(shown, inode)))
     warnings.add(
       'a layer delegates the metadata of a directory, which is taken from below; kernels that know no delegation show the layer’s own',
       `/${showPath(path)}`,
@@ -160,12 +167,17 @@ function collect(node: Merged, path: Path, entries: Entry[], warnings: Warnings)
  * Flattens `layers`, lowest first. Throws `tar` for what no runtime could unpack: an entry below a file, a hard link to
  * nothing or to a directory.
  */
-export function flatten(layers: readonly LayerIndex[]): Flattened {
+export function flatten(layers: readonly LayerIndex[], watcher?: Watcher): Flattened {
   const root = impliedDirectory();
   const warnings = new Warnings();
   let droppedXattrs = 0;
   layers.forEach((index, number) => {
-    const upper = unpackUpper(index, number, root, tellOddities(warnings));
+    const tell = tellOddities(warnings);
+    const upper = unpackUpper(index, number, root, (...oddity) => {
+      tell(...oddity);
+      watcher?.onOddity(number, ...oddity);
+    });
+    watcher?.onLayer(number, upper.root, root);
     droppedXattrs += upper.droppedXattrs;
     merge(root, upper.root, '' as Path, warnings);
   });
