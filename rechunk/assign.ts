@@ -26,7 +26,7 @@ import {
   placeUnowned,
   type UnownedState,
 } from './repos/unowned.ts';
-import type { Entry, FileDigest, Inode, Tree } from './tree.ts';
+import { contentSize, type Entry, type FileDigest, type Inode, type Tree } from './tree.ts';
 
 /** How files are given to components. */
 export interface AssignOptions {
@@ -50,7 +50,8 @@ const PRECEDENCE: readonly (readonly string[])[] = [
   ['node'],
 ];
 const STRENGTHS: readonly ClaimStrength[] = ['explicit', 'owner', 'ghost', 'guess'];
-const DIRECTORIES: Placement = { id: 'directories', kind: 'directories' };
+/** The component of directories with nothing in them. */
+export const DIRECTORIES: ComponentInfo = { id: 'directories', kind: 'directories' };
 /** Files that a warning names before it only counts. */
 const WARNING_EXAMPLES = 3;
 
@@ -313,7 +314,7 @@ function gather(
     else groups.set(id, { info: infoOf(id, placement, infos), entries: [entry] });
   }
   return [...groups.values()]
-    .map(({ info, entries }) => ({ ...info, entries, size: sizeOf(entries) }))
+    .map(({ info, entries }) => ({ ...info, entries, size: contentSize(entries) }))
     .sort((a, b) => compare(a.id, b.id));
 }
 
@@ -325,11 +326,6 @@ function infoOf(
   const info = infos.get(id) ?? (typeof placement === 'string' ? undefined : placement);
   if (!info) throw new Error(`a repo claims files for ${id}, which it does not describe`);
   return info;
-}
-
-function sizeOf(entries: readonly Entry[]): number {
-  const inodes = new Set(entries.map(({ inode }) => inode));
-  return [...inodes].reduce((total, { size }) => total + size, 0);
 }
 
 function describeModified(tree: Tree, modified: ReadonlySet<Inode>): string[] {

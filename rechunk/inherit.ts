@@ -11,7 +11,6 @@
  * Pure but for content that is read. Doing it twice is doing it once.
  */
 import type { Path } from '../registry/path.ts';
-import type { Xattrs } from '../registry/tar.ts';
 import {
   compareCode,
   isFresh,
@@ -22,7 +21,7 @@ import {
   sourceOf,
 } from './pyc.ts';
 import { recordedInodes } from './recorders.ts';
-import type { Entry, Inode, Tree } from './tree.ts';
+import { type Entry, type Inode, isAlike, type Tree } from './tree.ts';
 
 /** What there is to inherit from. */
 export interface Ancestor {
@@ -126,29 +125,6 @@ function findMatches(tree: Tree, previous: Tree, options: InheritOptions): Map<I
     if (isSame) matches.set(inode, before);
   }
   return matches;
-}
-
-/** Whether all but content, names and time is equal. */
-function isAlike(a: Inode, b: Inode): boolean {
-  return (
-    a.type === b.type &&
-    a.mode === b.mode &&
-    a.uid === b.uid &&
-    a.gid === b.gid &&
-    a.size === b.size &&
-    a.target === b.target &&
-    a.devMajor === b.devMajor &&
-    a.devMinor === b.devMinor &&
-    haveSameXattrs(a.xattrs, b.xattrs)
-  );
-}
-
-function haveSameXattrs(a: Xattrs, b: Xattrs): boolean {
-  if (a.size !== b.size) return false;
-  return [...a].every(([name, value]) => {
-    const other = b.get(name);
-    return other !== undefined && Buffer.compare(value, other) === 0;
-  });
 }
 
 function haveSameNames(tree: Tree, inode: Inode, previous: Tree, before: Inode): boolean {

@@ -1,7 +1,7 @@
 /** Components cut into parts that fit a layer size limit. */
 import type { Component } from './components.ts';
 import { tarSizeOf } from './estimate.ts';
-import type { Entry, Inode, Tree } from './tree.ts';
+import { contentSize, type Entry, type Inode, type Tree } from './tree.ts';
 
 /** The entries of a component in units that must stay together: hard-link groups whole, everything else alone. */
 function unitsOf(tree: Tree, entries: readonly Entry[]): Entry[][] {
@@ -43,10 +43,13 @@ export function splitLarge(
       }
       parts.at(-1)?.push(...unit);
     }
-    return parts.map((entries, i): Component => {
-      const inodes = new Set(entries.map(({ inode }) => inode));
-      const bytes = [...inodes].reduce((sum, inode) => sum + inode.size, 0);
-      return { ...component, id: `${component.id}#${i + 1}`, entries, size: bytes };
-    });
+    return parts.map(
+      (entries, i): Component => ({
+        ...component,
+        id: `${component.id}#${i + 1}`,
+        entries,
+        size: contentSize(entries),
+      }),
+    );
   });
 }

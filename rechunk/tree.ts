@@ -63,6 +63,35 @@ export interface Entry {
   readonly inode: Inode;
 }
 
+/** Whether all but content, names and time is equal; of content the size is asked. */
+export function isAlike(a: Inode, b: Inode): boolean {
+  return (
+    a.type === b.type &&
+    a.mode === b.mode &&
+    a.uid === b.uid &&
+    a.gid === b.gid &&
+    a.size === b.size &&
+    a.target === b.target &&
+    a.devMajor === b.devMajor &&
+    a.devMinor === b.devMinor &&
+    haveSameXattrs(a.xattrs, b.xattrs)
+  );
+}
+
+function haveSameXattrs(a: Xattrs, b: Xattrs): boolean {
+  if (a.size !== b.size) return false;
+  return [...a].every(([name, value]) => {
+    const other = b.get(name);
+    return other !== undefined && Buffer.compare(value, other) === 0;
+  });
+}
+
+/** Bytes of content that `entries` have, each hard-link group once. */
+export function contentSize(entries: readonly Entry[]): number {
+  const inodes = new Set(entries.map(({ inode }) => inode));
+  return [...inodes].reduce((sum, { size }) => sum + size, 0);
+}
+
 /** Digest algorithms that package databases use, besides sha256 which every inode has. */
 export type FileDigest = 'md5' | 'sha1' | 'sha384' | 'sha512';
 
