@@ -10,6 +10,7 @@ import { showPath } from '../../registry/path.ts';
 import { type Context, type RunOptions, withContext } from '../context.ts';
 import { type ComponentOptions, type Found, findComponents } from '../grouping.ts';
 import { type LoadContext, type Loaded, loadTree, shareLayers } from '../load.ts';
+import { OWN } from '../metadata.ts';
 import {
   changedDirectories,
   countFiles,
@@ -147,11 +148,10 @@ async function compareImages(old: Read, next: Read, context: Context): Promise<D
 }
 
 function factsOf(image: Image): LayerFacts[] {
-  return image.layers.map(({ descriptor, diffId }) => ({
-    digest: descriptor.digest,
-    diffId,
-    size: descriptor.size,
-  }));
+  return image.layers.map(({ descriptor: { digest, size, annotations }, diffId }) => {
+    const role = annotations?.[OWN.role];
+    return { digest, diffId, size, ...(role === undefined ? {} : { role }) };
+  });
 }
 
 function describeImage(image: Image): ComparedImage {

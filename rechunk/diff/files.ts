@@ -86,6 +86,22 @@ export function changedDirectories(old: Side, next: Side): ReadonlyMap<Path, Fil
   return changed;
 }
 
+/** How the directories of two trees differ, those with nothing in them too. */
+export function compareDirectories(old: Tree, next: Tree): FileChangeKind[] {
+  const directoryAt = (tree: Tree, path: Path): Inode | undefined => {
+    const inode = tree.get(path);
+    return inode?.type === 'dir' ? inode : undefined;
+  };
+  const compare = (path: Path): FileChangeKind | undefined => {
+    const [before, now] = [directoryAt(old, path), directoryAt(next, path)];
+    if (before && now) return compareInodes(before, now);
+    if (before || now) return before ? 'removed' : 'added';
+    return undefined;
+  };
+  const paths = new Set([...next.entries, ...old.entries].map(({ path }) => path));
+  return [...paths].map(compare).filter((change) => change !== undefined);
+}
+
 /** Adds up what differs in `changes`. */
 export function countFiles(changes: Iterable<FileChangeKind | undefined>): FileCounts {
   const counts = { ...NO_FILES };

@@ -3,7 +3,14 @@ import assert from 'node:assert/strict';
 import { test } from 'uvu';
 import { type FileSpec, memoryTree } from '../../test-images/trees.ts';
 import type { Component } from '../components.ts';
-import { changedDirectories, NO_FILES, pairFiles, type Side, sideOf } from './files.ts';
+import {
+  changedDirectories,
+  type FileCounts,
+  NO_FILES,
+  pairFiles,
+  type Side,
+  sideOf,
+} from './files.ts';
 import {
   type Cause,
   compareLayers,
@@ -15,7 +22,9 @@ import {
 /** Files whose components are their first directories: `a/x` is of component `a`. */
 function side(specs: readonly FileSpec[]): Side {
   const tree = memoryTree(specs);
-  const files = tree.entries.filter(({ inode }) => inode.type !== 'dir');
+  const files = tree.entries.filter(
+    ({ path, inode }) => inode.type !== 'dir' || tree.list(path).length === 0,
+  );
   const groups = Map.groupBy(files, ({ path }) => path.split('/')[0] ?? '');
   const components = [...groups].map(
     ([id, entries]): Component => ({ id, kind: 'package', entries, size: 0 }),
@@ -23,12 +32,13 @@ function side(specs: readonly FileSpec[]): Side {
   return sideOf(tree, components);
 }
 
-/** Layers told by one letter each for the diffID; a capital is the same content in another blob. */
+/** Layers told by one letter each for the diffID; a capital is the same content in another blob. S and T are skeletons. */
 function facts(letters: string): LayerFacts[] {
   return [...letters].map((letter) => ({
     digest: `sha256:${letter}`,
     diffId: `sha256:${letter.toLowerCase()}`,
     size: 10,
+    ...(/[ST]/.test(letter) ? { role: 'skeleton' } : {}),
   }));
 }
 
@@ -80,6 +90,48 @@ test('the same content in another blob is recompressed', () => {
     [1, 'recompressed', 1, undefined],
     [2, 'recompressed', 2, undefined],
   ]);
+});
+
+test('a layer that is there more often than before is shared each time', () => {
+  assert.deepEqual(compare(['ab', [A, B]], ['aba', [A, B]]).layers.map(shape), [
+    [1, 'shared', 1, undefined],
+    [2, 'shared', 2, undefined],
+    [3, 'shared', 1, undefined],
+  ]);
+});
+
+/** A directory with nothing in it, which is in a component. */
+const VOID: FileSpec = { path: 'void', type: 'dir', layer: 2 };
+
+test('a skeleton continues a skeleton, and its reason is what differs of directories', () => {
+  const kinds: readonly (readonly [readonly FileSpec[], string, Partial<FileCounts>])[] = [
+    [[A, B, VOID, { path: 'a', type: 'dir', mode: 0o700 }], 'metadata', { metadata: 1 }],
+    [[A, B, { ...VOID, mtime: 1n }], 'times', { times: 1 }],
+    [[A, B], 'content', { removed: 1 }],
+    [[A, B, VOID, { path: 'a/deep/c', layer: 0 }], 'content', { added: 1 }],
+    [[A, B, VOID], 'archive', {}],
+  ];
+  for (const [after, reason, counts] of kinds) {
+    const { layers, gone } = compare(['abS', [A, B, VOID]], ['Tab', after]);
+    assert.deepEqual(layers.map(shape)[0], [1, 'changed', 3, reason]);
+    const files = { ...NO_FILES, ...counts };
+    const causes = reason === 'archive' ? [] : [cause(DIRECTORIES, { files })];
+    assert.deepEqual([layers[0]?.causes, gone], [causes, []]);
+  }
+});
+
+test('a skeleton is taken for no content, and content for no skeleton', () => {
+  const before: FileSpec[] = [A, { ...VOID, layer: 1 }];
+  const after: FileSpec[] = [
+    { ...A, layer: 1 },
+    { ...VOID, layer: 0 },
+  ];
+  const { layers, gone } = compare(['ax', before], ['Sa', after]);
+  assert.deepEqual(layers.map(shape), [
+    [1, 'new', undefined, 'archive'],
+    [2, 'shared', 1, undefined],
+  ]);
+  assert.equal(gone.length, 1);
 });
 
 test('a layer whose files are all as they were says so', () => {

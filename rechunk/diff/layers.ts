@@ -1,10 +1,11 @@
 /**
  * Which layers two images share, which layer continues which, and why a layer is other than it was: what differs of the files
  * in it, what moved in from other layers and out to them. A layer is told by the files of the final tree that come from it;
- * what a later layer hides is not seen.
+ * what a later layer hides is not seen. A skeleton is told by the image's directories.
  */
 import { ancestorsOf, type Path } from '../../registry/path.ts';
 import {
+  compareDirectories,
   countFiles,
   type FileChangeKind,
   type FileCounts,
@@ -19,7 +20,11 @@ export interface LayerFacts {
   readonly diffId: string;
   /** Bytes of the blob; 0 for a directory tree. */
   readonly size: number;
+  /** What it is for, where it says so: a `skeleton` holds directories only, and is taken for no content. */
+  readonly role?: string;
 }
+
+const isSkeleton = (facts: LayerFacts | undefined): boolean => facts?.role === 'skeleton';
 
 /** What differs of one component in a layer. */
 export interface Cause {
@@ -86,7 +91,9 @@ export function compareLayers(input: LayerInput): { layers: LayerChange[]; gone:
     const base = { ...facts, layer: i + 1, ...(match ? { old: match.old + 1 } : {}) };
     if (match?.state === 'shared' || match?.state === 'recompressed')
       return { ...base, state: match.state, causes: [] };
-    const causes = causesOf(i + 1, match && match.old + 1);
+    const causes = isSkeleton(facts)
+      ? explainSkeleton(input.sides)
+      : causesOf(i + 1, match && match.old + 1);
     return { ...base, state: match?.state ?? 'new', reason: reasonOf(causes), causes };
   });
   const continued = new Set([...matches.values()].map(({ old }) => old));
@@ -101,10 +108,11 @@ interface Match {
   readonly state: 'shared' | 'recompressed' | 'changed';
 }
 
-/** For layers of the new image, by index, the old one's that they are or continue; each of those at most once. */
+/** For layers of the new image, by index, the old one's that they are, or that they alone continue. */
 function matchLayers(input: LayerInput): Map<number, Match> {
   const matches = new Map<number, Match>();
-  const free = new Set(input.old.keys());
+  const all = [...input.old.keys()];
+  const free = new Set(all);
   const take = (next: number, old: number, state: Match['state']): void => {
     free.delete(old);
     matches.set(next, { old, state });
@@ -115,10 +123,15 @@ function matchLayers(input: LayerInput): Map<number, Match> {
   ] as const) {
     for (const [i, facts] of input.new.entries()) {
       const same = (old: number): boolean => input.old[old]?.[key] === facts[key];
-      // At the same place, if there.
-      const found = free.has(i) && same(i) ? i : [...free].find(same);
-      if (!matches.has(i) && found !== undefined) take(i, found, state);
+      if (matches.has(i)) continue;
+      // At the same place, if there; one that is there more often than before is the same layer again.
+      const found = free.has(i) && same(i) ? i : ([...free].find(same) ?? all.find(same));
+      if (found !== undefined) take(i, found, state);
     }
+  }
+  for (const [i, facts] of input.new.entries()) {
+    const old = [...free].find((number) => isSkeleton(input.old[number]));
+    if (isSkeleton(facts) && !matches.has(i) && old !== undefined) take(i, old, 'changed');
   }
   for (const { next, old } of rankOverlaps(input)) {
     if (free.has(old) && !matches.has(next)) take(next, old, 'changed');
@@ -133,7 +146,8 @@ interface Overlap {
 }
 
 /** For every two layers the bytes that each has of the components of both, the most first. */
-function rankOverlaps({ sides }: LayerInput): Overlap[] {
+function rankOverlaps(input: LayerInput): Overlap[] {
+  const { sides } = input;
   const before = weighComponents(sides.old);
   const overlaps: Overlap[] = [];
   const sums = new Map<string, number>();
@@ -147,7 +161,14 @@ function rankOverlaps({ sides }: LayerInput): Overlap[] {
   }
   for (const [key, bytes] of sums) {
     const [next = 0, old = 0] = key.split(' ').map(Number);
-    if (next > 0 && old > 0) overlaps.push({ next: next - 1, old: old - 1, bytes });
+    if (
+      next === 0 ||
+      old === 0 ||
+      isSkeleton(input.new[next - 1]) ||
+      isSkeleton(input.old[old - 1])
+    )
+      continue;
+    overlaps.push({ next: next - 1, old: old - 1, bytes });
   }
   return overlaps.sort((a, b) => b.bytes - a.bytes || a.next - b.next || a.old - b.old);
 }
@@ -213,6 +234,14 @@ function explainer(input: LayerInput): (layer: number, old: number | undefined) 
     addDirectories(tallies, input, layer, byNew.get(layer) ?? []);
     return tallies.describe();
   };
+}
+
+/** Why a skeleton differs: what differs of all directories. */
+function explainSkeleton({ old, new: next }: LayerInput['sides']): Cause[] {
+  const tallies = new Tallies();
+  for (const change of compareDirectories(old.tree, next.tree))
+    tallies.of(DIRECTORIES).changes.push(change);
+  return tallies.describe();
 }
 
 /** Adds what a file of a layer has to say, where the layer continues `old`. */
