@@ -28,7 +28,7 @@ export interface ComponentOptions {
   readonly repos?: readonly ComponentRepo[] | undefined;
   /** Unowned files from this size on are components of their own, bytes. */
   readonly largeFileSize?: number | undefined;
-  /** Makes trouble with a package database an error. */
+  /** Makes trouble with a package database an error, and `overlay.*` xattrs in an image that is rechunked. */
   readonly strict?: boolean | undefined;
 }
 
@@ -125,6 +125,7 @@ export async function prepareImage(
   const shaped = await shapeImage(image, options, context, memory.previous[0]);
   const { tree, components, excuses } = shaped;
   refuseOstree(image, tree, options);
+  if (options.strict) refuseOverlay(image, excuses);
   const read = async (past: PastImage, own: Context): Promise<readonly Component[]> =>
     (await shapeImage(past.image, options, { ...own, onNotice: undefined })).components;
   const recollection = await recall(components, memory, read, context);
@@ -202,6 +203,16 @@ export function overlayExcuse({ droppedXattrs }: Loaded): Excuse[] {
       text: `${droppedXattrs} overlay.* xattrs dropped`,
     },
   ];
+}
+
+/** What runtimes make of `overlay.*` xattrs in an image differs, so whoever wants to know is told instead of their being dropped. */
+function refuseOverlay(image: Image, excuses: readonly Excuse[]): void {
+  const found = excuses.find(({ kind }) => kind === 'overlay-xattr');
+  if (!found) return;
+  throw new RechunkError(
+    'unsupported',
+    `${image.source.reference}: got ${found.count} overlay.* xattrs, want none with --strict but dirmeta_delegate=y on directories; without it they are dropped`,
+  );
 }
 
 /** Labels of ostree's encapsulated form that bind the image to its own layers. */

@@ -115,10 +115,13 @@ export function addPolicyOptions(command: Command): Command {
 }
 
 /** Options that decide what components there are. */
-export function addComponentOptions(command: Command): Command {
+export function addComponentOptions(
+  command: Command,
+  strict = 'a damaged package database is an error',
+): Command {
   return command
     .addOption(listOption('--map <file>', 'lines of GLOB COMPONENT that name components'))
-    .addOption(option('--strict', 'a damaged package database is an error'));
+    .addOption(option('--strict', strict));
 }
 
 /** Options that decide how files are grouped. */
@@ -129,6 +132,7 @@ export function addGroupOptions(command: Command): Command {
       .addOption(
         option('--max-layer-size <size>', 'most uncompressed bytes in a layer, such as 512MiB'),
       ),
+    'a damaged package database is an error, and so are overlay.* attributes in the image',
   );
 }
 
