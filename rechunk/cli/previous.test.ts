@@ -138,43 +138,45 @@ test('a previous image that cannot be read is an error, not a fresh start', asyn
   assert.match(both.stderr, /--previous and --fresh: want one of them/);
 });
 
-test('a damaged plan is told of, and the lists of the layers are taken', async () => {
-  await build('whole');
-  const label =
-    (await runJson<Inspection>(['inspect', `${layout}:whole`])).labels[PLAN_LABEL] ?? '';
-  const image = JSON.parse(readFileSync(join(directory, 'layout/index.json'), 'utf8'));
-  const path = (digest: string): string =>
-    join(directory, 'layout/blobs', digest.replace(':', '/'));
-  const write = (json: object): { digest: string; size: number } => {
-    const bytes = Buffer.from(JSON.stringify(json));
-    const digest = digestOf(bytes);
-    writeFileSync(path(digest), bytes);
-    return { digest, size: bytes.length };
-  };
-  const entry = image.manifests.find(
-    ({ annotations }: { annotations: Record<string, string> }) =>
-      annotations['org.opencontainers.image.ref.name'] === 'whole',
-  );
-  const manifest = JSON.parse(readFileSync(path(entry.digest), 'utf8'));
-  const config = JSON.parse(readFileSync(path(manifest.config.digest), 'utf8'));
-  config.config.Labels[PLAN_LABEL] = label.slice(0, label.length / 2);
-  Object.assign(manifest.config, write(config));
-  const annotations = { 'org.opencontainers.image.ref.name': 'broken' };
-  image.manifests.push({ ...entry, ...write(manifest), annotations });
-  writeFileSync(join(directory, 'layout/index.json'), JSON.stringify(image));
+for (const policy of ['full', 'shared'])
+  test(`a damaged plan is told of, and the lists of the layers are taken: --parents ${policy}`, async () => {
+    const [whole, broken] = [`whole-${policy}`, `broken-${policy}`];
+    await build(whole, '--parents', policy);
+    const label =
+      (await runJson<Inspection>(['inspect', `${layout}:${whole}`])).labels[PLAN_LABEL] ?? '';
+    const image = JSON.parse(readFileSync(join(directory, 'layout/index.json'), 'utf8'));
+    const path = (digest: string): string =>
+      join(directory, 'layout/blobs', digest.replace(':', '/'));
+    const write = (json: object): { digest: string; size: number } => {
+      const bytes = Buffer.from(JSON.stringify(json));
+      const digest = digestOf(bytes);
+      writeFileSync(path(digest), bytes);
+      return { digest, size: bytes.length };
+    };
+    const entry = image.manifests.find(
+      ({ annotations }: { annotations: Record<string, string> }) =>
+        annotations['org.opencontainers.image.ref.name'] === whole,
+    );
+    const manifest = JSON.parse(readFileSync(path(entry.digest), 'utf8'));
+    const config = JSON.parse(readFileSync(path(manifest.config.digest), 'utf8'));
+    config.config.Labels[PLAN_LABEL] = label.slice(0, label.length / 2);
+    Object.assign(manifest.config, write(config));
+    const annotations = { 'org.opencontainers.image.ref.name': broken };
+    image.manifests.push({ ...entry, ...write(manifest), annotations });
+    writeFileSync(join(directory, 'layout/index.json'), JSON.stringify(image));
 
-  const told = async (from: string): Promise<string> => {
-    const options = ['--dry-run', ...few, '--previous', `${layout}:${from}`];
-    const { status, stderr } = await runCli(['build', source, `${layout}:x`, ...options]);
-    assert.equal(status, 0, stderr);
-    return stderr;
-  };
-  assert.match(
-    await told('broken'),
-    /:broken has a label dev\.rechunk\.plan that is damaged or of other layers: where its components are is read/,
-  );
-  assert.doesNotMatch(await told('whole'), /damaged/);
-});
+    const told = async (from: string): Promise<string> => {
+      const options = ['--dry-run', ...few, '--previous', `${layout}:${from}`];
+      const { status, stderr } = await runCli(['build', source, `${layout}:x`, ...options]);
+      assert.equal(status, 0, stderr);
+      return stderr;
+    };
+    assert.match(
+      await told(broken),
+      /:broken-.* has a label dev\.rechunk\.plan that is damaged or of other layers: where its components are is read/,
+    );
+    assert.doesNotMatch(await told(whole), /damaged/);
+  });
 
 test('options that cannot be meant are refused by their own names', async () => {
   for (const [args, says] of [
