@@ -35,6 +35,9 @@ const SENTENCES: Readonly<Record<LayerOddity, string | undefined>> = {
   duplicate:
     'a layer lists a path twice; the last entry counts, and some runtimes refuse such layers',
   'late-parent': undefined,
+  'late-opaque': undefined,
+  'late-whiteout': undefined,
+  'early-whiteout': undefined,
   'below-own-symlink': 'an entry lies below a symlink of its own layer; the symlink is followed',
   'device-whiteout': 'a character device 0:0 is how overlay writes a deletion; taken as one',
   'lower-hard-link':
@@ -126,6 +129,10 @@ function isBare(node: Node): boolean {
 
 /** An upper directory with nothing below it: its markers have nothing to hide any more. */
 function settle(node: Node): Node {
+  for (const name of node.whiteouts ?? []) {
+    const made = node.children?.get(name);
+    if (made && isBare(made)) node.children?.delete(name);
+  }
   node.whiteouts = undefined;
   node.opaque = false;
   for (const child of node.children?.values() ?? []) if (child.children) settle(child);

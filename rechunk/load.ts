@@ -94,9 +94,15 @@ export async function loadTree(
   context: LoadContext,
   wanted: (number: number) => boolean = () => true,
 ): Promise<Loaded> {
-  const { layers, contents, warnings, tarSize } = image.source.tree
-    ? await loadDirectory(image, context)
-    : await readLayers(image, context, wanted, 'once');
+  return flattenLayers(
+    image.source.tree
+      ? await loadDirectory(image, context)
+      : await readLayers(image, context, wanted, 'once'),
+  );
+}
+
+/** The file system that layers give together. */
+export function flattenLayers({ layers, contents, warnings, tarSize }: LoadedLayers): Loaded {
   const flattened = flatten(layers);
   return {
     tree: new Tree(flattened.entries, contents),

@@ -20,11 +20,13 @@ import { noticeBound, noticeImage, noticeReferrers } from './bound.ts';
 import { type Context, type RunOptions, withContext, withSpool } from './context.ts';
 import { type GroupOptions, groupImage, overlayExcuse } from './grouping.ts';
 import { formatJson, parseJson } from './json.ts';
-import { loadTree } from './load.ts';
+import { flattenLayers, loadLayers, loadTree } from './load.ts';
 import { type MemorySources, openMemory } from './memory.ts';
 import type { MetadataOptions } from './metadata.ts';
 import type { Policy } from './policy.ts';
-import { compareConfigs, compareTrees, type Verification } from './verify.ts';
+import type { RuntimeModel } from './runtimes/model.ts';
+import { compareRuntimes } from './runtimes/report.ts';
+import { compareConfigs, compareTrees, intend, type Verification } from './verify.ts';
 import { type BuiltImage, type Written, writeImage } from './write.ts';
 
 export type { RunOptions } from './context.ts';
@@ -53,6 +55,8 @@ export {
 } from './preview.ts';
 export type { UpdateNow } from './rehearse.ts';
 export { parseMap } from './repos/map.ts';
+export type { ComparedView, Verdict, ViewDifference } from './runtimes/compare.ts';
+export type { RuntimeModel } from './runtimes/model.ts';
 export type { Difference, Verification } from './verify.ts';
 export type { BuiltImage } from './write.ts';
 export type { BuiltLayer } from './writer.ts';
@@ -218,6 +222,8 @@ export interface VerifyOptions extends MetadataOptions {
   readonly policy?: Policy | undefined;
   readonly platform?: Platform | undefined;
   readonly hostPlatform: Platform;
+  /** Runtimes whose view of the result is compared too; default none. */
+  readonly runtimes?: readonly RuntimeModel[] | undefined;
 }
 
 /** Compares the images `original` and `result`: file systems and configs. */
@@ -231,7 +237,11 @@ export async function verify(
     const choice = platform ? { platform, hostPlatform } : { hostPlatform };
     const [a, b] = [await openImage(original, choice), await openImage(result, choice)];
     const before = await loadTree(a, context);
-    const after = await loadTree(b, { ...context, step: 'verify' });
+    const { runtimes } = options;
+    const layers = runtimes && (await loadLayers(b, { ...context, step: 'verify' }));
+    const after = layers
+      ? flattenLayers(layers)
+      : await loadTree(b, { ...context, step: 'verify' });
     const past =
       options.previous &&
       (await loadTree(await openImage(options.previous, choice), { ...context, step: 'previous' }));
@@ -240,6 +250,10 @@ export async function verify(
     const compared = await compareTrees(before.tree, after.tree, policy, past?.tree);
     const differences = [...compared.differences, ...compareConfigs(a, b, options)];
     const excuses = [...overlayExcuse(before), ...compared.excuses];
-    return { ...compared, equal: differences.length === 0, differences, excuses };
+    const verification = { ...compared, equal: differences.length === 0, differences, excuses };
+    if (!layers) return verification;
+    const { wanted, timesOf } = await intend(before.tree, after.tree, policy, past?.tree);
+    const views = compareRuntimes(wanted, layers.layers, runtimes, timesOf);
+    return { ...verification, runtimes: views };
   });
 }

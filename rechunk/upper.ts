@@ -4,7 +4,7 @@
  * that are merely implied told from those that the layer defines. What is laid on what, and how, is not known here.
  */
 import { RechunkError } from '../registry/errors.ts';
-import { nameOf, type Path, parentOf, showPath } from '../registry/path.ts';
+import { joinPath, nameOf, type Path, parentOf, showPath } from '../registry/path.ts';
 import { NO_XATTRS, type Xattrs } from '../registry/tar.ts';
 import type { IndexedEntry } from './batch.ts';
 import { BLANK, type Body, type Inode, type InodeType } from './tree.ts';
@@ -34,12 +34,29 @@ export interface Node {
   opaque?: boolean;
   /** Lower children that are hidden. */
   whiteouts?: Set<string> | undefined;
+  /** Something was put into the directory after the layer defined it. */
+  filled?: boolean;
+  /** Owner of the last entry that lacked a part of its path through this directory, since the layer defined it. */
+  stamp?: Owner | undefined;
+  /** The directory was implied before the one that holds it was defined. */
+  early?: boolean;
+  /** What an earlier entry of the layer said of the directory. */
+  earlier?: Inode;
+}
+
+/** Who owns something. */
+export interface Owner {
+  readonly uid: number;
+  readonly gid: number;
 }
 
 /** What may be odd about a layer's entries. */
 export type LayerOddity =
   | 'duplicate'
   | 'late-parent'
+  | 'late-opaque'
+  | 'late-whiteout'
+  | 'early-whiteout'
   | 'below-own-symlink'
   | 'device-whiteout'
   | 'lower-hard-link'
@@ -122,6 +139,7 @@ class Unpacker implements Upper {
   #setRoot(entry: IndexedEntry): void {
     if (entry.type !== 'dir')
       this.#fail(entry, `is a ${entry.type}, but the root must be a directory`);
+    if (this.root.filled) this.#onOddity('late-parent', entry.path);
     this.#define(this.root, entry);
   }
 
@@ -129,31 +147,37 @@ class Unpacker implements Upper {
     const name = nameOf(entry.path);
     const directory = this.#directory(parentOf(entry.path), entry);
     if (name === OPAQUE) {
+      if (directory.children?.size) this.#onOddity('late-opaque', parentOf(entry.path));
       directory.opaque = true;
       return;
     }
     if (name.startsWith(AUFS)) return;
     if (name.startsWith(WHITEOUT)) {
       if (name === WHITEOUT) this.#fail(entry, 'is a whiteout of nothing');
-      this.#hide(directory, name.slice(WHITEOUT.length));
+      this.#hide(directory, name.slice(WHITEOUT.length), entry.path);
       return;
     }
     if (entry.type === 'char' && entry.devMajor === 0 && entry.devMinor === 0) {
       this.#onOddity('device-whiteout', entry.path);
-      this.#hide(directory, name);
+      this.#hide(directory, name, entry.path);
       return;
     }
     this.#put(directory, name, entry);
   }
 
-  #hide(directory: Node, name: string): void {
+  #hide(directory: Node, name: string, path: Path): void {
+    if (directory.children?.has(name))
+      this.#onOddity('late-whiteout', joinPath(parentOf(path), name));
     directory.whiteouts ??= new Set();
     directory.whiteouts.add(name);
+    directory.filled = true;
   }
 
   #put(directory: Node, name: string, entry: IndexedEntry): void {
     const children = directory.children as Map<string, Node>;
     const known = children.get(name);
+    if (directory.whiteouts?.has(name)) this.#onOddity('early-whiteout', entry.path);
+    if (entry.type !== 'dir' || !known) directory.filled = true;
     // A file in place of an implied directory takes with it what the layer put there.
     if (known && (!known.implied || entry.type !== 'dir')) this.#onOddity('duplicate', entry.path);
     else if (known) this.#onOddity('late-parent', entry.path);
@@ -171,8 +195,12 @@ class Unpacker implements Upper {
 
   /** Makes `node` the directory that `entry` defines. */
   #define(node: Node, entry: IndexedEntry): void {
+    if (!node.implied) node.earlier = node.inode;
+    else for (const child of node.children?.values() ?? []) if (child.implied) child.early = true;
     node.inode = this.#inodeOf(entry);
     node.implied = false;
+    if (node.filled) node.filled = false;
+    if (node.stamp) node.stamp = undefined;
     const overlay = overlayXattrs(entry);
     const delegates = [...overlay].some(isMarker);
     if (node.overlay || overlay.size > 0) node.overlay = overlay;
@@ -190,9 +218,26 @@ class Unpacker implements Upper {
 
   /** The directory at `path` in this layer, made where it is missing. */
   #directory(path: Path, entry: IndexedEntry): Node {
-    const imply = (parent: Node, name: string): Node => this.#imply(parent, name);
+    let isComplete = true;
+    const imply = (parent: Node, name: string): Node => {
+      isComplete = false;
+      return this.#imply(parent, name);
+    };
     // What is made is never missing.
-    return this.#walk(path, entry, imply) as Node;
+    const found = this.#walk(path, entry, imply) as Node;
+    if (!isComplete) this.#stamp(path, entry);
+    return found;
+  }
+
+  /** Notes at all directories on `path` whose entry it was that lacked some of them. */
+  #stamp(path: Path, { uid, gid }: IndexedEntry): void {
+    const stamp = { uid, gid };
+    this.root.stamp = stamp;
+    let node: Node | undefined = this.root;
+    for (const part of path.split('/')) {
+      node = node?.children?.get(part);
+      if (node?.children) node.stamp = stamp;
+    }
   }
 
   /** The directory at `path` in this layer, symlinks of this layer followed; where a part is missing, what `missing` gives. */
@@ -234,6 +279,7 @@ class Unpacker implements Upper {
 
   #imply(parent: Node, name: string): Node {
     const made = impliedDirectory();
+    parent.filled = true;
     (parent.children as Map<string, Node>).set(name, made);
     return made;
   }

@@ -10,6 +10,7 @@ import { editLabels, type MetadataOptions, STALE_CONFIG } from './metadata.ts';
 import { applyPolicy, type Excuse, type Policy, type Shaped } from './policy.ts';
 import { compareCode, isPycName } from './pyc.ts';
 import { PLAN_LABEL } from './record.ts';
+import type { ComparedView } from './runtimes/compare.ts';
 import type { Inode, Tree } from './tree.ts';
 
 /** One way in which two images differ. */
@@ -46,6 +47,8 @@ export interface Verification {
   readonly excuses: readonly Excuse[];
   /** How many entries were compared. */
   readonly entries: number;
+  /** What runtimes make of the result, where that was asked for. */
+  readonly runtimes?: readonly ComparedView[];
 }
 
 /**
@@ -59,9 +62,7 @@ export async function compareTrees(
   policy: Policy,
   previous?: Tree,
 ): Promise<Verification> {
-  const shaped = await applyPolicy(original, policy, previous && { tree: previous });
-  const plain = previous ? (await applyPolicy(original, policy)).tree : shaped.tree;
-  const wanted = withoutGroups(shaped, plain, got);
+  const { shaped, plain, wanted, timesOf } = await intend(original, got, policy, previous);
   const differences: Difference[] = [];
   const excused = new Set<Excuse['kind']>();
   for (const { path, inode } of wanted.entries) {
@@ -72,8 +73,7 @@ export async function compareTrees(
       continue;
     }
     const source = original.get(path);
-    const times = [inode, plain.get(path), source].map((one) => one?.mtime);
-    const found = compareInodes(path, inode, other, times);
+    const found = compareInodes(path, inode, other, timesOf(path));
     const isOpen = !previous && canInherit(inode, policy);
     const unproven = isOpen && (await mayBeInherited(found, path, { original, got }));
     differences.push(...(unproven ? found.map((one) => ({ ...one, unproven }) as const) : found));
@@ -91,6 +91,32 @@ export async function compareTrees(
     excuses: shaped.excuses.filter(({ kind }) => !BY_USE.has(kind) || excused.has(kind)),
     entries: wanted.entries.length,
   };
+}
+
+/** What a result should be. */
+export interface Intended {
+  readonly shaped: Shaped;
+  /** As shaped without anything inherited. */
+  readonly plain: Tree;
+  /** As wanted of the result that was given. */
+  readonly wanted: Tree;
+  /** The times that a path may have. */
+  timesOf(path: Path): readonly (bigint | undefined)[];
+}
+
+/** What `got` should be, made of `original` by `policy`, with what `previous` had where that is given. */
+export async function intend(
+  original: Tree,
+  got: Tree,
+  policy: Policy,
+  previous?: Tree,
+): Promise<Intended> {
+  const shaped = await applyPolicy(original, policy, previous && { tree: previous });
+  const plain = previous ? (await applyPolicy(original, policy)).tree : shaped.tree;
+  const wanted = withoutGroups(shaped, plain, got);
+  const timesOf = (path: Path): (bigint | undefined)[] =>
+    [wanted, plain, original].map((tree) => tree.get(path)?.mtime);
+  return { shaped, plain, wanted, timesOf };
 }
 
 /** Excuses that count only where something needs them. */

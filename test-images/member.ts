@@ -157,7 +157,7 @@ const TYPE_LETTERS = {
 } as const;
 
 /** Nanoseconds of a decimal number of seconds. */
-function nanoseconds(text: string): bigint {
+export function nanoseconds(text: string): bigint {
   const [whole = '0', fraction = ''] = text.replace('-', '').split('.');
   const size = BigInt(whole) * 1_000_000_000n + BigInt(fraction.padEnd(9, '0'));
   return text.startsWith('-') ? -size : size;

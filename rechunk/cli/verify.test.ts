@@ -67,4 +67,22 @@ test('of an index of one image, and of a single image, there is nothing to say',
   assert.doesNotMatch(stderr, /is an index/);
 });
 
+test('what runtimes show is told by a line each, and in JSON', async () => {
+  const told = await runCli(['verify', archive, `oci:${layout}:x`, '--runtimes']);
+  assert.equal(told.status, 0, told.stderr);
+  assert.match(
+    told.stdout,
+    /^containerd \(containerd, overlayfs\): right; no image can fix: the root/m,
+  );
+  const some = await runJson(['verify', archive, `oci:${layout}:x`, '--runtimes', 'umoci,ostree']);
+  const { runtimes } = some as { runtimes: { id: string; verdict: string }[] };
+  assert.deepEqual(
+    runtimes.map(({ id, verdict }) => `${id} ${verdict}`),
+    ['umoci right', 'ostree right'],
+  );
+  const none = await runCli(['verify', archive, archive, '--runtimes', 'podman']);
+  assert.equal(none.status, 2);
+  assert.match(none.stderr, /got 'podman', want all, or some of podman-overlay/);
+});
+
 test.run();

@@ -1,6 +1,7 @@
 /** `rechunk verify`: is it the same root file system and config? */
 import type { Command } from 'commander';
 import { verify as verifyImages } from '../rechunk.ts';
+import { parseRuntimes } from '../runtimes/report.ts';
 import type { Verification } from '../verify.ts';
 import {
   addPolicyOptions,
@@ -8,10 +9,12 @@ import {
   type Host,
   listOption,
   metadataOptions,
+  option,
   platformOptions,
   policyOptions,
   type Values,
 } from './options.ts';
+import { formatRuntimes } from './runtimestext.ts';
 import { noticeIndexes, print, withSession } from './session.ts';
 import { oneLine } from './values.ts';
 
@@ -29,12 +32,20 @@ export function addVerify(program: Command, host: Host): void {
         '--previous <image>',
         'what the build inherited from, the first as for build: proves what comes from there',
       ),
+    )
+    .addOption(
+      option(
+        '--runtimes [ids]',
+        'also compare what container runtimes show of the result: all (default), or ids separated by commas',
+      ),
     );
   addRunOptions(addPolicyOptions(command)).action((a, b, values) => verify(a, b, values, host));
 }
 
 async function verify(a: string, b: string, values: Values, host: Host): Promise<void> {
+  const { runtimes } = values;
   const options = {
+    runtimes: runtimes ? parseRuntimes(runtimes === true ? 'all' : String(runtimes)) : undefined,
     ...metadataOptions(values, host),
     ...platformOptions(values),
     policy: policyOptions(values, host),
@@ -47,7 +58,8 @@ async function verify(a: string, b: string, values: Values, host: Host): Promise
     return verifyImages(original, got, { ...session.run, ...options, previous });
   });
   print(result, values, format);
-  if (!result.equal) process.exitCode = 1;
+  const isRight = result.runtimes?.every(({ verdict }) => verdict === 'right') ?? true;
+  if (!result.equal || !isRight) process.exitCode = 1;
 }
 
 function format(result: Verification): string {
@@ -63,6 +75,7 @@ function format(result: Verification): string {
     ...(unproven > 0
       ? [`${unproven} of them may be as in a previous image, which --previous IMAGE would prove`]
       : []),
+    ...formatRuntimes(result.runtimes ?? []),
     '',
   ].join('\n');
 }

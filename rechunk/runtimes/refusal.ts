@@ -1,0 +1,14 @@
+/** Why a runtime takes no image of such layers. */
+import { type Path, showPath } from '../../registry/path.ts';
+
+/** Thrown within the models only: what is refused is a result. */
+export class Refusal extends Error {
+  readonly path: Path;
+  readonly reason: string;
+
+  constructor(path: Path, reason: string) {
+    super(`/${showPath(path)}: ${reason}`);
+    this.path = path;
+    this.reason = reason;
+  }
+}
