@@ -53,7 +53,7 @@ export interface LayerResult {
 const CHUNK_BYTES = 1 << 20;
 
 /** Gathers small pieces into chunks of {@link CHUNK_BYTES} and hands them on. */
-class Gatherer {
+export class Gatherer {
   readonly #take: (chunk: Buffer) => Promise<void> | void;
   #buffer = Buffer.allocUnsafe(CHUNK_BYTES);
   #fill = 0;

@@ -65,7 +65,8 @@ export interface Watcher {
   onOddity(number: number, ...oddity: Parameters<OnOddity>): void;
 }
 
-function tellOddities(warnings: Warnings): OnOddity {
+/** Puts what is odd about a layer's entries into words. */
+export function tellOddities(warnings: Warnings): OnOddity {
   return (kind, path, detail) => {
     const sentence = SENTENCES[kind];
     if (sentence === undefined) return;
@@ -123,7 +124,7 @@ function define(lower: Merged, upper: Node): void {
 }
 
 /** Whether a directory is there only because of markers below it. */
-function isBare(node: Node): boolean {
+export function isBare(node: Node): boolean {
   return Boolean(node.implied) && [...(node.children?.values() ?? [])].every(isBare);
 }
 

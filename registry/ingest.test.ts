@@ -4,7 +4,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { test } from 'uvu';
-import { isAlive, makeIngest } from './ingest.ts';
+import { isAlive, makeDirectories, makeIngest } from './ingest.ts';
 import { withLock } from './lock.ts';
 
 const root = await mkdtemp(join(tmpdir(), 'rechunk-ingest-'));
@@ -60,6 +60,17 @@ test('removes what dead processes left, and nothing else', async () => {
     `${NO_PROCESS}-1-7-${machine}`,
   ];
   assert.deepEqual(left, new Set(kept));
+});
+
+test('makes what is missing of a path, tells the topmost, and ends where nothing can be made', async () => {
+  assert.equal(await makeDirectories(join(root, 'new/a/b')), join(root, 'new'));
+  assert.equal(await makeDirectories(join(root, 'new/a/c')), join(root, 'new/a/c'));
+  assert.equal(await makeDirectories(join(root, 'new/a')), undefined);
+  await writeFile(join(root, 'file'), '');
+  await assert.rejects(makeDirectories(join(root, 'file')), { code: 'EEXIST' });
+  await assert.rejects(makeDirectories(join(root, 'file/a')), { code: 'ENOTDIR' });
+  if (process.platform === 'linux')
+    await assert.rejects(makeDirectories('/proc/none/a'), { code: 'ENOENT' });
 });
 
 test('one at a time holds the lock; that of a dead process is taken away', async () => {

@@ -7,9 +7,9 @@
  */
 import { createHash } from 'node:crypto';
 import { readFileSync, readlinkSync } from 'node:fs';
-import { lstat, mkdir, readdir, rm } from 'node:fs/promises';
+import { lstat, mkdir, readdir, rm, stat } from 'node:fs/promises';
 import { hostname } from 'node:os';
-import { join } from 'node:path';
+import { dirname, join } from 'node:path';
 import { systemCode } from './errors.ts';
 
 /** After how long a directory of an unreachable process counts as left behind, ms: a day. */
@@ -68,15 +68,27 @@ export async function otherRuns(parent: string, own: string): Promise<string[]> 
 
 /**
  * Makes a directory and its parents, and gives the topmost that was made, if any. Throws what the system says: Node's own
- * recursion calls a read-only file system `ENOENT`.
+ * recursion calls a read-only file system `ENOENT`, and never ends below /proc.
  */
 export async function makeDirectories(path: string): Promise<string | undefined> {
   try {
-    return await mkdir(path, { recursive: true });
+    return await makeOne(path);
   } catch (error) {
-    if (systemCode(error) !== 'ENOENT') throw error;
+    if (systemCode(error) !== 'ENOENT' || dirname(path) === path) throw error;
+    const topmost = await makeDirectories(dirname(path));
+    const made = await makeOne(path);
+    return topmost ?? made;
+  }
+}
+
+/** Makes a directory and gives its path; undefined where it is there. */
+async function makeOne(path: string): Promise<string | undefined> {
+  try {
     await mkdir(path);
     return path;
+  } catch (error) {
+    if (systemCode(error) === 'EEXIST' && (await stat(path)).isDirectory()) return undefined;
+    throw error;
   }
 }
 

@@ -157,7 +157,11 @@ async function readByTar(directory: string, env: Environment): Promise<XattrMap>
 }
 
 /** Whether `program` is there and says that it is `maker`'s. */
-async function isProgram(program: string, maker: string, env: Environment): Promise<boolean> {
+export async function isProgram(
+  program: string,
+  maker: string,
+  env: Environment,
+): Promise<boolean> {
   let said = '';
   try {
     await run([program, '--version'], '/', env, (chunk) => {

@@ -9,6 +9,7 @@ import { addDiff } from './diff.ts';
 import { addInspect } from './inspect.ts';
 import { type Host, readEnvironment } from './options.ts';
 import { addPlan } from './plan.ts';
+import { addUnpack } from './unpack.ts';
 import { addVerify } from './verify.ts';
 import { VERSION } from './version.ts';
 
@@ -30,6 +31,7 @@ export function createProgram(host: Host): Command {
   addVerify(program, host);
   addDiff(program, host);
   addInspect(program, host);
+  addUnpack(program, host);
   for (const command of program.commands) readEnvironment(command.exitOverride(), host.env);
   return program;
 }

@@ -1,0 +1,59 @@
+/** Images unpacked for overlayfs by the product, and what the kernel shows of them. Needs root. */
+import { rmSync } from 'node:fs';
+import { mkdtemp, rmdir } from 'node:fs/promises';
+import { join } from 'node:path';
+import { type UnpackedImage, type UnpackOptions, unpack } from '../rechunk/unpack/unpack.ts';
+import { openLayout } from '../registry/layout.ts';
+import { parsePlatform } from '../registry/oci.ts';
+import { command } from './command.ts';
+import { type Facts, listTree } from './oracle.ts';
+
+/** Unpacks the image `latest` of the OCI layout at `layout` to `directory`, with notices in `notices` if given. */
+export async function unpackTo(
+  directory: string,
+  layout: string,
+  options: Partial<UnpackOptions> & { readonly notices?: string[] } = {},
+): Promise<UnpackedImage> {
+  const source = await openLayout(layout, 'latest');
+  try {
+    return await unpack(source, directory, {
+      hostPlatform: parsePlatform('linux/amd64'),
+      threads: 2,
+      tempDirectory: '/var/tmp',
+      onNotice: (notice) => void options.notices?.push(notice),
+      ...options,
+    });
+  } finally {
+    await source.close();
+  }
+}
+
+/** Mounts overlayfs with `options`, relative to `directory`, runs `work` with the mount point, and unmounts it. */
+export async function withOverlay<T>(
+  directory: string,
+  options: string,
+  work: (root: string) => Promise<T>,
+): Promise<T> {
+  const root = await mkdtemp(join(directory, '..', 'mount-'));
+  await command('mount', ['-t', 'overlay', 'overlay', '-o', options, root], { cwd: directory });
+  try {
+    return await work(root);
+  } finally {
+    await command('umount', [root]);
+    await rmdir(root);
+  }
+}
+
+/** What the kernel shows of the image `latest` at `layout`, unpacked to `directory` for a while. */
+export async function shownOf(
+  directory: string,
+  layout: string,
+  options: Partial<UnpackOptions> & { readonly notices?: string[] } = {},
+): Promise<Map<string, Facts>> {
+  const { mountOptions } = await unpackTo(directory, layout, options);
+  try {
+    return await withOverlay(directory, mountOptions, listTree);
+  } finally {
+    rmSync(directory, { recursive: true });
+  }
+}
