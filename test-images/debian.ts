@@ -7,7 +7,7 @@ import { createHash } from 'node:crypto';
 import { existsSync } from 'node:fs';
 import { mkdir, mkdtemp, rename, rm } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
-import { join } from 'node:path';
+import { dirname, join } from 'node:path';
 import { writeLayout } from './build.ts';
 import { command } from './command.ts';
 
@@ -31,10 +31,13 @@ export function cacheDirectory(): string {
   return process.env['RECHUNK_TEST_CACHE'] ?? join(tmpdir(), 'rechunk-test-cache');
 }
 
-/** Runs `build` on a new directory beside `path`, which it becomes; nothing to do where `path` is there. */
-async function cached(path: string, build: (dir: string) => Promise<void>): Promise<string> {
+/**
+ * Runs `build` on a new directory beside `path`, which it becomes; nothing to do where `path` is there. Two at once do the
+ * work twice, and the first result stays.
+ */
+export async function cached(path: string, build: (dir: string) => Promise<void>): Promise<string> {
   if (existsSync(path)) return path;
-  await mkdir(cacheDirectory(), { recursive: true });
+  await mkdir(dirname(path), { recursive: true });
   const work = await mkdtemp(`${path}.`);
   try {
     await build(work);

@@ -1,0 +1,94 @@
+/**
+ * dockerd with its overlay2 graph driver: images loaded, and the layers' directories mounted by hand as the daemon would
+ * mount them for a container, but without the container's own layers, which are about the container.
+ */
+import { createReadStream } from 'node:fs';
+import { mkdir, readFile } from 'node:fs/promises';
+import { type IncomingMessage, request } from 'node:http';
+import { text } from 'node:stream/consumers';
+import { pipeline } from 'node:stream/promises';
+import { setTimeout as sleep } from 'node:timers/promises';
+import { dockerArchive, NAME } from './image.ts';
+import type { Sandbox } from './sandbox.ts';
+import { asked, type Look, readView } from './view.ts';
+
+/** Longest wait for the daemon to listen, ms. */
+const START_TIMEOUT_MS = 60_000;
+
+/** One request to the daemon; `file` is its body. Throws with the daemon's words where it answers with an error. */
+async function call(
+  socketPath: string,
+  method: string,
+  path: string,
+  file?: string,
+): Promise<string> {
+  const headers = file ? { 'content-type': 'application/x-tar' } : {};
+  const { promise, resolve, reject } = Promise.withResolvers<IncomingMessage>();
+  const asked = request({ socketPath, method, path, headers }, resolve).on('error', reject);
+  if (file) await pipeline(createReadStream(file), asked);
+  else asked.end();
+  const response = await promise;
+  const said = await text(response);
+  const failed = (response.statusCode ?? 500) >= 400 || /"errorDetail"/.test(said);
+  if (failed) throw new Error(`dockerd: ${method} ${path}: ${said.trim()}`);
+  return said;
+}
+
+async function startDockerd({ dir, start, outside }: Sandbox): Promise<string> {
+  const socket = `${dir}/d.sock`;
+  await mkdir(`${dir}/docker`);
+  const places = ['--data-root', `${dir}/docker`, '--exec-root', `${dir}/exec`];
+  const files = ['--pidfile', `${dir}/d.pid`, '--host', `unix://${socket}`];
+  const network = ['--bridge=none', '--iptables=false', '--ip6tables=false'];
+  const parameters = [...places, ...files, ...network, '--storage-driver', 'overlay2'];
+  const daemon = await start('dockerd', 'dockerd', parameters);
+  const deadline = Date.now() + START_TIMEOUT_MS;
+  for (;;) {
+    try {
+      await call(outside(socket), 'GET', '/_ping');
+      return outside(socket);
+    } catch (error) {
+      if (daemon.exitCode !== null || Date.now() > deadline) throw error;
+      await sleep(100);
+    }
+  }
+}
+
+/** The layers' directories, topmost first, by the short names that the driver makes so that mount options stay short. */
+async function shortNames({ outside }: Sandbox, data: Record<string, string>): Promise<string[]> {
+  const layers = [data['UpperDir'], ...(data['LowerDir'] ?? '').split(':')].filter(Boolean);
+  return Promise.all(
+    layers.map(async (layer) => `l/${await readFile(outside(`${layer}/../link`), 'utf8')}`),
+  );
+}
+
+/** dockerd in `sandbox`. */
+export async function openDocker(sandbox: Sandbox): Promise<Look> {
+  const socket = await startDockerd(sandbox);
+  const { dir, run } = sandbox;
+  const mounted = `${dir}/mounted`;
+  // overlayfs wants two layers where nothing is written.
+  const empty = `${dir}/empty`;
+  await mkdir(mounted);
+  await mkdir(empty);
+  return async (layout) => {
+    const archive = `${dir}/image.tar`;
+    await dockerArchive(layout, archive);
+    await asked(call(socket, 'POST', '/images/load?quiet=1', archive));
+    try {
+      const image = JSON.parse(await call(socket, 'GET', `/images/${NAME}/json`));
+      const layers = [...(await shortNames(sandbox, image.GraphDriver.Data)), empty].join(':');
+      const mount = ['mount', '-t', 'overlay', 'overlay', '-o', `ro,lowerdir=${layers}`, mounted];
+      // The old system call takes a page of options, the new one 255 bytes each.
+      const env = { LIBMOUNT_FORCE_MOUNT2: 'always' };
+      await run('env', ['-C', `${dir}/docker/overlay2`, ...mount], { env });
+      try {
+        return await readView(sandbox.outside(mounted));
+      } finally {
+        await run('umount', [mounted]);
+      }
+    } finally {
+      await call(socket, 'DELETE', `/images/${NAME}?force=1`);
+    }
+  };
+}

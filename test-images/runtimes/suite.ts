@@ -1,0 +1,42 @@
+/** Roots with the runtimes of other Debian releases, made by mmdebstrap and kept, so that a second run is quick. */
+import { join } from 'node:path';
+import { command } from '../command.ts';
+import { cached } from '../debian.ts';
+
+/** The Debian release that a runtime comes from; `bookworm` is this machine. */
+export type Suite = 'bookworm' | 'trixie';
+
+/** Where roots are kept: not in the memory that `/tmp` may be. */
+const CACHE = '/var/tmp/rechunk-runtimes';
+/** Counts up with the packages. */
+const VERSION = 4;
+
+const PACKAGES = [
+  'composefs',
+  'podman',
+  'containerd',
+  'docker.io',
+  'ostree',
+  'mount',
+  'python3-minimal',
+  'skopeo',
+  'uidmap',
+];
+
+/** trixie has no composefs: that one package comes from the release after it, which a frozen mirror may have of long ago. */
+const NEWER =
+  'echo "deb [check-valid-until=no] http://deb.debian.org/debian forky main" > "$1/etc/apt/sources.list.d/forky.list"';
+
+/** The root that has the runtimes of `suite`, built if need be; undefined for this machine's own. */
+export async function suiteRoot(suite: Suite): Promise<string | undefined> {
+  if (suite === 'bookworm') return undefined;
+  const root = await cached(join(CACHE, `${suite}-${VERSION}`), async (dir) => {
+    const include = `--include=${PACKAGES.join(',')}`;
+    const lean = ['--aptopt=Acquire::Languages "none"', '--dpkgopt=path-exclude=/usr/share/doc/*'];
+    const newer = [`--setup-hook=${NEWER}`, `--aptopt=APT::Default-Release "${suite}"`];
+    const options = ['--variant=apt', '--quiet', include, ...lean, ...newer];
+    const parameters = [...options, suite, join(dir, 'root')];
+    await command('mmdebstrap', parameters);
+  });
+  return join(root, 'root');
+}
