@@ -6,7 +6,7 @@ import type { Image, Layer } from '../registry/image.ts';
 import type { TarEntry } from '../registry/tar.ts';
 import { type Batch, type IndexedEntry, unpackBatch } from './batch.ts';
 import { readBody } from './digests.ts';
-import { flatten } from './flatten.ts';
+import { flatten, type Watcher } from './flatten.ts';
 import type { IngestInput } from './ingest.ts';
 import { type Pool, sendStream } from './pool.ts';
 import type { Spool } from './spool.ts';
@@ -102,8 +102,11 @@ export async function loadTree(
 }
 
 /** The file system that layers give together. */
-export function flattenLayers({ layers, contents, warnings, tarSize }: LoadedLayers): Loaded {
-  const flattened = flatten(layers);
+export function flattenLayers(
+  { layers, contents, warnings, tarSize }: LoadedLayers,
+  watcher?: Watcher,
+): Loaded {
+  const flattened = flatten(layers, watcher);
   return {
     tree: new Tree(flattened.entries, contents),
     warnings: [...warnings, ...flattened.warnings],

@@ -43,6 +43,15 @@ export type { ComponentChange, PackageChange } from './diff/packages.ts';
 export type { Floor, Pull, UpdateBytes } from './diff/pull.ts';
 export type { RateSource } from './evidence.ts';
 export type { GroupOptions } from './grouping.ts';
+export type { LintCode } from './lint/findings.ts';
+export {
+  type Effect,
+  type LintedRuntime,
+  type LintFinding,
+  type LintOptions,
+  type LintReport,
+  lint,
+} from './lint/lint.ts';
 export type { Progress } from './load.ts';
 export type { MetadataOptions } from './metadata.ts';
 export type { Excuse, MtimePolicy, Policy } from './policy.ts';

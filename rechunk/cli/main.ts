@@ -7,6 +7,7 @@ import { ADVICE, describe, RechunkError } from '../../registry/errors.ts';
 import { addBuild } from './build.ts';
 import { addDiff } from './diff.ts';
 import { addInspect } from './inspect.ts';
+import { addLint } from './lint.ts';
 import { type Host, readEnvironment } from './options.ts';
 import { addPlan } from './plan.ts';
 import { addUnpack } from './unpack.ts';
@@ -32,6 +33,7 @@ export function createProgram(host: Host): Command {
   addDiff(program, host);
   addInspect(program, host);
   addUnpack(program, host);
+  addLint(program, host);
   for (const command of program.commands) readEnvironment(command.exitOverride(), host.env);
   return program;
 }

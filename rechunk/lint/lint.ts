@@ -1,0 +1,130 @@
+/** Which of an image's entries will break, or look other than meant, on which runtime. */
+import { openImage, type Source } from '../../registry/image.ts';
+import { formatPlatform, type Platform } from '../../registry/oci.ts';
+import { type Path, showPath } from '../../registry/path.ts';
+import { type RunOptions, withContext } from '../context.ts';
+import { flattenLayers, loadLayers } from '../load.ts';
+import type { ComparedView, Verdict, ViewDifference } from '../runtimes/compare.ts';
+import type { RuntimeModel } from '../runtimes/model.ts';
+import { compareRuntimes } from '../runtimes/report.ts';
+import { FindingCollector, type LintCode } from './findings.ts';
+
+/** What some runtimes make of a path. */
+export interface Effect {
+  /** Ids of the runtimes that show the same. */
+  readonly runtimes: readonly string[];
+  /** What they show, or why they refuse the image. */
+  readonly text: string;
+  readonly refuses: boolean;
+}
+
+/** A finding, and what comes of it. */
+export interface LintFinding {
+  readonly code: LintCode;
+  /** An absolute path, for people. */
+  readonly at: string;
+  /** The layers that have it, 1 the lowest; ascending. */
+  readonly layers: readonly number[];
+  /** What else there is to say, '' for nothing. */
+  readonly detail: string;
+  /** Empty where every runtime shows what is meant. */
+  readonly effects: readonly Effect[];
+}
+
+/** What a runtime makes of the image. */
+export interface LintedRuntime {
+  readonly id: string;
+  readonly name: string;
+  /** `time`: nothing but times is other than meant. What no image can change does not count. */
+  readonly verdict: Verdict;
+  /** Where and why it refuses the image. */
+  readonly refused?: { readonly layer: string; readonly at: string; readonly reason: string };
+  /** How many paths it shows otherwise. */
+  readonly paths: number;
+  /** Some that no finding is about. */
+  readonly unexplained: readonly ViewDifference[];
+}
+
+/** What lint found. */
+export interface LintReport {
+  readonly reference: string;
+  readonly digest: string;
+  readonly platform: string;
+  /** Whether a runtime refuses the image or shows something other than meant, times aside. */
+  readonly isWrong: boolean;
+  readonly findings: readonly LintFinding[];
+  readonly runtimes: readonly LintedRuntime[];
+}
+
+/** What is linted, and for whom. */
+export interface LintOptions {
+  /** Default: all that are known. */
+  readonly runtimes?: readonly RuntimeModel[] | undefined;
+  readonly platform?: Platform | undefined;
+  readonly hostPlatform: Platform;
+}
+
+/** Reads the image `source` and tells what runtimes will make of it; what is meant is what its layers flattened give. */
+export async function lint(source: Source, options: LintOptions & RunOptions): Promise<LintReport> {
+  return withContext(options, async (context) => {
+    const { platform, hostPlatform } = options;
+    const image = await openImage(source, platform ? { platform, hostPlatform } : { hostPlatform });
+    const loaded = await loadLayers(image, context);
+    const collector = new FindingCollector();
+    const { tree, warnings } = flattenLayers(loaded, collector);
+    for (const warning of warnings) context.onNotice?.(warning);
+    const views = compareRuntimes(tree, loaded.layers, options.runtimes);
+    const findings = collector.list().map(({ path, ...finding }): LintFinding => {
+      const at = show(path);
+      return { ...finding, at, effects: effectsAt(at, views) };
+    });
+    const explained = new Set(findings.map(({ at }) => at));
+    return {
+      reference: source.reference,
+      digest: image.manifestDocument.descriptor.digest,
+      platform: formatPlatform(image.platform),
+      isWrong: views.some(({ verdict }) => verdict === 'wrong' || verdict === 'refused'),
+      findings,
+      runtimes: views.map((view) => describeRuntime(view, explained)),
+    };
+  });
+}
+
+function show(path: Path): string {
+  return `/${showPath(path)}`;
+}
+
+/** Differences that no finding explains which a report names. */
+const UNEXPLAINED = 5;
+
+function describeRuntime(view: ComparedView, explained: ReadonlySet<string>): LintedRuntime {
+  const { id, name, verdict, refused, differences } = view;
+  return {
+    id,
+    name,
+    verdict,
+    ...(refused ? { refused } : {}),
+    paths: new Set(differences.map(({ at }) => at)).size,
+    unexplained: differences.filter(({ at }) => !explained.has(at)).slice(0, UNEXPLAINED),
+  };
+}
+
+/** What the runtimes make of a path, those that show the same together. */
+function effectsAt(at: string, views: readonly ComparedView[]): Effect[] {
+  const effects = new Map<string, { runtimes: string[]; text: string; refuses: boolean }>();
+  for (const { id, refused, differences } of views) {
+    const refuses = refused?.at === at;
+    const text = refuses ? refused.reason : describeAll(differences.filter((one) => one.at === at));
+    if (text === '') continue;
+    const known = effects.get(`${refuses} ${text}`);
+    if (known) known.runtimes.push(id);
+    else effects.set(`${refuses} ${text}`, { runtimes: [id], text, refuses });
+  }
+  return [...effects.values()];
+}
+
+function describeAll(differences: readonly ViewDifference[]): string {
+  return differences
+    .map(({ what, want, got }) => `${what} ${got} for ${want || 'none'}`)
+    .join(', ');
+}
