@@ -11,8 +11,11 @@ import {
   skeletonPlace,
 } from './parents.ts';
 import type { Plan } from './plan.ts';
+import { MODELS } from './runtimes/models.ts';
+import { compareRuntimes } from './runtimes/report.ts';
 import { type StackedLayer, stackLayers } from './stack.ts';
 import type { Entry, Tree } from './tree.ts';
+import type { LayerIndex } from './upper.ts';
 
 const NEUTRAL = { kind: 'delegate', fallback: 'neutral' } as const;
 const odd = { type: 'dir', mode: 0o2770, uid: 7, gid: 8, mtime: 5n } as const;
@@ -170,13 +173,89 @@ test('what a choice costs, and where it is wrong, is told', () => {
   const told = (policy: ParentsPolicy): string => noticesOf(policy).join('\n');
   assert.equal(told(FULL), '');
   assert.match(told({ kind: 'shared' }), /^--parents shared with the skeleton last only: ostree/);
-  assert.equal(noticesOf({ kind: 'shared', skeleton: 'both' }).length, 1);
-  assert.match(told({ kind: 'implicit' }), /podman, Docker’s overlay2.*\n.*chain above/);
+  assert.match(told({ kind: 'shared', skeleton: 'both' }), /^a first skeleton costs[^\n]*$/);
+  assert.match(told({ kind: 'implicit' }), /podman’s overlay.*\n.*chain above/);
   assert.match(told({ ...NEUTRAL, skeleton: 'first' }), /every runtime of today but ostree/);
   assert.match(told({ ...NEUTRAL, skeleton: 'last' }), /ostree shows directories as 0755/);
-  assert.doesNotMatch(told({ kind: 'delegate', skeleton: 'last' }), /skeleton/);
-  assert.match(told({ kind: 'delegate', xattr: 'user' }), /containers.* see the markers/);
+  assert.match(
+    told({ kind: 'delegate', skeleton: 'last' }),
+    /^.* stay in ostree .*\nrootless podman/,
+  );
+  assert.match(told({ kind: 'delegate', xattr: 'user' }), /containers see the markers, but in/);
   assert.equal(skeletonPlace({ kind: 'delegate', fallback: 'exact' }), 'first');
+});
+
+/** The layers as they are after reading. */
+const indexOf = (all: readonly StackedLayer[]): LayerIndex[] =>
+  all.map(({ entries }, number) => ({
+    name: `layer ${number}`,
+    entries: entries().map(({ path, inode }) => ({
+      ...inode,
+      path,
+      link: inode.target,
+      offset: 0,
+    })),
+    body: () => ({ file: 0, offset: 0 }),
+  }));
+
+/** The runtimes that show something else than times, and how. */
+function wrongRuntimes(policy: ParentsPolicy): string {
+  const views = compareRuntimes(tree, indexOf(stack(policy)));
+  return views
+    .filter(({ verdict }) => verdict !== 'right' && verdict !== 'time')
+    .map(({ id, verdict, differences }) => {
+      const isLeak = differences.length > 0 && differences.every(({ what }) => what === 'leaked');
+      return `${id}:${isLeak ? 'leaked' : verdict}`;
+    })
+    .join(' ');
+}
+
+/** The runtimes that take a layer's own directories for what is meant, whether there are any or not. */
+const ISOLATED = [
+  'podman-overlay:wrong podman-overlay-rootless:wrong podman-chunked:wrong podman-chunked-rootless:wrong',
+  'podman-composefs:wrong docker-overlay2:wrong docker-overlay2-rootless:wrong containerd-parallel:wrong',
+].join(' ');
+const SEEN =
+  'podman-overlay podman-chunked podman-composefs podman-vfs docker-overlay2 containerd containerd-parallel containerd-native containerd-rootless umoci delegating-overlay'
+    .split(' ')
+    .map((id) => `${id}:leaked`)
+    .join(' ');
+const both = { skeleton: 'both' } as const;
+
+/** By the models of `runtimes/`: what notices tell of is all that is here, and the other way round. */
+const choices: readonly (readonly [ParentsPolicy, string])[] = [
+  [FULL, ''],
+  [{ kind: 'shared' }, 'ostree:wrong composefs-rs:refused'],
+  [{ kind: 'shared', ...both }, ''],
+  [{ kind: 'implicit' }, ISOLATED],
+  [{ kind: 'implicit', ...both }, ''],
+  [
+    { kind: 'delegate' },
+    'podman-chunked-rootless:refused podman-composefs:leaked podman-vfs:leaked umoci:leaked',
+  ],
+  [{ kind: 'delegate', skeleton: 'last' }, 'podman-chunked-rootless:refused ostree:leaked'],
+  [{ kind: 'delegate', ...both }, 'podman-chunked-rootless:refused'],
+  [{ kind: 'delegate', xattr: 'user' }, SEEN],
+  [{ kind: 'delegate', xattr: 'user', skeleton: 'last' }, 'podman-vfs:leaked ostree:leaked'],
+  [{ kind: 'delegate', xattr: 'user', ...both }, 'podman-vfs:leaked'],
+  [NEUTRAL, 'podman-chunked-rootless:refused'],
+  [{ ...NEUTRAL, skeleton: 'last' }, 'podman-chunked-rootless:refused ostree:wrong'],
+  [{ ...NEUTRAL, xattr: 'user' }, 'podman-vfs:leaked'],
+  [{ ...NEUTRAL, xattr: 'user', skeleton: 'last' }, 'podman-vfs:leaked ostree:wrong'],
+];
+
+for (const [policy, wanted] of choices) {
+  test(`what runtimes show under ${JSON.stringify(policy)}`, () =>
+    assert.equal(wrongRuntimes(policy), wanted));
+}
+
+test('neutral markers with the skeleton below only: right in ostree, and where the marker is known', () => {
+  const ids = wrongRuntimes({ ...NEUTRAL, skeleton: 'first' });
+  const right = MODELS.filter(({ id }) => !ids.split(' ').some((one) => one.startsWith(`${id}:`)));
+  assert.deepEqual(
+    right.map(({ id }) => id),
+    ['ostree', 'delegating-overlay'],
+  );
 });
 
 test.run();

@@ -160,17 +160,24 @@ function marker({
 export function noticesOf(policy: ParentsPolicy): string[] {
   const place = skeletonPlace(policy);
   if (policy.kind === 'full' || place === undefined) return [];
-  const around = policy.kind === 'delegate' ? (policy.fallback ?? 'exact') : 'nothing';
-  const trouble = TROUBLE[around][place];
-  const cost =
-    'a first skeleton costs every chain above it: where a directory changes, Docker’s graph drivers pull all layers again';
-  return [
-    ...(trouble === undefined
-      ? []
-      : [`--parents ${policy.kind} with the skeleton ${WORDS[place]}: ${trouble}`]),
-    ...(place === 'last' ? [] : [cost]),
-    ...(policy.kind === 'delegate' ? [MARKED[policy.xattr ?? 'trusted']] : []),
+  const isMarked = policy.kind === 'delegate';
+  const { xattr = 'trusted', fallback = 'exact' } = isMarked ? policy : {};
+  const trouble = [
+    TROUBLE[isMarked ? fallback : 'nothing'][place],
+    isMarked ? MARKED[xattr][place] : undefined,
   ];
+  const costs = [
+    place === 'last'
+      ? undefined
+      : 'a first skeleton costs every chain above it: where a directory changes, Docker’s graph drivers pull all layers again',
+    isMarked && xattr === 'trusted'
+      ? 'rootless podman fails where it pulls zstd:chunked layers with trusted.* markers in part (--delegate-xattr user)'
+      : undefined,
+  ];
+  const chosen = `--parents ${policy.kind} with the skeleton ${WORDS[place]}`;
+  return [...trouble.map((text) => text && `${chosen}: ${text}`), ...costs].filter(
+    (text) => text !== undefined,
+  );
 }
 
 const WORDS: Readonly<Record<SkeletonPlace, string>> = {
@@ -179,26 +186,35 @@ const WORDS: Readonly<Record<SkeletonPlace, string>> = {
   both: 'first and last',
 };
 
-/** Which runtimes show something else than is meant, by what content layers say of ancestors and where the skeleton lies. */
-const TROUBLE: Readonly<
-  Record<'nothing' | 'exact' | 'neutral', Readonly<Partial<Record<SkeletonPlace, string>>>>
-> = {
+/** A sentence for each place of the skeleton that wants one. */
+type ByPlace = Readonly<Partial<Record<SkeletonPlace, string>>>;
+
+/** Which runtimes show other metadata than is meant, by what content layers say of ancestors; as `runtimes/` has it. */
+const TROUBLE: Readonly<Record<'nothing' | 'exact' | 'neutral', ByPlace>> = {
   nothing: {
     first:
-      'podman, Docker’s overlay2 and containerd’s parallel unpacking show directories with the metadata that they invent; it is right only for unpackers that mark implied directories, or take them from below (umoci, ostree, composefs-rs)',
+      'podman’s overlay and composefs storage, Docker’s overlay2 and containerd’s parallel unpacking show directories with the metadata that they invent (--skeleton both serves them too)',
     last: 'ostree shows what it invents, since the lowest layer counts there, and composefs-rs refuses files whose directory no lower layer has (--skeleton both serves them too)',
   },
   exact: {},
   neutral: {
     first:
-      'every runtime of today but ostree shows directories as 0755 root:root; it is right only for those that delegate (--skeleton both serves all)',
+      'every runtime of today but ostree shows directories as 0755 root:root (--skeleton both serves all)',
     last: 'ostree shows directories as 0755 root:root, since the lowest layer counts there (--skeleton both serves it too)',
   },
 };
 
-/** What markers do where they are not known. */
-const MARKED: Readonly<Record<'trusted' | 'user', string>> = {
-  trusted:
-    'rootless podman cannot set trusted.* attributes: it drops the markers, and fails where it pulls zstd:chunked layers in part (--delegate-xattr user)',
-  user: 'containers of rootful runtimes see the markers as user.overlay.dirmeta_delegate (--delegate-xattr trusted)',
+/** Where containers see markers, which no skeleton above takes away. */
+const MARKED: Readonly<Record<'trusted' | 'user', ByPlace>> = {
+  trusted: {
+    first:
+      'containers see the markers in podman’s vfs and composefs storage and in umoci (--skeleton both takes them away)',
+    last: 'the markers stay in ostree (--skeleton both takes them away)',
+  },
+  user: {
+    first:
+      'containers see the markers, but in rootless podman and Docker, ostree and composefs-rs (--skeleton both takes them away but in podman’s vfs storage)',
+    last: 'containers see the markers in podman’s vfs storage, and they stay in ostree',
+    both: 'containers see the markers in podman’s vfs storage (--delegate-xattr trusted)',
+  },
 };
