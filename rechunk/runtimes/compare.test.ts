@@ -1,11 +1,11 @@
 /** What counts as a difference between a runtime's view and the tree that was meant, and what no image can change. */
 import assert from 'node:assert/strict';
 import { test } from 'uvu';
-import { type Attributes, dir, file, type Member } from '../../test-images/member.ts';
+import { type Attributes, dir, file, type Member, special } from '../../test-images/member.ts';
 import { layersOf } from '../../test-images/memberlayers.ts';
 import { flatten } from '../flatten.ts';
 import { type Contents, Tree } from '../tree.ts';
-import { type ComparedView, compareViews, type TimesOf } from './compare.ts';
+import { type ComparedView, canBeRight, compareViews, type TimesOf } from './compare.ts';
 import { MODELS, modelOf } from './models.ts';
 import { compareRuntimes, parseRuntimes } from './report.ts';
 import { stackLayers } from './stack.ts';
@@ -43,10 +43,11 @@ const ODD: Attributes = {
   xattrs: { 'user.a': 'a', 'trusted.t': 't' },
 };
 const full: Members = [
+  [dir('usr')],
   [dir('d', ODD), file('d/f', 'f')],
   [dir('d', ODD), file('d/g', 'g')],
 ];
-const sparse: Members = [[dir('d', ODD), file('d/f', 'f')], [file('d/g', 'g')]];
+const sparse: Members = [[dir('usr')], [dir('d', ODD), file('d/f', 'f')], [file('d/g', 'g')]];
 
 const cases: readonly (readonly [string, Members, Members, readonly string[]])[] = [
   ['podman-overlay', full, full, ['right']],
@@ -77,7 +78,7 @@ const cases: readonly (readonly [string, Members, Members, readonly string[]])[]
   [
     'podman-chunked',
     full,
-    [...sparse.slice(0, 1), [dir('d', { ...ODD, mode: 0 })]],
+    [...sparse.slice(0, 2), [dir('d', { ...ODD, mode: 0 })]],
     ['wrong', '/d mode 2770 -> 0000', '/d/g missing file -> nothing'],
   ],
   ['umoci', full, sparse, ['right']],
@@ -97,6 +98,7 @@ const cases: readonly (readonly [string, Members, Members, readonly string[]])[]
     full,
     [
       'right',
+      '[/usr time: ostree keeps no times]',
       '[/d time: ostree keeps no times]',
       '[/d/f time: ostree keeps no times]',
       '[/d/g time: ostree keeps no times]',
@@ -117,7 +119,7 @@ const cases: readonly (readonly [string, Members, Members, readonly string[]])[]
   [
     'umoci',
     full,
-    [[dir('d', ODD), dir('d/f'), file('d/g', 'G')]],
+    [[dir('usr'), dir('d', ODD), dir('d/f'), file('d/g', 'G')]],
     [
       'wrong',
       '/d/f type file -> dir',
@@ -133,7 +135,10 @@ for (const [id, want, got, found] of cases) {
 }
 
 test('a path may have any of the times that it is given', () => {
-  const zero = [[dir('d', { ...ODD, mtime: '0' }), file('d/f', 'f')], [file('d/g', 'g')]];
+  const zero = [
+    [dir('usr'), dir('d', { ...ODD, mtime: '0' }), file('d/f', 'f')],
+    [file('d/g', 'g')],
+  ];
   assert.equal(compare('umoci', full, zero).verdict, 'time');
   assert.equal(
     compare('umoci', full, zero, () => [1n, 0n, 1_600_000_000_000_000_000n]).verdict,
@@ -142,11 +147,43 @@ test('a path may have any of the times that it is given', () => {
 });
 
 test('a refused image has a reason and no differences', () => {
-  const { verdict, refused, differences } = compare('composefs-rs', full, [[file('d/f', 'f')]]);
+  const { verdict, refused, differences } = compare('composefs-rs', full, [
+    [dir('usr')],
+    [file('d/f', 'f')],
+  ]);
   assert.deepEqual(
     [verdict, refused?.at, refused?.layer, differences],
-    ['refused', '/d', 'layer 1', []],
+    ['refused', '/d', 'layer 2', []],
   );
+});
+
+test('an image that a runtime cannot take whatever its layers are is not to be mended', () => {
+  const bare = compare('composefs-rs', full, [[file('d', 'f')]]);
+  assert.deepEqual(
+    [bare.refused?.at, bare.refused?.reason],
+    ['/usr', 'there is no such directory'],
+  );
+  const fifo = compare('ostree', full, [[special('fifo', 'f')]]);
+  assert.equal(fifo.refused?.reason, 'a fifo cannot be stored');
+  const sparser = compare('composefs-rs', full, [[file('d/f', 'f')]]);
+  const wrong = compare('podman-overlay', full, sparse);
+  const right = compare('podman-overlay', full, full);
+  assert.deepEqual([bare, fifo, right, sparser, wrong].map(canBeRight), [
+    false,
+    false,
+    false,
+    true,
+    true,
+  ]);
+});
+
+test('what lies below /run is lost in composefs-rs, whatever its layers are', () => {
+  const members = [dir('usr', { mtime: '9' }), dir('run', { mtime: '7' }), file('run/x')];
+  assert.deepEqual(lines(compare('composefs-rs', [members], [members])), [
+    'right',
+    '[/run time: /run is emptied]',
+    '[/run/x missing: /run is emptied]',
+  ]);
 });
 
 test('all runtimes are compared where no others are named, and an unknown one is an error', () => {

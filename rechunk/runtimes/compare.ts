@@ -36,7 +36,13 @@ export interface ComparedView {
   /** `time`: nothing but times differs. What no image can change does not count. */
   readonly verdict: Verdict;
   /** Where and why the runtime refuses the image. */
-  readonly refused?: { readonly layer: string; readonly at: string; readonly reason: string };
+  readonly refused?: {
+    readonly layer: string;
+    readonly at: string;
+    readonly reason: string;
+    /** Whether other layers of the same files could avoid it. */
+    readonly isFixable: boolean;
+  };
   /** What an image could change. */
   readonly differences: readonly ViewDifference[];
   /** What no image can change. */
@@ -54,8 +60,8 @@ export function compareViews(
 ): ComparedView {
   const { id, name } = view.model;
   if (view.refused) {
-    const { layer, path, reason } = view.refused;
-    const refused = { layer, at: show(path), reason };
+    const { layer, path, reason, isFixable } = view.refused;
+    const refused = { layer, at: show(path), reason, isFixable };
     return { id, name, verdict: 'refused', refused, differences: [], unfixable: [] };
   }
   const found: ViewDifference[] = [];
@@ -67,7 +73,9 @@ export function compareViews(
   }
   for (const { path, inode } of tree.entries) {
     if (seen.has(path)) continue;
-    found.push({ at: show(path), what: 'missing', want: inode.type, got: 'nothing' });
+    const missing = { at: show(path), what: 'missing', want: inode.type, got: 'nothing' } as const;
+    const flaw = runFlaw(path, view.model);
+    found.push(flaw ? { ...missing, unfixable: flaw.why } : missing);
   }
   const differences = found.filter(({ unfixable }) => unfixable === undefined);
   const unfixable = found.filter((one) => one.unfixable !== undefined);
@@ -146,6 +154,8 @@ function show(path: Path): string {
 function flawOf({ what }: ViewDifference, pair: Pair, model: RuntimeModel): Flaw | undefined {
   const { path, node, want } = pair;
   if (path === '' && what !== 'leaked') return ROOT_FLAW;
+  const run = path === 'run' && what === 'time' ? runFlaw(path, model) : undefined;
+  if (run) return run;
   if (what === 'xattrs' && want) return lostXattrs(want, node.inode, model.flaws);
   if (what !== 'time') return undefined;
   return model.flaws.find(({ of }) => {
@@ -153,6 +163,17 @@ function flawOf({ what }: ViewDifference, pair: Pair, model: RuntimeModel): Flaw
       return !node.isNow && isSameSecond(want?.mtime ?? 0n, node.inode.mtime);
     return of === 'times' || (of === 'directory-times' && node.inode.type === 'dir');
   });
+}
+
+/** Why /run and what is below it is not as it should be. */
+function runFlaw(path: Path, { flaws }: RuntimeModel): Flaw | undefined {
+  const isRun = path === 'run' || path.startsWith('run/');
+  return isRun ? flaws.find(({ of }) => of === 'run') : undefined;
+}
+
+/** Whether other layers of the same files could make a view right that is not. */
+export function canBeRight({ verdict, refused }: ComparedView): boolean {
+  return verdict !== 'right' && refused?.isFixable !== false;
 }
 
 const NS_PER_SECOND = 1_000_000_000n;

@@ -72,7 +72,7 @@ export class DiskWriter {
   #other(node: Node, path: Path): Disk {
     const { refusesTypes, times } = this.#rules;
     const { type } = node.inode;
-    if (refusesTypes?.includes(type)) throw new Refusal(path, `a ${type} cannot be stored`);
+    if (refusesTypes?.includes(type)) throw new Refusal(path, `a ${type} cannot be stored`, false);
     const isNow = times === 'zero' && type === 'symlink';
     return { ...PLAIN, inode: this.#show(node.inode), isNow, ...this.#marks(node, path) };
   }

@@ -7,7 +7,7 @@ import { NO_XATTRS } from '../../registry/tar.ts';
 import type { Inode } from '../tree.ts';
 import { addXattrs, impliedDirectory } from '../upper.ts';
 import { type Disk, DiskWriter, inheritGroup, keepXattrs, withXattrs } from './disk.ts';
-import type { Rules } from './model.ts';
+import type { Copying, Rules } from './model.ts';
 import { Refusal } from './refusal.ts';
 import type { StackedLayer } from './stack.ts';
 import type { ViewNode } from './view.ts';
@@ -43,9 +43,21 @@ export class Layering {
     this.#check(layer);
     const disk = new DiskWriter(this.#rules, (path) => this.#findLower(path)).write(layer.root);
     if (this.#rules.implied === 'copied') this.#disks.unshift(disk);
-    if (this.#rules.copiesXattrs) this.#copy(this.root, this.#rules.copiesXattrs);
+    if (this.#rules.copies) this.#copy(this.root, this.#rules.copies);
     this.#lay(this.root, disk, '' as Path);
     this.#setRoot();
+  }
+
+  /** Does what the runtime does to the whole tree in the end. */
+  finish(): void {
+    if (!this.#rules.isSealed) return;
+    const usr = find(this.root, 'usr' as Path);
+    if (!usr?.children) throw new Refusal('usr' as Path, 'there is no such directory', false);
+    this.root.inode = usr.inode;
+    const run = find(this.root, 'run' as Path);
+    if (!run?.children) return;
+    run.children.clear();
+    run.inode = { ...run.inode, mtime: usr.inode.mtime };
   }
 
   #check({ oddities }: StackedLayer): void {
@@ -76,12 +88,16 @@ export class Layering {
     this.root.isNow = true;
   }
 
-  /** What becomes of xattrs where every layer is a copy of the one below. */
-  #copy(node: ViewNode, kept: RegExp): void {
-    const xattrs = keepXattrs(node.inode.xattrs, kept);
+  /** Makes the copy that a layer is unpacked into. */
+  #copy(node: ViewNode, copies: Copying): void {
+    const { keepsXattrs, bumpsHolders } = copies;
+    const xattrs = keepXattrs(node.inode.xattrs, keepsXattrs);
     if (xattrs !== node.inode.xattrs) node.inode = { ...node.inode, xattrs };
-    node.leaked = keepXattrs(node.leaked, kept);
-    for (const child of node.children?.values() ?? []) this.#copy(child, kept);
+    node.leaked = keepXattrs(node.leaked, keepsXattrs);
+    for (const child of node.children?.values() ?? []) {
+      this.#copy(child, copies);
+      if (bumpsHolders && child.children) node.isNow = true;
+    }
   }
 
   /** Lays the directory `upper` over the directory `lower`. */
@@ -156,8 +172,10 @@ export class Layering {
 
   /** What is at a name; directories, in place only those that are merely implied, are looked for behind symlinks. */
   #follow(known: ViewNode | undefined, upper: Disk, path: Path): ViewNode | undefined {
-    const isFollowed =
-      this.#isMadeInPlace(upper) || (this.#rules.layering === 'union' && upper.children);
+    const { fresh, layering } = this.#rules;
+    const isFollowed = this.#isMadeInPlace(upper)
+      ? !('refused' in fresh)
+      : layering === 'union' && upper.children;
     if (known?.inode.type !== 'symlink' || !isFollowed) return known;
     return resolve(this.root, parentOf(path), known.inode.target) ?? known;
   }

@@ -53,6 +53,14 @@ export type Whiteouts =
   /** It is a name of its layer: made over it, a directory is laid over the lower one; where there is nothing to delete, it is listed. */
   | 'overlay';
 
+/** How layers are copied. */
+export interface Copying {
+  /** Xattrs that are kept, by name; default all. */
+  readonly keepsXattrs?: RegExp | undefined;
+  /** Whether directories that hold directories get the time of the copy; default no. */
+  readonly bumpsHolders?: boolean | undefined;
+}
+
 /** A runtime's rules. */
 export interface Rules {
   readonly layering: Layering;
@@ -76,13 +84,15 @@ export interface Rules {
   readonly mergesXattrs?: 'entries' | 'layers' | undefined;
   /** Xattrs that are kept, by name; default all. */
   readonly keepsXattrs?: RegExp | undefined;
-  /** Xattrs that a layer's files still have when another layer lies above, by name; default as `keepsXattrs`. */
-  readonly copiesXattrs?: RegExp | undefined;
+  /** What the copy of the layers below loses that each further layer is unpacked into; default nothing, or there is none. */
+  readonly copies?: Copying | undefined;
   /** `overlay.*` xattrs that are not set in any case, by name. */
   readonly dropsXattrs?: RegExp | undefined;
   /** What the root directory shows: as any directory, or always the same. */
   readonly root: 'entry' | { readonly mode: number };
   readonly whiteouts: Whiteouts;
+  /** Whether the root takes what /usr has, without which an image is refused, and /run is emptied; default no. */
+  readonly isSealed?: boolean | undefined;
   /** Whether deletions in the lowest layer leave something; default no. */
   readonly keepsLowestWhiteouts?: boolean | undefined;
   /** Whether directories are made that only deletions imply; default yes. */
@@ -97,7 +107,7 @@ export interface Rules {
 
 /** What no image can change about what a runtime shows. */
 export interface Flaw {
-  readonly of: 'root' | 'times' | 'sub-seconds' | 'directory-times' | 'xattrs';
+  readonly of: 'root' | 'run' | 'times' | 'sub-seconds' | 'directory-times' | 'xattrs';
   /** Of `xattrs`: the names of those that are not shown. */
   readonly names?: RegExp;
   readonly why: string;

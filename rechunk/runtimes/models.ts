@@ -79,6 +79,11 @@ const containerdInPlace: Rules = {
   refuses: {},
 };
 
+const NATIVE_TIMES: Flaw = {
+  of: 'directory-times',
+  why: 'the copy of a layer changes times of directories that hold directories',
+};
+
 const podmanVfs: Rules = {
   layering: 'in-place',
   implied: 'kept',
@@ -88,7 +93,7 @@ const podmanVfs: Rules = {
   setgid: 'both',
   mergesXattrs: 'layers',
   keepsXattrs: /^(?!security\.selinux$)/,
-  copiesXattrs: /^(user\.|security\.capability$|trusted\.overlay\.opaque$)/,
+  copies: { keepsXattrs: /^(user\.|security\.capability$|trusted\.overlay\.opaque$)/ },
   root: { mode: 0o555 },
   whiteouts: 'in-order',
   refuses: { duplicate: TWICE },
@@ -143,7 +148,8 @@ const composefsRs: Rules = {
   root: 'entry',
   whiteouts: 'in-order',
   lateOpaqueDeletes: true,
-  refuses: {},
+  isSealed: true,
+  refuses: { 'below-own-symlink': 'symlinks are not followed' },
 };
 
 const podmanComposefs: Rules = {
@@ -203,8 +209,8 @@ export const MODELS: readonly RuntimeModel[] = [
   {
     id: 'containerd-native',
     name: 'containerd, native',
-    rules: containerdInPlace,
-    flaws: [TRUSTED],
+    rules: { ...containerdInPlace, copies: { bumpsHolders: true } },
+    flaws: [TRUSTED, NATIVE_TIMES],
   },
   {
     id: 'containerd-rootless',
@@ -224,6 +230,7 @@ export const MODELS: readonly RuntimeModel[] = [
     name: 'composefs-rs (bootc)',
     rules: composefsRs,
     flaws: [
+      { of: 'run', why: '/run is emptied' },
       { of: 'sub-seconds', why: 'times are whole seconds' },
       {
         of: 'xattrs',

@@ -5,10 +5,13 @@ import { type Path, showPath } from '../../registry/path.ts';
 export class Refusal extends Error {
   readonly path: Path;
   readonly reason: string;
+  /** Whether other layers of the same files could avoid it. */
+  readonly isFixable: boolean;
 
-  constructor(path: Path, reason: string) {
+  constructor(path: Path, reason: string, isFixable = true) {
     super(`/${showPath(path)}: ${reason}`);
     this.path = path;
     this.reason = reason;
+    this.isFixable = isFixable;
   }
 }

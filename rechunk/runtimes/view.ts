@@ -27,25 +27,39 @@ export interface ViewNode {
   layer: number;
 }
 
+/** Where and why a runtime refuses an image. */
+export interface Refused {
+  /** How messages name the layer. */
+  readonly layer: string;
+  readonly path: Path;
+  readonly reason: string;
+  /** Whether other layers of the same files could avoid it. */
+  readonly isFixable: boolean;
+}
+
 /** What a runtime makes of an image. */
 export interface View {
   readonly model: RuntimeModel;
   /** Set where the runtime refuses the image; then `root` is what the layers below made. */
-  readonly refused?: { readonly layer: string; readonly path: Path; readonly reason: string };
+  readonly refused?: Refused;
   readonly root: ViewNode;
 }
 
 /** What the runtime `model` shows of `layers`, lowest first. */
 export function viewOf(model: RuntimeModel, layers: readonly StackedLayer[]): View {
   const layering = new Layering(model.rules);
-  for (const layer of layers) {
-    try {
+  let name = 'the image';
+  try {
+    for (const layer of layers) {
+      name = layer.name;
       layering.add(layer);
-    } catch (error) {
-      if (!(error instanceof Refusal)) throw error;
-      const { path, reason } = error;
-      return { model, root: layering.root, refused: { layer: layer.name, path, reason } };
     }
+    name = 'the image';
+    layering.finish();
+  } catch (error) {
+    if (!(error instanceof Refusal)) throw error;
+    const { path, reason, isFixable } = error;
+    return { model, root: layering.root, refused: { layer: name, path, reason, isFixable } };
   }
   return { model, root: layering.root };
 }
