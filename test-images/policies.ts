@@ -13,7 +13,7 @@ import { parseMap } from '../rechunk/repos/map.ts';
 import type { Tree } from '../rechunk/tree.ts';
 import type { LayerIndex } from '../rechunk/upper.ts';
 import { openImage } from '../registry/image.ts';
-import { openDestination, openSource } from '../registry/transport.ts';
+import { createLayout, openLayout } from '../registry/layout.ts';
 import { writeLayout } from './build.ts';
 import { type Attributes, dir, file, link, type Member, packMembers, symlink } from './member.ts';
 
@@ -142,10 +142,7 @@ export async function buildRow(
   tempDirectory: string,
 ): Promise<void> {
   await rm(to, { recursive: true, force: true });
-  const [source, destination] = [
-    await openSource(`oci:${from}`),
-    await openDestination(`oci:${to}`),
-  ];
+  const [source, destination] = [await openLayout(from), await createLayout(to)];
   try {
     await rechunk(source, destination, {
       hostPlatform: PLATFORM,
@@ -169,7 +166,7 @@ export async function readLayout(
   layout: string,
   tempDirectory: string,
 ): Promise<{ readonly layers: readonly LayerIndex[]; readonly tree: Tree }> {
-  const source = await openSource(`oci:${layout}`);
+  const source = await openLayout(layout);
   try {
     return await withContext({ threads: 1, tempDirectory }, async (context) => {
       const image = await openImage(source, { hostPlatform: PLATFORM });

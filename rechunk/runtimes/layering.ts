@@ -90,13 +90,13 @@ export class Layering {
 
   /** Makes the copy that a layer is unpacked into. */
   #copy(node: ViewNode, copies: Copying): void {
-    const { keepsXattrs, bumpsHolders } = copies;
+    const { keepsXattrs, bumps } = copies;
     const xattrs = keepXattrs(node.inode.xattrs, keepsXattrs);
     if (xattrs !== node.inode.xattrs) node.inode = { ...node.inode, xattrs };
     node.leaked = keepXattrs(node.leaked, keepsXattrs);
     for (const child of node.children?.values() ?? []) {
       this.#copy(child, copies);
-      if (bumpsHolders && child.children) node.isNow = true;
+      if (bumps) node.isNow = true;
     }
   }
 

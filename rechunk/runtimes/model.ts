@@ -57,8 +57,8 @@ export type Whiteouts =
 export interface Copying {
   /** Xattrs that are kept, by name; default all. */
   readonly keepsXattrs?: RegExp | undefined;
-  /** Whether directories that hold directories get the time of the copy; default no. */
-  readonly bumpsHolders?: boolean | undefined;
+  /** Whether directories that hold something get the time of the copy; default no. */
+  readonly bumps?: boolean | undefined;
 }
 
 /** A runtime's rules. */

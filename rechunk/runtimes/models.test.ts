@@ -51,7 +51,8 @@ interface Case {
 
 const CHUNKED = ['podman-chunked', 'podman-chunked-rootless'];
 const DELEGATING = ['delegating-overlay', 'delegating-overlay-rootless'];
-const IN_PLACE = ['podman-vfs', 'containerd-native', 'containerd-rootless'];
+const CONTAINERD_IN_PLACE = ['containerd-native', 'containerd-rootless'];
+const IN_PLACE = ['podman-vfs', ...CONTAINERD_IN_PLACE];
 const ROOTLESS = MODELS.map(({ id }) => id).filter(
   (id) => id.endsWith('overlay-rootless') || id.endsWith('overlay2-rootless'),
 );
@@ -97,7 +98,7 @@ const cases: readonly Case[] = [
     name: 'a directory that an upper layer changes',
     layers: [[dir('d', BASE)], [dir('d', OTHER)]],
     all: other,
-    but: { ostree: COMMON.ostree, 'podman-vfs': '0700 3:4 7 user.a' },
+    but: { ostree: COMMON.ostree, ...each(IN_PLACE, '0700 3:4 7 user.a') },
   },
   {
     name: 'a directory that comes after what it holds',
@@ -153,6 +154,7 @@ const cases: readonly Case[] = [
       'podman-chunked': '0755 0:0 now',
       'podman-chunked-rootless': 'refused /d',
       'podman-vfs': `0755 0:0 0 user.a ${LEAK}`,
+      ...each(CONTAINERD_IN_PLACE, '0755 0:0 0 user.a'),
       ...each(['podman-composefs', 'umoci'], `0755 0:0 0 ${LEAK}`),
     },
   },
@@ -170,7 +172,7 @@ const cases: readonly Case[] = [
       ),
       'podman-chunked': '0755 0:0 now [user.overlay.dirmeta_delegate]',
       'podman-chunked-rootless': '0755 0:0 now',
-      'podman-vfs': '0755 0:0 0 user.a [user.overlay.dirmeta_delegate]',
+      ...each(IN_PLACE, '0755 0:0 0 user.a [user.overlay.dirmeta_delegate]'),
     },
   },
   {
@@ -181,6 +183,7 @@ const cases: readonly Case[] = [
       ostree: `2770 1:2 0 user.a ${LEAK}`,
       'podman-chunked-rootless': 'refused /d',
       'podman-vfs': `0700 3:4 7 user.a ${LEAK}`,
+      ...each(CONTAINERD_IN_PLACE, '0700 3:4 7 user.a'),
       ...each(['podman-composefs', 'umoci'], `${other} ${LEAK}`),
     },
   },
@@ -191,7 +194,7 @@ const cases: readonly Case[] = [
     but: {
       ostree: COMMON.ostree,
       'podman-chunked-rootless': 'refused /d',
-      'podman-vfs': '0700 3:4 7 user.a',
+      ...each(IN_PLACE, '0700 3:4 7 user.a'),
     },
   },
   {

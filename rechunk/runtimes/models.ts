@@ -75,13 +75,14 @@ const containerdInPlace: Rules = {
   layering: 'in-place',
   implied: 'kept',
   bumped: 'touched',
+  mergesXattrs: 'layers',
   whiteouts: 'in-order',
   refuses: {},
 };
 
 const NATIVE_TIMES: Flaw = {
   of: 'directory-times',
-  why: 'the copy of a layer changes times of directories that hold directories',
+  why: 'the copy of a layer changes times of directories that hold something',
 };
 
 const podmanVfs: Rules = {
@@ -209,7 +210,7 @@ export const MODELS: readonly RuntimeModel[] = [
   {
     id: 'containerd-native',
     name: 'containerd, native',
-    rules: { ...containerdInPlace, copies: { bumpsHolders: true } },
+    rules: { ...containerdInPlace, copies: { bumps: true } },
     flaws: [TRUSTED, NATIVE_TIMES],
   },
   {

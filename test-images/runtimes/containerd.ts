@@ -1,9 +1,10 @@
 /** containerd as `ctr image import` drives it: unpacked by a snapshotter, mounted as a view, and removed with its content. */
+import { createHash } from 'node:crypto';
 import { mkdir, writeFile } from 'node:fs/promises';
 import { setTimeout as sleep } from 'node:timers/promises';
-import { ociArchive } from './image.ts';
+import { layerTars, ociArchive } from './image.ts';
 import type { Sandbox } from './sandbox.ts';
-import { asked, type Look, readView } from './view.ts';
+import { asked, type Look, readView, type ViewEntry } from './view.ts';
 
 /** Longest wait for the daemon to listen, ms. */
 const START_TIMEOUT_MS = 20_000;
@@ -39,6 +40,16 @@ disabled_plugins = ["io.containerd.grpc.v1.cri", "io.containerd.internal.v1.opt"
   }
 }
 
+function sha256(data: string | Uint8Array): string {
+  return `sha256:${createHash('sha256').update(data).digest('hex')}`;
+}
+
+/** The name of the snapshot with all layers (image-spec v1.1.1, config.md "Layer ChainID"). */
+async function chainId(layout: string): Promise<string> {
+  const diffIds = (await layerTars(layout)).map(sha256);
+  return diffIds.reduce((chain, diffId) => sha256(`${chain} ${diffId}`));
+}
+
 /** containerd in `sandbox`. */
 export async function openContainerd(sandbox: Sandbox, options: ContainerdOptions): Promise<Look> {
   const socket = await startContainerd(sandbox);
@@ -47,18 +58,28 @@ export async function openContainerd(sandbox: Sandbox, options: ContainerdOption
   const ctr = (...parameters: string[]): Promise<string> =>
     sandbox.run('ctr', ['--address', socket, ...parameters]);
   await mkdir(`${dir}/mounted`);
+  // `ctr image mount` mounts overlayfs's snapshots, whatever it is told.
+  const snapshots = (...parameters: string[]): Promise<string> =>
+    ctr('snapshots', '--snapshotter', snapshotter, ...parameters);
+  const readSnapshot = async (key: string): Promise<Map<string, ViewEntry>> => {
+    const at = `${dir}/mounted`;
+    // What it prints is the mount's command.
+    const mount = await snapshots('view', '--target', at, 'view', key);
+    await sandbox.run('sh', ['-c', mount]);
+    try {
+      return await readView(sandbox.outside(at));
+    } finally {
+      await sandbox.run('umount', [at]);
+      // Unless it was collected as garbage already.
+      await snapshots('rm', 'view').catch(() => {});
+    }
+  };
   return async (layout) => {
     const archive = `${dir}/image.tar`;
     await ociArchive(layout, archive);
     try {
       await asked(ctr('image', 'import', '--snapshotter', snapshotter, archive));
-      const [name = ''] = (await ctr('image', 'ls', '-q')).split('\n');
-      await ctr('image', 'mount', '--snapshotter', snapshotter, name, `${dir}/mounted`);
-      try {
-        return await readView(sandbox.outside(`${dir}/mounted`));
-      } finally {
-        await ctr('image', 'unmount', '--snapshotter', snapshotter, '--rm', `${dir}/mounted`);
-      }
+      return await readSnapshot(await chainId(layout));
     } finally {
       const names = (await ctr('image', 'ls', '-q')).split('\n').filter((name) => name !== '');
       if (names.length > 0) await ctr('image', 'rm', '--sync', ...names);
