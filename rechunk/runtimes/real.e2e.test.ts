@@ -1,0 +1,58 @@
+// needs: root, unshare, nsenter, mmdebstrap, skopeo, umoci, podman, containerd, ctr, dockerd, ostree, python3
+/** Real runtimes on an image with odd directories under every parents policy: each shows what its model says, path by path. */
+import assert from 'node:assert/strict';
+import { mkdtempSync, rmSync } from 'node:fs';
+import { join } from 'node:path';
+import { test } from 'uvu';
+import { buildRow, POLICY_ROWS, readLayout, writeOdd } from '../../test-images/policies.ts';
+import { modelFor, viewOfReal } from '../../test-images/realview.ts';
+import { closeRuntimes, runtimes, view } from '../../test-images/runtimes/runtimes.ts';
+import { showTime } from '../verify.ts';
+import type { RuntimeModel } from './model.ts';
+import { type StackedLayer, stackLayers } from './stack.ts';
+import { listView, type View, type ViewNode, viewOf } from './view.ts';
+
+const work = mkdtempSync('/var/tmp/rechunk-real-');
+process.once('exit', () => rmSync(work, { recursive: true, force: true }));
+
+const odd = join(work, 'odd');
+await writeOdd(odd);
+const { tree } = await readLayout(odd, work);
+const stacks = new Map<string, readonly StackedLayer[]>();
+for (const row of POLICY_ROWS) {
+  await buildRow(odd, join(work, row.id), row, work);
+  stacks.set(row.id, stackLayers((await readLayout(join(work, row.id), work)).layers));
+}
+
+function showXattrs(xattrs: ReadonlyMap<string, Uint8Array>): string[] {
+  return [...xattrs].map(([name, value]) => `${name}=${Buffer.from(value).toString('hex')}`).sort();
+}
+
+function showNode({ inode, isNow, leaked, dangling }: ViewNode): string {
+  if (dangling) return 'dangling';
+  const { type, mode, uid, gid, mtime, size, target } = inode;
+  const time = isNow ? 'now' : showTime(mtime);
+  const xattrs = [...showXattrs(inode.xattrs), ...showXattrs(leaked)].join(' ');
+  return `${type} ${mode.toString(8)} ${uid}:${gid} ${time} ${size} ${target} ${xattrs}`;
+}
+
+/** All but the root. */
+function showView({ refused, root }: View): unknown {
+  if (refused) return 'refused';
+  const shown = [...listView(root)].map(([path, node]) => [path, showNode(node)] as const);
+  return Object.fromEntries(shown.filter(([path]) => path !== '').sort());
+}
+
+for (const runtime of await runtimes(['bookworm'])) {
+  const model = modelFor(runtime.id) as RuntimeModel;
+  for (const [row, stack] of stacks) {
+    test(`${runtime.id} shows of ${row} what the model says`, async () => {
+      const seen = await view(runtime, join(work, row));
+      const found = showView(viewOfReal(model, seen, tree));
+      assert.deepEqual(found, showView(viewOf(model, stack)));
+    });
+  }
+}
+
+test.after(closeRuntimes);
+test.run();
