@@ -96,6 +96,21 @@ test('a kept layer is marked, and the legend says how', () => {
   assert.equal(drawPlan(report).match(/class="layer kept"/g), null);
 });
 
+test('a skeleton has a box of its own size and colour', () => {
+  const report = reportOf([component('dpkg:a', 1, 3_000_000)]);
+  const skeleton = { layer: 2, role: 'skeleton', components: [], tarSize: 0 } as const;
+  const layers = [...report.layers, { ...skeleton, size: 1_000_000, changes: 500_000 }];
+  const svg = drawPlan({ ...report, layers });
+  assert.match(svg, /<title>Layer 2: 1\.0 MB · 50\.0 %, directories<\/title>/);
+  const [, width, height] =
+    /directories<\/title>\n<rect class="box c6" [^>]* width="([\d.]+)" height="([\d.]+)"/.exec(
+      svg,
+    ) ?? [];
+  const area = Number(width) * Number(height);
+  const ratio = (boxesOf(svg).get('dpkg:a') ?? 0) / area;
+  assert.ok(Math.abs(ratio - 3) < 0.2, `${ratio}`);
+});
+
 test('an image without files is a picture, too', () => {
   assert.deepEqual(openElements(drawPlan(reportOf([]))), []);
 });
