@@ -165,6 +165,8 @@ test('an image that a runtime cannot take whatever its layers are is not to be m
   );
   const fifo = compare('ostree', full, [[special('fifo', 'f')]]);
   assert.equal(fifo.refused?.reason, 'a fifo cannot be stored');
+  const device = [dir('usr'), dir('dev'), special('char', 'dev/console', [5, 1])];
+  assert.equal(compare('ostree', [device], [device]).verdict, 'right');
   const sparser = compare('composefs-rs', full, [[file('d/f', 'f')]]);
   const wrong = compare('podman-overlay', full, sparse);
   const right = compare('podman-overlay', full, full);

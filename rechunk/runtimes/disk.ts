@@ -32,6 +32,9 @@ export interface Disk {
 /** The directory at a path in the nearest lower layer that has one. */
 export type FindLower = (path: Path) => Disk | undefined;
 
+/** What every host mounts over; bootc leaves out what images have there (ostree-ext, `EXCLUDED_TOPLEVEL_PATHS`). */
+const MOUNTED = /^(dev|proc|run|sys|tmp)\//;
+
 const NO_NAMES: ReadonlySet<string> = new Set();
 const NOT_TRUSTED = /^(?!trusted\.)/;
 
@@ -72,7 +75,8 @@ export class DiskWriter {
   #other(node: Node, path: Path): Disk {
     const { refusesTypes, times } = this.#rules;
     const { type } = node.inode;
-    if (refusesTypes?.includes(type)) throw new Refusal(path, `a ${type} cannot be stored`, false);
+    if (refusesTypes?.includes(type) && !MOUNTED.test(path))
+      throw new Refusal(path, `a ${type} cannot be stored`, false);
     const isNow = times === 'zero' && type === 'symlink';
     return { ...PLAIN, inode: this.#show(node.inode), isNow, ...this.#marks(node, path) };
   }

@@ -99,7 +99,7 @@ export interface Rules {
   readonly makesBare?: boolean | undefined;
   /** Whether what was put into a directory before its own opaque marker is lost too; default no. */
   readonly lateOpaqueDeletes?: boolean | undefined;
-  /** Types that are refused. */
+  /** Types that are refused, but for below what is mounted over. */
   readonly refusesTypes?: readonly InodeType[] | undefined;
   /** What is refused, and why. */
   readonly refuses: Readonly<Partial<Record<LayerOddity, string>>>;
