@@ -2,7 +2,11 @@
 import { rmSync } from 'node:fs';
 import { mkdtemp, rmdir } from 'node:fs/promises';
 import { join } from 'node:path';
+import { withContext } from '../rechunk/context.ts';
+import { loadTree } from '../rechunk/load.ts';
+import type { Tree } from '../rechunk/tree.ts';
 import { type UnpackedImage, type UnpackOptions, unpack } from '../rechunk/unpack/unpack.ts';
+import { openImage } from '../registry/image.ts';
 import { openLayout } from '../registry/layout.ts';
 import { parsePlatform } from '../registry/oci.ts';
 import { command } from './command.ts';
@@ -18,7 +22,7 @@ export async function unpackTo(
   try {
     return await unpack(source, directory, {
       hostPlatform: parsePlatform('linux/amd64'),
-      threads: 2,
+      threads: 1,
       tempDirectory: '/var/tmp',
       onNotice: (notice) => void options.notices?.push(notice),
       ...options,
@@ -56,4 +60,51 @@ export async function shownOf(
   } finally {
     rmSync(directory, { recursive: true });
   }
+}
+
+/** What the image `latest` of the OCI layout at `layout` flattens to. */
+export async function treeOf(layout: string): Promise<Tree> {
+  const source = await openLayout(layout, 'latest');
+  const run = { threads: 1, tempDirectory: '/var/tmp' };
+  try {
+    return await withContext(run, async (context) => {
+      const image = await openImage(source, { hostPlatform: parsePlatform('linux/amd64') });
+      return (await loadTree(image, context)).tree;
+    });
+  } finally {
+    await source.close();
+  }
+}
+
+const LETTERS = { file: 'f', dir: 'd', symlink: 'l', char: 'c', block: 'b', fifo: 'p' } as const;
+
+/** What the oracle should list for `tree`. */
+export function factsOfTree(tree: Tree): Map<string, Facts> {
+  return new Map(
+    tree.entries.map(({ path, inode }): [string, Facts] => {
+      const names = tree.links.get(inode) ?? [];
+      const isDevice = inode.type === 'char' || inode.type === 'block';
+      const xattrs = [...inode.xattrs].map(
+        ([name, value]) => `${name}=0x${Buffer.from(value).toString('hex')}`,
+      );
+      return [
+        path,
+        {
+          type: LETTERS[inode.type],
+          mode: inode.mode.toString(8),
+          uid: inode.uid,
+          gid: inode.gid,
+          size: inode.size,
+          mtime: inode.mtime,
+          target: inode.target,
+          device: isDevice
+            ? [inode.devMajor, inode.devMinor].map((n) => n.toString(16)).join(':')
+            : '',
+          sha256: inode.sha256,
+          links: names.filter((name) => name !== path).join('\0'),
+          xattrs: xattrs.sort().join('\n'),
+        },
+      ];
+    }),
+  );
 }

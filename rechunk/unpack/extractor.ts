@@ -5,6 +5,7 @@
  */
 import { spawn } from 'node:child_process';
 import { once } from 'node:events';
+import { stat } from 'node:fs/promises';
 import { RechunkError, systemCode } from '../../registry/errors.ts';
 import type { Path } from '../../registry/path.ts';
 import {
@@ -107,15 +108,42 @@ export async function extract(
   }
   signal?.throwIfAborted();
   if (code === 0 && complaints === '') return;
-  const said = complaints.trim().split('\n').slice(0, 3).join('; ');
-  throw new RechunkError('io', said || `tar ended with ${code ?? killer}`);
+  throw new RechunkError('io', summarise(complaints) || `tar ended with ${code ?? killer}`);
+}
+
+/** The first of what tar said, but for what it says because it was stopped. */
+function summarise(complaints: string): string {
+  return complaints
+    .trim()
+    .split('\n')
+    .filter(
+      (line) => !/: (Unexpected EOF in archive|Error is not recoverable|Exiting with)/.test(line),
+    )
+    .slice(0, 3)
+    .map((line) =>
+      /Wrote only \d+ of/.test(line) ? `${line}: no space left, or over a quota` : line,
+    )
+    .join('; ');
+}
+
+/** A `system.posix_acl_default` without entries: the kernel takes the attribute away (posix_acl_xattr.h, version 2). */
+const NO_ACL = Buffer.from([2, 0, 0, 0]);
+
+/** Takes from the empty directory `directory` what new files in it would inherit: a default ACL and the set-group-id bit. */
+export async function shield(directory: string, options: ExtractOptions): Promise<void> {
+  const { uid, gid } = await stat(directory);
+  const numbers = { mode: 0o755, uid, gid, mtime: 0n, size: 0, devMajor: 0, devMinor: 0 };
+  const xattrs = new Map([['system.posix_acl_default', NO_ACL]]);
+  const root: Item = { ...numbers, type: 'dir', path: '' as Path, link: '', xattrs };
+  await extract(directory, [root], options).catch((error: unknown) => {
+    // A file system without ACLs has none to take away.
+    if (!/Operation not supported/.test(String(error))) throw error;
+  });
 }
 
 /** Whether an error says that the reader of a pipe is gone: what it said itself matters more. */
 function isClosed(error: unknown): boolean {
-  return /^(EPIPE|ERR_STREAM_(DESTROYED|PREMATURE_CLOSE)|ECONNRESET)$/.test(
-    systemCode(error) ?? '',
-  );
+  return /^(EPIPE|ECANCELED|ECONNRESET|ERR_STREAM_DESTROYED)$/.test(systemCode(error) ?? '');
 }
 
 async function feed(

@@ -1,13 +1,25 @@
-// needs: root, getfattr, python3, mount, umount
+// needs: root, getfattr, setfattr, python3, mount, umount
 /** Hostile images unpacked and mounted by the kernel: the very tree that each stands for. */
 import assert from 'node:assert/strict';
-import { mkdtempSync, rmSync } from 'node:fs';
+import { createHash } from 'node:crypto';
+import {
+  chmodSync,
+  mkdirSync,
+  mkdtempSync,
+  readdirSync,
+  rmSync,
+  statSync,
+  writeFileSync,
+} from 'node:fs';
 import { join } from 'node:path';
 import { test } from 'uvu';
+import { writeLayout } from '../../test-images/build.ts';
 import { CASES, writeCase } from '../../test-images/cases.ts';
-import { factsOf } from '../../test-images/member.ts';
-import { compareListings } from '../../test-images/oracle.ts';
-import { shownOf } from '../../test-images/unpacking.ts';
+import { runCli, runJson } from '../../test-images/cli.ts';
+import { command } from '../../test-images/command.ts';
+import { contentOf, dir, factsOf, file, packLayer, packMembers } from '../../test-images/member.ts';
+import { compareListings, listTree } from '../../test-images/oracle.ts';
+import { shownOf, unpackTo } from '../../test-images/unpacking.ts';
 
 const work = mkdtempSync('/var/tmp/rechunk-unpack-');
 process.once('exit', () => rmSync(work, { recursive: true, force: true }));
@@ -31,5 +43,75 @@ for (const [number, hostile] of CASES.entries()) {
     for (const [i, pattern] of expected.entries()) assert.match(found[i] ?? '', pattern);
   });
 }
+
+test('holes stay holes, also of many stretches, before and after data', async () => {
+  const layout = join(work, 'holes');
+  const stretches = Array.from({ length: 100 }, (_, i): [number, string] => [
+    (1 << 20) * (i + 1),
+    `${i}`,
+  ]);
+  const files = [
+    { path: 'many', size: 200 << 20, data: stretches },
+    { path: 'end', size: 16 << 20, data: [[(16 << 20) - 3, 'end']] as [number, string][] },
+    { path: 'empty', size: 8 << 20, data: [] },
+  ];
+  const tar = await packLayer({ sparse: files, format: '1.0' });
+  await writeLayout(layout, [{ layers: [{ tar }] }]);
+  const out = `${layout}-out`;
+  await unpackTo(out, layout);
+  const listing = await listTree(join(out, '001'));
+  for (const { path, size, data } of files) {
+    const facts = listing.get(path);
+    const content = createHash('sha256')
+      .update(contentOf({ path, size, data }), 'latin1')
+      .digest('hex');
+    assert.deepEqual([facts?.size, facts?.sha256], [size, content]);
+    const blocks = statSync(join(out, '001', path)).blocks;
+    assert.ok(blocks <= data.length * 8 + 8, `${path}: ${blocks} blocks of 512 bytes`);
+  }
+});
+
+test('what a directory gives to new files in it does not reach the layers', async () => {
+  const parent = join(work, 'shared');
+  mkdirSync(parent);
+  chmodSync(parent, 0o2777);
+  // A default ACL for user 1000.
+  const acl =
+    '0x0200000001000700ffffffff02000700e803000004000700ffffffff10000700ffffffff20000500ffffffff';
+  await command('setfattr', ['-n', 'system.posix_acl_default', '-v', acl, parent]);
+  const layout = join(work, 'plain');
+  const members = [dir('d', { mode: 0o750 }), file('d/f', 'f', { mode: 0o640 }), file('f')];
+  await writeLayout(layout, [{ layers: [{ tar: await packMembers(members) }] }]);
+  await unpackTo(join(parent, 'out'), layout);
+  const listing = await listTree(join(parent, 'out/001'));
+  assert.deepEqual(compareListings(factsOf(members), listing, { root: 'ignore' }), []);
+  assert.equal(listing.get('')?.xattrs, '');
+});
+
+test('attribute names that tar writes in another way, and names of directories that tar must not read', async () => {
+  const root = join(work, 'tree');
+  mkdirSync(join(root, '-C'), { recursive: true });
+  writeFileSync(join(root, '-C', '--help'), '');
+  await command('setfattr', ['-n', 'user.a=b%3Dc%', '-v', 'v', join(root, '-C')]);
+  const out = join(work, 'tree-out');
+  await runJson(['unpack', `rootfs:${root}`, out]);
+  assert.deepEqual(compareListings(await listTree(root), await listTree(join(out, '001'))), []);
+});
+
+test('the printed line mounts what was unpacked, wherever it lies', async () => {
+  const layout = join(work, 'line');
+  await writeLayout(layout, [{ layers: [{ tar: await packMembers([file('f')]) }] }]);
+  const out = join(work, "a 'quoted', place:");
+  const { stdout } = await runCli(['unpack', `oci:${layout}:latest`, out, '--quiet']);
+  const line = stdout.trimEnd().split('\n').at(-1) ?? '';
+  const root = join(work, 'mounted');
+  mkdirSync(root);
+  await command('sh', ['-c', line.replace('MOUNTPOINT', root)]);
+  try {
+    assert.deepEqual(readdirSync(root), ['f']);
+  } finally {
+    await command('umount', [root]);
+  }
+});
 
 test.run();

@@ -16,7 +16,7 @@ import { tellOddities } from '../flatten.ts';
 import { type LoadedLayers, loadLayers } from '../load.ts';
 import { unpackUpper } from '../upper.ts';
 import { Warnings } from '../warnings.ts';
-import { checkTar, extract } from './extractor.ts';
+import { checkTar, extract, shield } from './extractor.ts';
 import { describeLosses, Fitter, type Losses, noLosses, type Self } from './fit.ts';
 import { type LayerPlan, type Namespace, Overlay } from './overlay.ts';
 import { type Privilege, readPrivilege } from './privilege.ts';
@@ -139,6 +139,7 @@ async function writeLayers(
   });
   const writing = new Set<Promise<void>>();
   const layers: UnpackedLayer[] = [];
+  await shield(target.stage, { env: target.env, owners: false, signal: context.signal });
   try {
     for (const [number, layer] of image.layers.entries()) {
       const index = loaded.layers[number];
