@@ -24,10 +24,10 @@ const xattrs = new Map([['user.a', Buffer.from('1')]]);
 /** Two components in one directory, an empty directory in a third, and an odd root. */
 const tree = memoryTree([
   { ...odd, path: '' },
-  { ...odd, path: 'd', xattrs },
-  { ...odd, path: 'd/e' },
-  { path: 'd/e/a' },
-  { path: 'd/b' },
+  { ...odd, path: 'usr', xattrs },
+  { ...odd, path: 'usr/e' },
+  { path: 'usr/e/a' },
+  { path: 'usr/b' },
   { ...odd, path: 'void' },
 ]);
 
@@ -40,7 +40,11 @@ const component = (id: string, ...paths: string[]): Component => ({
   size: 0,
   entries: entriesOf(tree, ...paths),
 });
-const components = [component('a', 'd/e/a', 'void'), component('b', 'd/b'), component('c', 'void')];
+const components = [
+  component('a', 'usr/e/a', 'void'),
+  component('b', 'usr/b'),
+  component('c', 'void'),
+];
 
 /** A plan that gives every component a layer. */
 function planOf(some: readonly Component[]): Plan {
@@ -69,7 +73,7 @@ const show = (layers: readonly StackedLayer[]): string[] =>
     ].join(' '),
   );
 
-const SKELETON = 'skeleton /:2770 /d:2770:user.a /d/e:2770 /void:2770';
+const SKELETON = 'skeleton /:2770 /usr:2770:user.a /usr/e:2770 /void:2770';
 const MARK = 'trusted.overlay.dirmeta_delegate';
 
 const policies: readonly (readonly [string, ParentsPolicy, readonly string[]])[] = [
@@ -77,28 +81,28 @@ const policies: readonly (readonly [string, ParentsPolicy, readonly string[]])[]
     'full: every ancestor as it is, the root too, and no skeleton',
     FULL,
     [
-      'content /:2770 /d:2770:user.a /d/e:2770 /d/e/a:644 /void:2770',
-      'content /:2770 /d:2770:user.a /d/b:644',
+      'content /:2770 /usr:2770:user.a /usr/e:2770 /usr/e/a:644 /void:2770',
+      'content /:2770 /usr:2770:user.a /usr/b:644',
       'content /:2770 /void:2770',
     ],
   ],
   [
     'shared: no directories but in the last layer',
     { kind: 'shared' },
-    ['content /d/e/a:644', 'content /d/b:644', SKELETON],
+    ['content /usr/e/a:644', 'content /usr/b:644', SKELETON],
   ],
   [
     'implicit: no directories but in the first layer',
     { kind: 'implicit' },
-    [SKELETON, 'content /d/e/a:644', 'content /d/b:644'],
+    [SKELETON, 'content /usr/e/a:644', 'content /usr/b:644'],
   ],
   [
     'delegate: ancestors are marked and as they are, the root is not there',
     { kind: 'delegate' },
     [
       SKELETON,
-      `content /d:2770:user.a:${MARK} /d/e:2770:${MARK} /d/e/a:644`,
-      `content /d:2770:user.a:${MARK} /d/b:644`,
+      `content /usr:2770:user.a:${MARK} /usr/e:2770:${MARK} /usr/e/a:644`,
+      `content /usr:2770:user.a:${MARK} /usr/b:644`,
     ],
   ],
   [
@@ -106,8 +110,8 @@ const policies: readonly (readonly [string, ParentsPolicy, readonly string[]])[]
     NEUTRAL,
     [
       SKELETON,
-      `content /d:755:${MARK} /d/e:755:${MARK} /d/e/a:644`,
-      `content /d:755:${MARK} /d/b:644`,
+      `content /usr:755:${MARK} /usr/e:755:${MARK} /usr/e/a:644`,
+      `content /usr:755:${MARK} /usr/b:644`,
       SKELETON,
     ],
   ],
@@ -115,8 +119,8 @@ const policies: readonly (readonly [string, ParentsPolicy, readonly string[]])[]
     'delegate in the other namespace, and the skeleton elsewhere',
     { kind: 'delegate', xattr: 'user', skeleton: 'last' },
     [
-      'content /d:2770:user.a:user.overlay.dirmeta_delegate /d/e:2770:user.overlay.dirmeta_delegate /d/e/a:644',
-      'content /d:2770:user.a:user.overlay.dirmeta_delegate /d/b:644',
+      'content /usr:2770:user.a:user.overlay.dirmeta_delegate /usr/e:2770:user.overlay.dirmeta_delegate /usr/e/a:644',
+      'content /usr:2770:user.a:user.overlay.dirmeta_delegate /usr/b:644',
       SKELETON,
     ],
   ],
@@ -141,14 +145,14 @@ test('a skeleton that lies twice is one layer, so that it is written once', () =
 test('a root that no layer defines stays undefined, and other such directories do not', () => {
   const bare = memoryTree([
     { path: '', type: 'dir', layer: -1 },
-    { path: 'd', type: 'dir', layer: -1 },
-    { path: 'd/b' },
+    { path: 'usr', type: 'dir', layer: -1 },
+    { path: 'usr/b' },
   ]);
-  const some = [{ ...component('b'), entries: entriesOf(bare, 'd/b') }];
+  const some = [{ ...component('b'), entries: entriesOf(bare, 'usr/b') }];
   const layersOf = (policy: ParentsPolicy): string[] =>
     show(stackLayers({ tree: bare, components: some, plan: planOf(some) }, policy));
-  assert.deepEqual(layersOf(FULL), ['content /d:755 /d/b:644']);
-  assert.deepEqual(layersOf({ kind: 'shared' }), ['content /d/b:644', 'skeleton /d:755']);
+  assert.deepEqual(layersOf(FULL), ['content /usr:755 /usr/b:644']);
+  assert.deepEqual(layersOf({ kind: 'shared' }), ['content /usr/b:644', 'skeleton /usr:755']);
 });
 
 test('without directories there is no skeleton', () => {
@@ -220,6 +224,8 @@ const SEEN =
     .split(' ')
     .map((id) => `${id}:leaked`)
     .join(' ');
+/** The runtimes that add a directory's xattrs to those that it has. */
+const COPIES = 'podman-vfs:leaked containerd-native:leaked containerd-rootless:leaked';
 const both = { skeleton: 'both' } as const;
 
 /** By the models of `runtimes/`: what notices tell of is all that is here, and the other way round. */
@@ -236,12 +242,12 @@ const choices: readonly (readonly [ParentsPolicy, string])[] = [
   [{ kind: 'delegate', skeleton: 'last' }, 'podman-chunked-rootless:refused ostree:leaked'],
   [{ kind: 'delegate', ...both }, 'podman-chunked-rootless:refused'],
   [{ kind: 'delegate', xattr: 'user' }, SEEN],
-  [{ kind: 'delegate', xattr: 'user', skeleton: 'last' }, 'podman-vfs:leaked ostree:leaked'],
-  [{ kind: 'delegate', xattr: 'user', ...both }, 'podman-vfs:leaked'],
+  [{ kind: 'delegate', xattr: 'user', skeleton: 'last' }, `${COPIES} ostree:leaked`],
+  [{ kind: 'delegate', xattr: 'user', ...both }, COPIES],
   [NEUTRAL, 'podman-chunked-rootless:refused'],
   [{ ...NEUTRAL, skeleton: 'last' }, 'podman-chunked-rootless:refused ostree:wrong'],
-  [{ ...NEUTRAL, xattr: 'user' }, 'podman-vfs:leaked'],
-  [{ ...NEUTRAL, xattr: 'user', skeleton: 'last' }, 'podman-vfs:leaked ostree:wrong'],
+  [{ ...NEUTRAL, xattr: 'user' }, COPIES],
+  [{ ...NEUTRAL, xattr: 'user', skeleton: 'last' }, `${COPIES} ostree:wrong`],
 ];
 
 for (const [policy, wanted] of choices) {

@@ -204,6 +204,9 @@ const TROUBLE: Readonly<Record<'nothing' | 'exact' | 'neutral', ByPlace>> = {
   },
 };
 
+const MERGED =
+  'containers see the markers in podman’s vfs storage, containerd’s native snapshotter and rootless containerd';
+
 /** Where containers see markers, which no skeleton above takes away. */
 const MARKED: Readonly<Record<'trusted' | 'user', ByPlace>> = {
   trusted: {
@@ -213,8 +216,8 @@ const MARKED: Readonly<Record<'trusted' | 'user', ByPlace>> = {
   },
   user: {
     first:
-      'containers see the markers, but in rootless podman and Docker, ostree and composefs-rs (--skeleton both takes them away but in podman’s vfs storage)',
-    last: 'containers see the markers in podman’s vfs storage, and they stay in ostree',
-    both: 'containers see the markers in podman’s vfs storage (--delegate-xattr trusted)',
+      'containers see the markers, but in rootless podman and Docker, ostree and composefs-rs (--skeleton both takes most of them away)',
+    last: `${MERGED}, and they stay in ostree`,
+    both: `${MERGED} (--delegate-xattr trusted)`,
   },
 };
