@@ -3,15 +3,17 @@ import { RechunkError } from '../registry/errors.ts';
 import type { Image } from '../registry/image.ts';
 import type { Path } from '../registry/path.ts';
 import { assign, detectAll } from './assign.ts';
+import { componentsAbove, layOver, type Overlay } from './base.ts';
+import { type Below, changesBelow } from './below.ts';
 import type { Component, ComponentRepo, Detection } from './components.ts';
 import type { Context } from './context.ts';
 import { compressedSizeOf, tarSizeOf } from './estimate.ts';
-import { type Loaded, loadTree } from './load.ts';
+import { type LoadContext, type Loaded, loadTree, shareLayers, totalSize } from './load.ts';
 import { type Memory, NO_MEMORY, type PastImage } from './memory.ts';
 import { editLabels, type MetadataOptions } from './metadata.ts';
 import { contentLayers, FULL, noticesOf, ownedBy, type ParentsPolicy } from './parents.ts';
 import { DEFAULT_MAX_LAYERS, type Plan, type PlanItem, type PlanOptions, plan } from './plan.ts';
-import { applyPolicy, type Excuse, type Policy } from './policy.ts';
+import { applyPolicy, type Excuse, excuse, type Policy } from './policy.ts';
 import { readPrevious } from './previous.ts';
 import { expectChanges } from './rate.ts';
 import { pastOptions, type Recollection, recall } from './recall.ts';
@@ -40,6 +42,8 @@ export interface GroupOptions extends ComponentOptions, PlanOptions, MetadataOpt
   readonly policy?: Policy | undefined;
   /** What layers hold of the directories that they need; default {@link FULL}. */
   readonly parents?: ParentsPolicy | undefined;
+  /** An image whose layers stay, the lowest of the result; default none. */
+  readonly base?: Image | undefined;
 }
 
 /** An image's file system as it will be written, its components and plan. */
@@ -48,7 +52,9 @@ export interface Grouping {
   readonly components: readonly Component[];
   readonly items: readonly PlanItem[];
   readonly plan: Plan;
-  /** The layers that are written, lowest first: those of the plan, and skeletons. */
+  /** The base below it; absent where there is none. Components, items and plan are then of what lies above. */
+  readonly below?: Below | undefined;
+  /** The layers of the image, lowest first: those of the base, whiteouts, those of the plan, and skeletons. */
   readonly stack: readonly StackedLayer[];
   /** What was known of the components before. */
   readonly recollection: Recollection;
@@ -69,18 +75,22 @@ export async function groupImage(
   options: GroupOptions,
   context: Context,
 ): Promise<Grouping> {
-  const bounds = contentBounds(options);
+  // Before anything is read.
+  contentBounds(options);
   tellParents(options, context);
   const prepared = await prepareImage(image, options, context);
+  const bounds = contentBounds(options, prepared.below);
   const planned = plan(prepared.items, { ...bounds, ...pastOptions(prepared.recollection) });
   tellOversized(planned, options, context);
   return stackPlan(prepared, planned, options);
 }
 
-/** The planner's options for what is no skeleton. Throws `usage` where no layer is left. */
-export function contentBounds(options: GroupOptions): PlanOptions {
-  const { parents = FULL, maxLayers = DEFAULT_MAX_LAYERS } = options;
-  return { ...options, maxLayers: contentLayers(parents, maxLayers) };
+/** The planner's options for what is no skeleton, and nothing of a base. Throws `usage` where no layer is left. */
+export function contentBounds(options: GroupOptions, below?: Below): PlanOptions {
+  const { parents = FULL, maxLayers = DEFAULT_MAX_LAYERS, base } = options;
+  const whiteouts = below && below.overlay.hidden.length > 0 ? 1 : 0;
+  const others = (base?.layers.length ?? 0) + whiteouts;
+  return { ...options, maxLayers: contentLayers(parents, maxLayers, others) };
 }
 
 /** Tells what the parents policy costs and where it is wrong. */
@@ -122,50 +132,94 @@ export async function prepareImage(
   context: Context,
 ): Promise<Prepared> {
   const memory = options.memory ?? NO_MEMORY;
-  const shaped = await shapeImage(image, options, context, memory.previous[0]);
-  const { tree, components, excuses } = shaped;
+  const { base } = options;
+  const images = base && [image, base];
+  const shared = images && shareLayers(images);
+  const reading = { shared, total: images && totalSize(images), ...context };
+  const below = base && (await loadTree(base, reading));
+  const shaped = await shapeImage(image, options, reading, {
+    base: below?.tree,
+    past: memory.previous[0],
+  });
+  const { tree, components, excuses, overlay } = shaped;
   refuseOstree(image, tree, options);
   if (options.strict) refuseOverlay(image, excuses);
   const read = async (past: PastImage, own: Context): Promise<readonly Component[]> =>
-    (await shapeImage(past.image, options, { ...own, onNotice: undefined })).components;
+    (await shapeImage(past.image, options, { ...own, onNotice: undefined }, { base: below?.tree }))
+      .components;
   const recollection = await recall(components, memory, read, context);
   const { digests, past, observed } = recollection;
-  const items = rememberItems(itemsOf(components), digests, past, observed);
-  return { tree, components, items, recollection, excuses };
+  const now = newestChange(shaped.whole);
+  const items = rememberItems(itemsOf(components, now), digests, past, observed);
+  const prepared = { tree, components, items, recollection, excuses };
+  if (!base || !below || !overlay) return prepared;
+  const changes = changesBelow(base, overlay, shaped.whole, itemsOf(shaped.whole, now));
+  return { ...prepared, below: { image: base, loaded: below, overlay, changes } };
 }
 
-/** An image's file system as the policy shapes it, with what `past` has to inherit, and its components. */
+/** What an image is shaped by, besides options. */
+interface Surroundings {
+  /** The file system of the base whose layers stay. */
+  readonly base?: Tree | undefined;
+  /** What times are inherited from. */
+  readonly past?: PastImage | undefined;
+}
+
+/** An image's file system as the policy shapes it, and its components. */
+interface ShapedImage extends Pick<Grouping, 'tree' | 'components' | 'excuses'> {
+  /** What of it lies above the base, and how; `components` have that alone. */
+  readonly overlay: Overlay | undefined;
+  /** All components, whatever lies above the base. */
+  readonly whole: readonly Component[];
+}
+
 async function shapeImage(
   image: Image,
   options: GroupOptions,
-  context: Context,
-  past?: PastImage,
-): Promise<Pick<Grouping, 'tree' | 'components' | 'excuses'>> {
+  context: Context & LoadContext,
+  { base, past }: Surroundings,
+): Promise<ShapedImage> {
   const loaded = await loadTree(image, context);
   for (const warning of loaded.warnings) context.onNotice?.(warning);
-  const { policy = {}, parents = FULL } = options;
-  const plain = await applyPolicy(loaded.tree, policy);
+  const { policy = {} } = options;
+  const plain = await applyPolicy(loaded.tree, policy, undefined, base);
   const found = await findComponents(plain.tree, options);
   for (const warning of [...plain.warnings, ...found.warnings]) context.onNotice?.(warning);
-  const limit = options.maxLayerSize ?? Number.POSITIVE_INFINITY;
-  const components = splitLarge(plain.tree, ownedBy(parents, found.components), limit);
+  const { components } = arrange(plain.tree, found.components, options, base);
   const directories = policy.dirMtime === 'keep' ? 'inherit' : 'leave';
+  const { total, ...alone } = context;
   const previous =
     past && policy.inherit !== 'none'
       ? await readPrevious(
           past,
           { ...found, image, tree: plain.tree, components },
           { directories },
-          context,
+          alone,
         )
       : undefined;
   // What inheriting changes is nothing that components are found by.
-  const { tree, excuses } = previous ? await applyPolicy(loaded.tree, policy, previous) : plain;
+  const shaped = previous ? await applyPolicy(loaded.tree, policy, previous, base) : plain;
+  const whole = previous
+    ? found.components.map((one) => rebind(one, shaped.tree))
+    : found.components;
   return {
-    tree,
-    components: previous ? components.map((one) => rebind(one, tree)) : components,
-    excuses: [...overlayExcuse(loaded), ...excuses],
+    ...arrange(shaped.tree, whole, options, base),
+    whole,
+    excuses: [...overlayExcuse(loaded), ...shaped.excuses],
   };
+}
+
+/** What is written of `components`: what lies above the base, as the parents policy lets them own it, in parts that fit. */
+function arrange(
+  tree: Tree,
+  components: readonly Component[],
+  { parents = FULL, maxLayerSize = Number.POSITIVE_INFINITY }: GroupOptions,
+  base: Tree | undefined,
+): Pick<ShapedImage, 'tree' | 'components' | 'overlay'> {
+  const overlay = base && layOver(base, tree);
+  const own = ownedBy(parents, overlay ? componentsAbove(overlay, components) : components);
+  const arranged = overlay?.tree ?? tree;
+  return { tree: arranged, components: splitLarge(arranged, own, maxLayerSize), overlay };
 }
 
 /** The component with the inodes of `tree`. */
@@ -195,14 +249,7 @@ export async function findComponents(tree: Tree, options: ComponentOptions): Pro
 
 /** The excuse for dropped overlay xattrs, if there were any. */
 export function overlayExcuse({ droppedXattrs }: Loaded): Excuse[] {
-  if (droppedXattrs === 0) return [];
-  return [
-    {
-      kind: 'overlay-xattr',
-      count: droppedXattrs,
-      text: `${droppedXattrs} overlay.* xattrs dropped`,
-    },
-  ];
+  return droppedXattrs === 0 ? [] : [excuse('overlay-xattr', droppedXattrs)];
 }
 
 /** What runtimes make of `overlay.*` xattrs in an image differs, so whoever wants to know is told instead of their being dropped. */
@@ -233,12 +280,16 @@ function refuseOstree(image: Image, tree: Tree, options: MetadataOptions): void 
   );
 }
 
-/** The planner's view of components; its clock is the newest change in the image. */
-function itemsOf(components: readonly Component[]): PlanItem[] {
-  const now = components.reduce(
+/** The planner's clock: the newest change in an image. */
+function newestChange(components: readonly Component[]): number {
+  return components.reduce(
     (newest, { changeTimes }) => (changeTimes ?? []).reduce((a, b) => Math.max(a, b), newest),
     0,
   );
+}
+
+/** The planner's view of components. */
+function itemsOf(components: readonly Component[], now: number): PlanItem[] {
   return components.map((component) => {
     const counted = distinct(component.entries);
     const sum = (size: (entry: Entry) => number): number =>

@@ -37,6 +37,8 @@ export interface InheritOptions {
   readonly inherit: 'times' | 'pyc';
   /** Whether directories with equal metadata and equally named children have their times too. */
   readonly directories: 'inherit' | 'leave';
+  /** Inodes that stay what they are, whatever they were; default none. */
+  readonly fixed?: ReadonlySet<Inode> | undefined;
 }
 
 /** A tree with times of the previous image. */
@@ -115,7 +117,7 @@ function rebuild(
 function findMatches(tree: Tree, previous: Tree, options: InheritOptions): Map<Inode, Inode> {
   const matches = new Map<Inode, Inode>();
   for (const { path, inode } of tree.entries) {
-    if (matches.has(inode)) continue;
+    if (matches.has(inode) || options.fixed?.has(inode)) continue;
     const before = previous.get(path);
     if (!before || !isAlike(inode, before) || inode.sha256 !== before.sha256) continue;
     const isSame =
@@ -242,6 +244,7 @@ async function findPrevious(
   pyc: Inode,
   { tree, previous, stated, matches, names, options }: Scene,
 ): Promise<{ readonly inode: Inode; readonly header: PycHeader } | undefined> {
+  if (options.fixed?.has(pyc)) return undefined;
   const [path] = names(pyc);
   const inode = path === undefined ? undefined : previous.get(path);
   if (options.inherit !== 'pyc' || matches.has(pyc) || !inode || !isAlike(pyc, inode))

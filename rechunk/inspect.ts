@@ -1,7 +1,7 @@
 /** What an image's manifest and config say of its layers; no layer is read. */
 import { openImage, type Source } from '../registry/image.ts';
 import { type Digest, formatPlatform, type Platform } from '../registry/oci.ts';
-import { OWN } from './metadata.ts';
+import { OWN, rolesOf } from './metadata.ts';
 import { unescapeId } from './record.ts';
 
 /** A layer as the metadata describes it. */
@@ -44,19 +44,20 @@ export async function inspect(
 ): Promise<Inspection> {
   const image = await openImage(source, options);
   const made = (image.config.history ?? []).filter((entry) => entry.empty_layer !== true);
+  const roles = rolesOf(image);
   const layers = image.layers.map(({ descriptor, diffId }, i): InspectedLayer => {
     const components = descriptor.annotations?.[OWN.components]
       ?.split(' ')
       .filter(Boolean)
       .map(unescapeId);
-    const role = descriptor.annotations?.[OWN.role];
+    const role = roles[i];
     const createdBy = made.length === image.layers.length ? made[i]?.created_by : undefined;
     return {
       digest: descriptor.digest,
       diffId,
       mediaType: descriptor.mediaType,
       size: descriptor.size,
-      ...(role === undefined ? {} : { role }),
+      ...(role === undefined || role === 'content' ? {} : { role }),
       ...(components ? { components } : {}),
       ...(createdBy ? { createdBy } : {}),
     };

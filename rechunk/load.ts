@@ -30,6 +30,8 @@ export interface LoadContext {
   readonly step?: 'read' | 'previous' | 'verify';
   /** Layers that are read once for several images; default: none. */
   readonly shared?: SharedLayers | undefined;
+  /** Bytes that the step takes, where several images are read in it; default: those of the image. */
+  readonly total?: number | undefined;
 }
 
 /** Layers that several images have, and those of them that were read; their content stays in the spool. */
@@ -48,6 +50,12 @@ export function shareLayers(images: readonly Image[]): SharedLayers {
   return { keys, read: new Map() };
 }
 
+/** Bytes of all layers of `images`, those that several have once. */
+export function totalSize(images: readonly Image[]): number {
+  const layers = new Map(images.flatMap((image) => image.layers).map((one) => [keyOf(one), one]));
+  return [...layers.values()].reduce((sum, { descriptor }) => sum + descriptor.size, 0);
+}
+
 /** By the diffID too: it is what each image's own config promises of the content. */
 function keyOf({ descriptor, diffId }: Layer): string {
   return `${descriptor.digest} ${diffId}`;
@@ -59,8 +67,8 @@ export interface Loaded {
   readonly warnings: readonly string[];
   /** How many `overlay.*` xattrs were dropped. */
   readonly droppedXattrs: number;
-  /** Bytes of all uncompressed layers. */
-  readonly tarSize: number;
+  /** Bytes of each layer that was read, uncompressed. */
+  readonly tarSizes: readonly number[];
 }
 
 /** Bytes at the start of a blob that tell its compression. */
@@ -103,7 +111,7 @@ export async function loadTree(
 
 /** The file system that layers give together. */
 export function flattenLayers(
-  { layers, contents, warnings, tarSize }: LoadedLayers,
+  { layers, contents, warnings, tarSizes }: LoadedLayers,
   watcher?: Watcher,
 ): Loaded {
   const flattened = flatten(layers, watcher);
@@ -111,7 +119,7 @@ export function flattenLayers(
     tree: new Tree(flattened.entries, contents),
     warnings: [...warnings, ...flattened.warnings],
     droppedXattrs: flattened.droppedXattrs,
-    tarSize,
+    tarSizes,
   };
 }
 
@@ -121,8 +129,8 @@ export interface LoadedLayers {
   /** Reads content of the layers' bodies. */
   readonly contents: Contents;
   readonly warnings: readonly string[];
-  /** Bytes of all uncompressed layers. */
-  readonly tarSize: number;
+  /** Bytes of each layer, uncompressed. */
+  readonly tarSizes: readonly number[];
 }
 
 /** Reads all layers of `image`; their entries can be gone through as often as wanted. */
@@ -138,7 +146,8 @@ async function readLayers(
   use: 'once' | 'often',
 ): Promise<LoadedLayers> {
   const queue = [...image.layers.entries()].filter(([number]) => wanted(number));
-  const total = queue.reduce((sum, [, layer]) => sum + layer.descriptor.size, 0);
+  const own = queue.reduce((sum, [, layer]) => sum + layer.descriptor.size, 0);
+  const total = context.total ?? own;
   const found: LoadedLayer[] = [];
   const loadNext = async (): Promise<void> => {
     for (let next = queue.shift(); next; next = queue.shift()) {
@@ -153,7 +162,7 @@ async function readLayers(
     layers: layers.map(({ index }) => index),
     contents: contentsOf(context.pool),
     warnings: layers.flatMap((layer) => layer.warnings),
-    tarSize: layers.reduce((sum, layer) => sum + layer.size, 0),
+    tarSizes: layers.map(({ size }) => size),
   };
 }
 
@@ -362,6 +371,6 @@ async function loadDirectory(image: Image, context: LoadContext): Promise<Loaded
     layers: [{ entries, body: bodyOf, name }],
     contents: contentsOf(context.pool),
     warnings: [],
-    tarSize: total,
+    tarSizes: [total],
   };
 }

@@ -8,7 +8,7 @@ import { type Annotations, formatPlatform, type Platform } from '../registry/oci
 import { readAttachedRecord } from './attached.ts';
 import type { Context } from './context.ts';
 import { type ForeignPlan, readForeignPlan } from './foreign.ts';
-import { labelsOf, OWN } from './metadata.ts';
+import { labelsOf, OWN, rolesOf } from './metadata.ts';
 import {
   isPrecise,
   PLAN_LABEL,
@@ -150,7 +150,10 @@ export function readRecord(image: Image): PlanRecord | undefined {
 
 /** What the annotations of our layers list, without digests; undefined where a list is missing or cut. */
 function listedRecord(image: Image): PlanRecord | undefined {
-  const lists = image.layers.map(({ descriptor }) => listedIds(descriptor.annotations ?? {}));
+  const roles = rolesOf(image);
+  const lists = image.layers.map(({ descriptor }, i) =>
+    roles[i] === 'content' ? listedIds(descriptor.annotations ?? {}) : roles[i] && [],
+  );
   const layers = lists.flatMap((ids) =>
     ids ? [{ fingerprint: '', components: new Map(ids.map((id) => [id, UNKNOWN] as const)) }] : [],
   );
@@ -161,9 +164,8 @@ function listedRecord(image: Image): PlanRecord | undefined {
 
 const UNKNOWN: RecordedComponent = { digest: '', changes: 0 };
 
-/** The components that a layer's annotations list whole: none where it has a role. */
+/** The components that a layer's annotations list whole. */
 function listedIds(annotations: Annotations): readonly string[] | undefined {
-  if (annotations[OWN.role] !== undefined) return [];
   const { [OWN.components]: list = '' } = annotations;
   return list === '' || /\+\d+$/.test(list) ? undefined : list.split(' ').map(unescapeId);
 }

@@ -29,7 +29,7 @@ export interface WrittenLayer {
   readonly digest: Digest;
   /** Bytes of the blob. */
   readonly size: number;
-  /** Component ids, sorted; none in a skeleton. */
+  /** Component ids, sorted; none unless its role is content. */
   readonly components: readonly string[];
   /** Of the blob, where it is one of an earlier image. */
   readonly annotations?: Annotations | undefined;
@@ -45,15 +45,21 @@ export interface MetadataOptions {
   readonly created?: string | undefined;
 }
 
+/** What decides config and manifest of a written image. */
+export interface DescribeOptions extends MetadataOptions {
+  /** The base whose layers are the lowest of the image; default none. */
+  readonly base?: Image | undefined;
+}
+
 /** Keys of annotations that this program writes. */
 export const OWN = {
   /** On a layer: the components in it, separated by spaces. */
   components: 'dev.rechunk.components',
-  /** On a layer that holds no components: what it is for (`skeleton`). */
+  /** On a layer that holds no components: what it is for (`skeleton`, `whiteouts`). */
   role: 'dev.rechunk.role',
   /** On a manifest: the digest of the image that was rechunked. */
   source: 'dev.rechunk.source.digest',
-  /** On a manifest: the base image that the original was built on; its layers are no longer those of this image. */
+  /** On a manifest: the base image that the original was built on, where its layers are no longer those of this image. */
   baseName: 'dev.rechunk.original.base.name',
   baseDigest: 'dev.rechunk.original.base.digest',
 } as const;
@@ -102,6 +108,20 @@ export function listComponents(components: readonly string[], limit: number): st
   return text;
 }
 
+/**
+ * What each layer of an image is for, as its annotations say; `base` for those below all that this program wrote, and undefined for
+ * others that say nothing.
+ */
+export function rolesOf({ layers }: Image): (LayerRole | undefined)[] {
+  const said = layers.map(({ descriptor: { annotations = {} } }): LayerRole | undefined => {
+    const { [OWN.role]: role, [OWN.components]: components } = annotations ?? {};
+    if (role !== undefined) return role as LayerRole;
+    return components === undefined ? undefined : 'content';
+  });
+  const lowest = said.findIndex((role) => role !== undefined);
+  return said.map((role, i) => (i < lowest ? 'base' : role));
+}
+
 /** The labels of a config, as a plain record. */
 export function labelsOf(config: Image['config']): Record<string, string> {
   return config.config?.Labels ?? {};
@@ -112,21 +132,43 @@ export function editLabels(image: Image, options: MetadataOptions): Record<strin
   return editRecord(labelsOf(image.config), options.labels ?? []);
 }
 
+/** History entries of empty layers, kept, then one for each written layer; before them those of the base, if there is one. */
 function editHistory(
   old: readonly History[],
   layers: readonly WrittenLayer[],
-  created: string | undefined,
+  { created, base }: DescribeOptions,
 ): History[] {
-  const kept = old.filter((entry) => entry.empty_layer === true);
-  const made = layers.map(
+  const { below, rest } = base ? splitHistory(old, base) : { below: [], rest: old };
+  const kept = rest.filter(isEmpty);
+  const made = layers.slice(base?.layers.length ?? 0).map(
     (layer): History => ({
       ...(created === undefined ? {} : { created }),
       created_by: 'rechunk',
-      comment:
-        layer.role === 'skeleton' ? 'directories' : listComponents(layer.components, HISTORY_CHARS),
+      comment: commentOf(layer),
     }),
   );
-  return [...kept, ...made];
+  return [...below, ...kept, ...made];
+}
+
+const isEmpty = (entry: History): boolean => entry.empty_layer === true;
+
+function commentOf({ role = 'content', components }: WrittenLayer): string {
+  if (role === 'content') return listComponents(components, HISTORY_CHARS);
+  return role === 'skeleton' ? 'directories' : role;
+}
+
+/** The part of a history that is the base's, entries of empty layers too, where it starts with that; else what the base says of its layers. */
+function splitHistory(
+  old: readonly History[],
+  { configDocument, layers }: Image,
+): { readonly below: readonly History[]; readonly rest: readonly History[] } {
+  const own = (parseJson(configDocument.bytes)['history'] ?? []) as History[];
+  const made = own.filter((entry) => !isEmpty(entry));
+  if (made.length !== layers.length)
+    return { below: layers.map(() => ({ created_by: 'rechunk', comment: 'base' })), rest: old };
+  const isStart = own.every((entry, i) => JSON.stringify(entry) === JSON.stringify(old[i]));
+  if (!isStart) return { below: made, rest: old };
+  return { below: own, rest: old.slice(own.length) };
 }
 
 /** The config of the written image: the old one with new layers, history, labels, creation time and the plan's `record`. */
@@ -134,7 +176,7 @@ export function writeConfig(
   image: Image,
   layers: readonly WrittenLayer[],
   record: string | undefined,
-  options: MetadataOptions,
+  options: DescribeOptions,
 ): Document {
   const config = parseJson(image.configDocument.bytes);
   for (const key of STALE_CONFIG) delete config[key];
@@ -142,7 +184,10 @@ export function writeConfig(
   if (created !== undefined) config['created'] = created;
   config['os'] ??= image.config.os;
   config['rootfs'] = { type: 'layers', diff_ids: layers.map(({ diffId }) => diffId) };
-  config['history'] = editHistory((config['history'] ?? []) as History[], layers, created);
+  config['history'] = editHistory((config['history'] ?? []) as History[], layers, {
+    ...options,
+    created,
+  });
   const { [PLAN_LABEL]: stale, ...labels } = editLabels(image, options);
   if (record !== undefined) labels[PLAN_LABEL] = record;
   if (record !== undefined || stale !== undefined || (options.labels ?? []).length > 0) {
@@ -156,15 +201,17 @@ export function writeConfig(
   };
 }
 
-function editAnnotations(image: Image, options: MetadataOptions): Annotations {
+function editAnnotations(image: Image, options: DescribeOptions): Annotations {
   const {
     [ANNOTATION.baseName]: baseName,
     [ANNOTATION.baseDigest]: baseDigest,
     ...kept
   } = image.manifest.annotations ?? {};
   const own: Annotations = { ...kept };
-  if (baseName !== undefined) own[OWN.baseName] = baseName;
-  if (baseDigest !== undefined) own[OWN.baseDigest] = baseDigest;
+  const { base } = options;
+  if (baseName !== undefined) own[base ? ANNOTATION.baseName : OWN.baseName] = baseName;
+  if (base) own[ANNOTATION.baseDigest] = base.manifestDocument.descriptor.digest;
+  else if (baseDigest !== undefined) own[OWN.baseDigest] = baseDigest;
   if (options.created !== undefined && ANNOTATION.created in own)
     own[ANNOTATION.created] = options.created;
   own[OWN.source] = image.manifestDocument.descriptor.digest;
@@ -175,12 +222,13 @@ function editAnnotations(image: Image, options: MetadataOptions): Annotations {
 function annotateLayer(layer: WrittenLayer, listChars: number): Annotations {
   const annotations: Record<string, string> = { ...layer.annotations };
   // An earlier image may have had the same blob for something else.
-  if (layer.role === 'skeleton') {
-    delete annotations[OWN.components];
-    annotations[OWN.role] = layer.role;
-  } else {
+  const { role = 'content', components } = layer;
+  if (role === 'content') {
     delete annotations[OWN.role];
-    annotations[OWN.components] = listComponents(layer.components, listChars);
+    annotations[OWN.components] = listComponents(components, listChars);
+  } else {
+    delete annotations[OWN.components];
+    annotations[OWN.role] = role;
   }
   return annotations;
 }
@@ -199,20 +247,29 @@ export function layerDescriptor(
   };
 }
 
-/** The manifest of the written image: always OCI, the old annotations kept, layers described anew. */
+/**
+ * The manifest of the written image: always OCI, the old annotations kept, layers described anew, but those of a base as its own
+ * manifest does.
+ */
 export function writeManifest(
   image: Image,
   layers: readonly WrittenLayer[],
   config: Descriptor,
   compression: Compression,
-  options: MetadataOptions,
+  options: DescribeOptions,
 ): Document {
   const manifest = parseJson(image.manifestDocument.bytes);
   const listChars = Math.max(64, Math.floor(ANNOTATION_BYTES / Math.max(1, layers.length)));
   manifest['mediaType'] = MEDIA.manifest;
   const { annotations } = image.manifest.config;
   manifest['config'] = { ...config, ...(annotations ? { annotations } : {}) };
-  manifest['layers'] = layers.map((layer) => layerDescriptor(layer, compression, listChars));
+  const { base } = options;
+  const below = base ? (parseJson(base.manifestDocument.bytes)['layers'] as unknown[]) : [];
+  const own = layers.slice(below.length);
+  manifest['layers'] = [
+    ...below,
+    ...own.map((layer) => layerDescriptor(layer, compression, listChars)),
+  ];
   manifest['annotations'] = editAnnotations(image, options);
   const bytes = formatJson(manifest);
   return {

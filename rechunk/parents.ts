@@ -14,6 +14,7 @@
  */
 import { RechunkError } from '../registry/errors.ts';
 import { ancestorsOf, type Path } from '../registry/path.ts';
+import { directoriesAbove, type Overlay } from './base.ts';
 import type { Component } from './components.ts';
 import { BLANK, type Entry, type Inode, type Tree } from './tree.ts';
 import { DELEGATE_XATTRS } from './upper.ts';
@@ -54,31 +55,42 @@ export function skeletonPlace(policy: ParentsPolicy): SkeletonPlace | undefined 
   return policy.kind === 'delegate' && policy.fallback === 'neutral' ? 'both' : 'first';
 }
 
-/** Layers that content may have where an image may have `most`: skeletons count. Throws `usage` where that is none. */
-export function contentLayers(policy: ParentsPolicy, most: number): number {
+/**
+ * Layers that content may have where an image may have `most`: skeletons count, and so do `below`, a base's layers and whiteouts.
+ * Throws `usage` where that is none.
+ */
+export function contentLayers(policy: ParentsPolicy, most: number, below = 0): number {
   const place = skeletonPlace(policy);
   const skeletons = place === undefined ? 0 : place === 'both' ? 2 : 1;
-  if (most > skeletons) return most - skeletons;
+  const left = most - below - skeletons;
+  if (left > 0) return left;
   const count = skeletons === 1 ? 'one skeleton' : `${skeletons} skeletons`;
+  const needs = [
+    ...(below > 0 ? [`the base and its whiteouts are ${below}`] : []),
+    ...(skeletons > 0 ? [`--parents ${policy.kind} needs ${count}`] : []),
+  ];
   throw new RechunkError(
     'usage',
-    `--max-layers ${most}: want at least ${skeletons + 1}, since --parents ${policy.kind} needs ${count}`,
+    `--max-layers ${most}: want at least ${below + skeletons + 1}, since ${needs.join(' and ')}`,
   );
 }
 
-/** The layers of an image, lowest first: `content` with the `skeleton`, if there is one, where the policy wants it. */
+/** The layers of an image, lowest first: `content` with the skeletons, if there are any, where the policy wants them. */
 export function withSkeletons<T>(
   policy: ParentsPolicy,
-  skeleton: T | undefined,
+  { first, last }: Skeletons<T>,
   content: readonly T[],
 ): T[] {
   const place = skeletonPlace(policy);
-  const [first, last] = [
-    place === 'first' || place === 'both',
-    place === 'last' || place === 'both',
-  ];
-  const some = skeleton === undefined ? [] : [skeleton];
-  return [...(first ? some : []), ...content, ...(last ? some : [])];
+  const some = (skeleton: T | undefined, other: SkeletonPlace): T[] =>
+    place === undefined || place === other || skeleton === undefined ? [] : [skeleton];
+  return [...some(first, 'last'), ...content, ...some(last, 'first')];
+}
+
+/** What is first, and what is last; undefined where there is nothing to hold. */
+export interface Skeletons<T> {
+  readonly first: T | undefined;
+  readonly last: T | undefined;
 }
 
 /**
@@ -100,6 +112,20 @@ export function ownedBy(
 /** What a skeleton of `tree` holds: every directory as it is, the root where the image defines it; in canonical order. */
 export function skeletonOf(tree: Tree): Entry[] {
   return tree.entries.filter(({ path, inode }) => isDirectory(inode) && isDefined(path, inode));
+}
+
+/**
+ * What skeletons hold above a base. Where content marks its ancestors, the first one holds what the base does not define as it is
+ * meant, its own ancestors marked too; else each holds all that layers above the base need.
+ */
+export function skeletonsAbove(
+  policy: ParentsPolicy,
+  overlay: Overlay,
+): Skeletons<readonly Entry[]> {
+  const { changed, needed } = directoriesAbove(overlay);
+  if (policy.kind !== 'delegate') return { first: needed, last: needed };
+  const root = changed.filter(({ path }) => path === '');
+  return { first: [...root, ...surround(policy, overlay.tree, changed)], last: needed };
 }
 
 const isDirectory = ({ type }: Inode): boolean => type === 'dir';

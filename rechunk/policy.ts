@@ -5,6 +5,7 @@
 import { RechunkError } from '../registry/errors.ts';
 import { type Path, parentOf, parsePath, pathFromText, showPath } from '../registry/path.ts';
 import { NO_XATTRS } from '../registry/tar.ts';
+import { findKept } from './base.ts';
 import { type Ancestor, type Group, inheritTimes } from './inherit.ts';
 import { isFresh, isPycName, PYC_HEADER_BYTES, parsePyc, sourceOf } from './pyc.ts';
 import type { Entry, Inode, Tree } from './tree.ts';
@@ -57,51 +58,36 @@ export interface Shaped {
   readonly groups: readonly Group[];
 }
 
-/** Applies `policy` to `tree`, and what `ancestor` has to inherit: the tree that the written image has. */
+/**
+ * Applies `policy` to `tree`, and what `ancestor` has to inherit: the tree that the written image has. What is as it is in `base`,
+ * whose layers stay, keeps its time, or it would have to be written again.
+ */
 export async function applyPolicy(
   tree: Tree,
   policy: Policy,
   ancestor?: Ancestor,
+  base?: Tree,
 ): Promise<Shaped> {
   const pruned = prune(tree, policy.prune ?? []);
   const kept = pruned.count === 0 ? tree : tree.with(pruned.entries);
   const dropped = dropXattrs(kept, policy.dropXattrs ?? []);
   const { inherit = 'pyc' } = policy;
   const directories = policy.dirMtime === 'keep' ? 'inherit' : 'leave';
+  const fixed = new Set(base && findKept(base, dropped.tree).keys());
   const inherited =
     ancestor && inherit !== 'none'
-      ? await inheritTimes(dropped.tree, ancestor, { inherit, directories })
+      ? await inheritTimes(dropped.tree, ancestor, { inherit, directories, fixed })
       : { tree: dropped.tree, settled: new Set<Inode>(), times: 0, groups: [], pycs: 0 };
-  const timed = await setTimes(inherited.tree, policy, inherited.settled);
-  const excuses: Excuse[] = [
-    excuse('prune', pruned.count, (n) => `${n} pruned`),
-    excuse('drop-xattr', dropped.count, (n) => `${n} dropped by --drop-xattr`, 'xattr'),
-    excuse(
-      'inherited-time',
-      inherited.times,
-      (n) => `${n} as in the previous image keep the times there (--mtime keep takes the source's)`,
-    ),
-    excuse(
-      'pyc-inherited',
-      inherited.pycs,
-      (n) =>
-        `${n} taken from the previous image, since the recorded time alone differs (--no-inherit-pyc takes none)`,
-      'compiled Python file',
-    ),
-    excuse('mtime', timed.files, (n) => `times of ${n} changed by --mtime`, 'file'),
-    excuse(
-      'pyc',
-      timed.pinned,
-      (n) => `times of ${n} kept, since compiled Python files record them`,
-      'file',
-    ),
-    excuse(
-      'dir-mtime',
-      timed.directories,
-      (n) => `times of ${n} set to 0 (--dir-mtime keep keeps them)`,
-      'directory',
-      'directories',
-    ),
+  const settled = new Set([...fixed, ...inherited.settled]);
+  const timed = await setTimes(inherited.tree, policy, settled);
+  const excuses = [
+    excuse('prune', pruned.count),
+    excuse('drop-xattr', dropped.count),
+    excuse('inherited-time', inherited.times),
+    excuse('pyc-inherited', inherited.pycs),
+    excuse('mtime', timed.files),
+    excuse('pyc', timed.pinned),
+    excuse('dir-mtime', timed.directories),
   ].filter(({ count }) => count > 0);
   return { tree: timed.tree, excuses, warnings: pruned.warnings, groups: inherited.groups };
 }
@@ -151,14 +137,37 @@ async function setTimes(tree: Tree, policy: Policy, settled: ReadonlySet<Inode>)
   return { tree: timed, ...counts, pinned: pinned.size };
 }
 
-function excuse(
-  kind: Excuse['kind'],
-  count: number,
-  text: (counted: string) => string,
-  one = 'entry',
-  many = one === 'entry' ? 'entries' : `${one}s`,
-): Excuse {
-  return { kind, count, text: text(`${count} ${count === 1 ? one : many}`) };
+/** What is counted of each kind (one, several), and what is said of it. */
+const SAID: Readonly<
+  Record<Excuse['kind'], readonly [string, string, (counted: string) => string]>
+> = {
+  prune: ['entry', 'entries', (n) => `${n} pruned`],
+  'drop-xattr': ['xattr', 'xattrs', (n) => `${n} dropped by --drop-xattr`],
+  'inherited-time': [
+    'entry',
+    'entries',
+    (n) => `${n} as in the previous image keep the times there (--mtime keep takes the source's)`,
+  ],
+  'pyc-inherited': [
+    'compiled Python file',
+    'compiled Python files',
+    (n) =>
+      `${n} taken from the previous image, since the recorded time alone differs (--no-inherit-pyc takes none)`,
+  ],
+  mtime: ['file', 'files', (n) => `times of ${n} changed by --mtime`],
+  pyc: ['file', 'files', (n) => `times of ${n} kept, since compiled Python files record them`],
+  'dir-mtime': [
+    'directory',
+    'directories',
+    (n) => `times of ${n} set to 0 (--dir-mtime keep keeps them)`,
+  ],
+  'overlay-xattr': ['overlay.* xattr', 'overlay.* xattrs', (n) => `${n} dropped`],
+};
+
+/** The excuse for `count` differences of a kind. */
+export function excuse(kind: Excuse['kind'], count: number): Excuse {
+  const [one, many, say] = SAID[kind];
+  return { kind, count, text: say(`${count} ${count === 1 ? one : many}`) };
 }
 
 function mapOf(entries: readonly (readonly [string, Uint8Array])[]): Inode['xattrs'] {

@@ -1,6 +1,7 @@
 /** What rechunking an image would do: its components and planned layers, without anything being written. */
 import { openImage, type Source } from '../registry/image.ts';
 import { formatPlatform, type Platform } from '../registry/oci.ts';
+import { type OpenBase, openBase } from './below.ts';
 import type { ComponentInfo } from './components.ts';
 import { type RunOptions, withContext } from './context.ts';
 import { type RateSource, rateSource } from './evidence.ts';
@@ -69,9 +70,11 @@ export interface PlanReport {
 }
 
 /** What decides how an image is planned. */
-export interface PreviewOptions extends Omit<GroupOptions, 'memory'> {
+export interface PreviewOptions extends Omit<GroupOptions, 'memory' | 'base'> {
   /** What earlier images tell. */
   readonly memory?: MemorySources | undefined;
+  /** Opens the base whose layers stay; default: there is none. */
+  readonly base?: OpenBase | undefined;
   readonly platform?: Platform;
   readonly hostPlatform: Platform;
 }
@@ -84,7 +87,8 @@ export async function planSource(
   return withContext(options, async (context) => {
     const image = await openImage(source, options);
     const memory = await openMemory(options.memory ?? {}, image.platform, context);
-    const grouping = await groupImage(image, { ...options, memory }, context);
+    const base = options.base && (await openBase(options.base, image));
+    const grouping = await groupImage(image, { ...options, base, memory }, context);
     const { tree, stack, recollection, excuses } = grouping;
     const distinct = [...new Set(stack)];
     const rehearsal = await rehearse(grouping, memory, context);

@@ -39,6 +39,9 @@ export const PRIOR_RATE: Readonly<Record<ComponentKind, number>> = {
  */
 export const SKELETON_RATE = 500_000;
 
+/** The same for the whiteouts over a base, which change where what an image deletes of its base does. Chosen by hand. */
+export const WHITEOUT_RATE = 100_000;
+
 /** A package below `node_modules`: its scope or, without one, the first word of its name. */
 const NODE_FAMILY = /^node:.*node_modules\/(?:@([^/]+)\/[^/]+|([^/@.-]+)[^/]*)$/;
 

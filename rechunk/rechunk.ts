@@ -16,6 +16,7 @@ import {
   type Source,
 } from '../registry/image.ts';
 import { ANNOTATION, type Descriptor, digestOf, MEDIA, type Platform } from '../registry/oci.ts';
+import { checkBase, type OpenBase, openBase } from './below.ts';
 import { noticeBound, noticeImage, noticeReferrers } from './bound.ts';
 import { type Context, type RunOptions, withContext, withSpool } from './context.ts';
 import { type GroupOptions, groupImage, overlayExcuse } from './grouping.ts';
@@ -29,6 +30,7 @@ import { compareRuntimes } from './runtimes/report.ts';
 import { compareConfigs, compareTrees, intend, type Verification } from './verify.ts';
 import { type BuiltImage, type Written, writeImage } from './write.ts';
 
+export type { OpenBase } from './below.ts';
 export type { RunOptions } from './context.ts';
 export {
   type ComparedImage,
@@ -71,9 +73,11 @@ export type { BuiltImage } from './write.ts';
 export type { BuiltLayer } from './writer.ts';
 
 /** What decides the bytes of the result. */
-export interface BuildOptions extends Omit<GroupOptions, 'memory'> {
+export interface BuildOptions extends Omit<GroupOptions, 'memory' | 'base'> {
   /** What earlier images tell. */
   readonly memory?: MemorySources | undefined;
+  /** Opens the base whose layers stay, the lowest of the result; default: there is none. */
+  readonly base?: OpenBase | undefined;
   /** Default: the first that the destination can hold. */
   readonly compression?: Compression | undefined;
   /** Default: 3 for zstd, 6 for gzip. */
@@ -219,8 +223,10 @@ async function buildImage(
   options: BuildOptions,
   context: Context,
 ): Promise<Written> {
+  const base = options.base && (await openBase(options.base, image));
+  if (base) checkBase(base, destination);
   const memory = await openMemory(options.memory ?? {}, image.platform, context);
-  const grouping = await groupImage(image, { ...options, memory }, context);
+  const grouping = await groupImage(image, { ...options, base, memory }, context);
   return writeImage(image, grouping, destination, { ...options, compression, memory }, context);
 }
 

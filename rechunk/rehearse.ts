@@ -3,13 +3,15 @@
  * and stored nowhere. Layers that are as the earlier image records them are not written: what a forged record spoils is the
  * forecast and no more.
  */
-import type { Compression, Destination, Image } from '../registry/image.ts';
+import { compressionOf } from '../registry/compress.ts';
+import type { Destination, Layer } from '../registry/image.ts';
 import type { Digest } from '../registry/oci.ts';
 import type { Context } from './context.ts';
 import type { Grouping } from './grouping.ts';
 import { knownLayers } from './known.ts';
-import type { Memory } from './memory.ts';
+import type { Memory, PastImage } from './memory.ts';
 import type { PlanItem } from './plan.ts';
+import type { RecordedLayer } from './record.ts';
 import { writeLayers } from './writer.ts';
 
 /** What clients of the image whose plan is continued pull now, in compressed bytes, measured. */
@@ -64,7 +66,7 @@ export async function rehearse(
   const [past] = memory.previous;
   if (!past || !grouping.recollection.past) return undefined;
   const { image } = past;
-  const compression = compressionOf(image);
+  const compression = compressionOf(ownLayer(past)?.descriptor.mediaType ?? '');
   const trusted = [image.manifestDocument.descriptor.digest];
   const known = knownLayers(memory, { compression, trusted });
   const written = await writeLayers(
@@ -98,11 +100,11 @@ function sumSizes(layers: readonly RehearsedLayer[]): number {
   return [...sizes.values()].reduce((sum, size) => sum + size, 0);
 }
 
-/** As the earlier image's layers are, so that those which are the same have the same blobs. */
-function compressionOf({ layers }: Image): Compression {
-  const type = layers[0]?.descriptor.mediaType ?? '';
-  if (type.endsWith('gzip')) return 'gzip';
-  return type.endsWith('.tar') ? 'none' : 'zstd';
+/** A layer that is compressed as the earlier image's own are: not one of its base, nor of a commit on top of it. */
+function ownLayer({ image, record }: PastImage): Layer | undefined {
+  const isOwn = ({ fingerprint, components }: RecordedLayer): boolean =>
+    fingerprint !== '' || components.size > 0;
+  return image.layers[record?.layers.findIndex(isOwn) ?? 0];
 }
 
 function movedBytes(

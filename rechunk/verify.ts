@@ -7,7 +7,7 @@ import type { Image } from '../registry/image.ts';
 import { type Path, showPath } from '../registry/path.ts';
 import { parseJson } from './json.ts';
 import { editLabels, type MetadataOptions, STALE_CONFIG } from './metadata.ts';
-import { applyPolicy, type Excuse, type Policy, type Shaped } from './policy.ts';
+import { applyPolicy, type Excuse, excuse, type Policy, type Shaped } from './policy.ts';
 import { compareCode, isPycName } from './pyc.ts';
 import { PLAN_LABEL } from './record.ts';
 import type { ComparedView } from './runtimes/compare.ts';
@@ -64,7 +64,7 @@ export async function compareTrees(
 ): Promise<Verification> {
   const { shaped, plain, wanted, timesOf } = await intend(original, got, policy, previous);
   const differences: Difference[] = [];
-  const excused = new Set<Excuse['kind']>();
+  const excused = new Map<Excuse['kind'], Set<Inode>>();
   for (const { path, inode } of wanted.entries) {
     const other = got.get(path);
     if (!other) {
@@ -77,7 +77,8 @@ export async function compareTrees(
     const isOpen = !previous && canInherit(inode, policy);
     const unproven = isOpen && (await mayBeInherited(found, path, { original, got }));
     differences.push(...(unproven ? found.map((one) => ({ ...one, unproven }) as const) : found));
-    for (const kind of excusesOf(inode, plain.get(path), source, other)) excused.add(kind);
+    for (const kind of excusesOf(inode, plain.get(path), source, other))
+      excused.set(kind, (excused.get(kind) ?? new Set()).add(inode));
   }
   for (const { path, inode } of got.entries) {
     if (wanted.get(path) || (path === '' && inode.layer === -1)) continue;
@@ -88,7 +89,11 @@ export async function compareTrees(
     equal: differences.length === 0,
     differences,
     unproven: differences.filter(({ unproven }) => unproven).length,
-    excuses: shaped.excuses.filter(({ kind }) => !BY_USE.has(kind) || excused.has(kind)),
+    excuses: shaped.excuses.flatMap((one) => {
+      if (!BY_USE.has(one.kind)) return [one];
+      const { size: used = 0 } = excused.get(one.kind) ?? {};
+      return used > 0 ? [excuse(one.kind, used)] : [];
+    }),
     entries: wanted.entries.length,
   };
 }
@@ -119,7 +124,7 @@ export async function intend(
   return { shaped, plain, wanted, timesOf };
 }
 
-/** Excuses that count only where something needs them. */
+/** Excuses that count only what needs them. */
 const BY_USE: ReadonlySet<Excuse['kind']> = new Set([
   'inherited-time',
   'pyc-inherited',
@@ -135,8 +140,8 @@ function* excusesOf(
   got: Inode,
 ): Generator<Excuse['kind']> {
   if (got.sha256 !== source?.sha256) yield 'pyc-inherited';
-  if (got.mtime === source?.mtime) return;
-  if (got.mtime === inode.mtime && got.mtime !== plain?.mtime) yield 'inherited-time';
+  else if (got.mtime === source?.mtime) return;
+  else if (got.mtime === inode.mtime && got.mtime !== plain?.mtime) yield 'inherited-time';
   else yield inode.type === 'dir' ? 'dir-mtime' : 'mtime';
 }
 

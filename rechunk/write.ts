@@ -2,6 +2,7 @@
 import type { Compression, Destination, Document, Image } from '../registry/image.ts';
 import { type Descriptor, formatPlatform } from '../registry/oci.ts';
 import { ATTACHED_LIMIT, attachedRecord } from './attached.ts';
+import { describeBelow } from './below.ts';
 import type { Context } from './context.ts';
 import type { Grouping } from './grouping.ts';
 import { knownLayers, type Sibling, withSiblings } from './known.ts';
@@ -67,14 +68,16 @@ export async function writeImage(
 ): Promise<Written> {
   const { compression, compressionLevel: level, dryRun, memory } = options;
   for (const excuse of grouping.excuses) context.onNotice?.(excuse.text);
+  if (grouping.below) context.onNotice?.(describeBelow(grouping.below));
   const known = withSiblings(knownLayers(memory, options), options.siblings ?? [], compression);
   const how = { compression, level, dryRun, known };
   const layers = await writeLayers(grouping, destination, how, context);
   const record = recordOf(grouping, layers);
   const diffIds = layers.map(({ diffId }) => diffId);
   const label = formatRecord(record, diffIds);
-  const config = writeConfig(image, layers, label?.text, options);
-  const document = writeManifest(image, layers, config.descriptor, compression, options);
+  const described = { ...options, base: grouping.below?.image };
+  const config = writeConfig(image, layers, label?.text, described);
+  const document = writeManifest(image, layers, config.descriptor, compression, described);
   context.onNotice?.(`digest ${document.descriptor.digest}`);
   if (!dryRun) await destination.putBytes(config.descriptor, config.bytes);
   const verified = Boolean(options.verify && !dryRun);

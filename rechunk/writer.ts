@@ -16,7 +16,7 @@ import type { KnownLayer, KnownLayers } from './known.ts';
 import { compileLayer, tarSizeOf } from './layer.ts';
 import type { WrittenLayer } from './metadata.ts';
 import { sendStream } from './pool.ts';
-import type { LayerRole, StackedLayer } from './stack.ts';
+import type { ExistingLayer, LayerRole, StackedLayer } from './stack.ts';
 import type { Entry } from './tree.ts';
 
 /** One layer that was built. */
@@ -103,16 +103,31 @@ class Writer {
     this.#destination = destination;
     this.#options = options;
     this.#context = context;
-    this.#total = grouping.stack.reduce((sum, layer) => sum + layer.tarSize, 0);
+    const own = grouping.stack.filter(({ existing }) => !existing);
+    this.#total = own.reduce((sum, layer) => sum + layer.tarSize, 0);
   }
 
   async write(layer: StackedLayer, number: number): Promise<BuiltLayer> {
-    const { role, components, changes, tarSize } = layer;
+    const { role, components, changes, tarSize, existing } = layer;
+    if (existing) {
+      const placed = await this.#placeExisting(existing, tarSize);
+      return { ...placed, role, components, changes, fingerprint: '' };
+    }
     const entries = layer.entries();
     const fingerprint = fingerprintLayer(this.#grouping.tree, entries);
     const job = { number, tarSize, entries };
     const placed = (await this.#placeExpected(job, fingerprint)) ?? (await this.#placeNew(job));
     return { ...placed, role, components, changes, fingerprint };
+  }
+
+  /** Makes the destination have a layer that stays as it is; its blob is opened only where it is not there. */
+  async #placeExisting(layer: ExistingLayer, tarSize: number): Promise<Placed> {
+    const { descriptor, diffId, source } = layer;
+    const { digest, size } = descriptor;
+    const reused = await this.#destination.has(descriptor);
+    if (!reused && !this.#options.dryRun)
+      await this.#destination.putBlob(descriptor, await source.blob(descriptor), this.#sent(size));
+    return { diffId, tarSize, digest, size, reused, known: true };
   }
 
   /** Uses the earlier layer that is said to be this one, if it is. */

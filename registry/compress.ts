@@ -50,6 +50,12 @@ export function layerMediaType(compression: Compression): string {
   return compression === 'gzip' ? MEDIA.layerGzip : MEDIA.layer;
 }
 
+/** How a layer of this media type is compressed, OCI's or Docker's. */
+export function compressionOf(mediaType: string): Compression {
+  if (mediaType.endsWith('gzip')) return 'gzip';
+  return mediaType.endsWith('zstd') ? 'zstd' : 'none';
+}
+
 /**
  * A compressor of the format above. Blocks run on the thread pool; memory is about twice the block size for each block in
  * flight. `level` is the compression's own scale.

@@ -7,6 +7,7 @@ import { parseDigest } from '../../registry/oci.ts';
 import { parseReference } from '../../registry/reference.ts';
 import { type BuildResult, type BuiltImage, rechunk } from '../rechunk.ts';
 import { rechunkTogether, type VariantInput } from '../together.ts';
+import { addBaseOption, baseOption } from './base.ts';
 import { addMemoryOptions, openMemorySources } from './memory.ts';
 import {
   addGroupOptions,
@@ -68,7 +69,7 @@ export function addBuild(program: Command, host: Host): void {
     )
     .addOption(option('--dry-run', 'do everything but store the result'));
   addRunOptions(
-    addPolicyOptions(addMemoryOptions(addParentsOptions(addGroupOptions(command)))),
+    addPolicyOptions(addMemoryOptions(addBaseOption(addParentsOptions(addGroupOptions(command))))),
   ).action((images, values) => build(images, values, host));
 }
 
@@ -134,7 +135,8 @@ async function build(images: readonly string[], values: Values, host: Host): Pro
     const how = { ...session.run, ...options };
     const [only] = open as [VariantInput];
     if (values['together'] !== undefined) return rechunkTogether(open, how);
-    return [await rechunk(only.source, only.destination, { ...how, memory: only.memory })];
+    const base = baseOption(values, session);
+    return [await rechunk(only.source, only.destination, { ...how, base, memory: only.memory })];
   });
   const [first] = results as [BuildResult];
   const file = values['digestFile'] as string | undefined;
@@ -189,6 +191,10 @@ function togetherJobs(
     return refuse(`--together: got ${sources.length} image, want two or more`);
   if (values['allPlatforms'] === true)
     return refuse('--together and --all-platforms: want one of them');
+  if (values['base'] !== undefined)
+    return refuse(
+      '--together and --base: want one of them; built one by one, images over several bases share what is equal where they have the same layers',
+    );
   const tags = (values['tag'] as readonly string[] | undefined) ?? [];
   if (tags.length > 0) return refuse('--together and --tag: one tag cannot name several images');
   const names = sources.map((source) => {
@@ -217,10 +223,14 @@ function formatImage(image: BuiltImage): string {
   // A directory tree has no compressed size.
   const source = image.sourceSize > 0 ? ` (source ${formatSize(image.sourceSize)})` : '';
   const there = reused > 0 ? `, ${reused} of them there already` : '';
-  const known = image.layers.filter((layer) => layer.known && !layer.reused).length;
+  const below = image.layers.filter(({ role }) => role === 'base').length;
+  const kept = below > 0 ? `, ${below} of them the base’s` : '';
+  const known = image.layers.filter(
+    ({ known, reused, role }) => known && !reused && role !== 'base',
+  ).length;
   const taken = known > 0 ? `, ${known} taken from earlier images` : '';
   return [
-    `${image.platform}: ${image.entries} entries in ${image.components} components, ${image.layers.length} layers${there}${taken}`,
+    `${image.platform}: ${image.entries} entries in ${image.components} components, ${image.layers.length} layers${kept}${there}${taken}`,
     `${image.compression} ${formatSize(image.size)}${source}, ${formatSize(image.sentBytes)} to store`,
     ...(image.verified ? ['read again and equal to the source'] : []),
     '',

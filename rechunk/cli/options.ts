@@ -264,7 +264,7 @@ export function componentOptions(values: Values): ComponentOptions {
 }
 
 /** How files are grouped. */
-export function groupOptions(values: Values): GroupOptions {
+export function groupOptions(values: Values): Omit<GroupOptions, 'base' | 'memory'> {
   const maxLayers = text(values, 'maxLayers');
   const maxLayerSize = text(values, 'maxLayerSize');
   return {

@@ -5,6 +5,7 @@ import { during } from '../../registry/errors.ts';
 import type { RateSource } from '../evidence.ts';
 import { drawPlan } from '../picture.ts';
 import { type PlannedComponent, type PlanReport, planSource } from '../preview.ts';
+import { addBaseOption, baseOption } from './base.ts';
 import { countOf } from './difftext.ts';
 import { addMemoryOptions, openMemorySources } from './memory.ts';
 import {
@@ -32,7 +33,7 @@ export function addPlan(program: Command, host: Host): void {
     .addOption(option('--all', 'list every component, below its layer'))
     .addOption(option('--svg <file>', 'draw layers and components as a treemap'));
   addRunOptions(
-    addPolicyOptions(addMemoryOptions(addParentsOptions(addGroupOptions(command)))),
+    addPolicyOptions(addMemoryOptions(addBaseOption(addParentsOptions(addGroupOptions(command))))),
   ).action((source, values) => plan(source, values, host));
 }
 
@@ -46,7 +47,9 @@ async function plan(source: string, values: Values, host: Host): Promise<void> {
   };
   const result = await withSession(values, host, async (session) => {
     const memory = await openMemorySources(undefined, values, session);
-    return planSource(await session.source(source), { ...session.run, ...options, memory });
+    const base = baseOption(values, session);
+    const how = { ...session.run, ...options, base, memory };
+    return planSource(await session.source(source), how);
   });
   const svg = values['svg'] as string | undefined;
   if (svg !== undefined) await writeWhole(svg, drawPlan(result));

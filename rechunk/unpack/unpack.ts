@@ -137,6 +137,7 @@ async function writeLayers(
     mark: options.markImplied !== undefined,
     resolve: options.resolve ?? false,
   });
+  const total = loaded.tarSizes.reduce((sum, size) => sum + size, 0);
   const writing = new Set<Promise<void>>();
   const layers: UnpackedLayer[] = [];
   await shield(target.stage, { env: target.env, owners: false, signal: context.signal });
@@ -151,7 +152,7 @@ async function writeLayers(
       layers.push({ directory: name, digest, diffId: layer.diffId, ...countsOf(plan) });
       if (writing.size >= Math.min(WRITERS, context.threads)) await Promise.race(writing);
       const written = during(index.name, () =>
-        writeLayer(name, plan, loaded.tarSize, { ...target, losses }, context),
+        writeLayer(name, plan, total, { ...target, losses }, context),
       );
       writing.add(written);
       written.then(
