@@ -12,7 +12,7 @@ import type { MergedView, ViewEntry } from './runtimes/view.ts';
 export function modelFor(runtime: string): RuntimeModel | undefined {
   const [model = '', rest = ''] = runtime.split('/');
   const variant = rest.split('-').slice(0, -1);
-  return modelOf([model, ...variant].join('-'));
+  return modelOf([model, ...variant].join('-')) ?? modelOf(model);
 }
 
 const OVERLAY = /^(user|trusted)\.overlay\./;

@@ -50,6 +50,7 @@ export class Layering {
 
   /** Does what the runtime does to the whole tree in the end. */
   finish(): void {
+    if (this.#rules.copies) this.#copy(this.root, this.#rules.copies);
     if (!this.#rules.isSealed) return;
     const usr = find(this.root, 'usr' as Path);
     if (!usr?.children) throw new Refusal('usr' as Path, 'there is no such directory', false);

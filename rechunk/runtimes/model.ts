@@ -84,7 +84,7 @@ export interface Rules {
   readonly mergesXattrs?: 'entries' | 'layers' | undefined;
   /** Xattrs that are kept, by name; default all. */
   readonly keepsXattrs?: RegExp | undefined;
-  /** What the copy of the layers below loses that each further layer is unpacked into; default nothing, or there is none. */
+  /** What the copies lose that each further layer is unpacked into, and that a container has; default nothing, or there are none. */
   readonly copies?: Copying | undefined;
   /** `overlay.*` xattrs that are not set in any case, by name. */
   readonly dropsXattrs?: RegExp | undefined;

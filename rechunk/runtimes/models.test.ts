@@ -51,8 +51,7 @@ interface Case {
 
 const CHUNKED = ['podman-chunked', 'podman-chunked-rootless'];
 const DELEGATING = ['delegating-overlay', 'delegating-overlay-rootless'];
-const CONTAINERD_IN_PLACE = ['containerd-native', 'containerd-rootless'];
-const IN_PLACE = ['podman-vfs', ...CONTAINERD_IN_PLACE];
+const IN_PLACE = ['podman-vfs', 'containerd-native', 'containerd-rootless'];
 const ROOTLESS = MODELS.map(({ id }) => id).filter(
   (id) => id.endsWith('overlay-rootless') || id.endsWith('overlay2-rootless'),
 );
@@ -92,7 +91,7 @@ const cases: readonly Case[] = [
     name: 'a directory that every layer defines, parents first',
     layers: [[dir('d', BASE)], [dir('d', BASE), child]],
     all: full,
-    but: { ...COMMON, ...each(CHUNKED, '2770 1:2 now user.a') },
+    but: { ...COMMON, ...each([...CHUNKED, 'containerd-native'], '2770 1:2 now user.a') },
   },
   {
     name: 'a directory that an upper layer changes',
@@ -104,14 +103,19 @@ const cases: readonly Case[] = [
     name: 'a directory that comes after what it holds',
     layers: [[child, dir('d', OTHER)]],
     all: other,
-    but: { 'podman-composefs': 'refused /d', 'composefs-rs': 'refused /d', ostree: '0700 3:4 0' },
+    but: {
+      'podman-composefs': 'refused /d',
+      'composefs-rs': 'refused /d',
+      'containerd-native': '0700 3:4 now',
+      ostree: '0700 3:4 0',
+    },
   },
   {
     name: 'an ancestor that is defined before an entry lacks its parents',
     layers: [[dir('d', OTHER), file('d/e/f', 'f', { uid: 8, gid: 9 })]],
     all: other,
     but: {
-      ...each(CHUNKED, '0700 3:4 now'),
+      ...each([...CHUNKED, 'containerd-native'], '0700 3:4 now'),
       umoci: '0700 3:4 now',
       ostree: '0755 8:9 0',
       'composefs-rs': 'refused /d/e',
@@ -141,7 +145,8 @@ const cases: readonly Case[] = [
       ...COMMON,
       'podman-chunked': '2770 1:2 now user.a',
       'podman-chunked-rootless': 'refused /d',
-      ...each(['podman-composefs', 'podman-vfs', 'umoci'], `${full} ${LEAK}`),
+      'containerd-native': '2770 1:2 now user.a',
+      ...each(['podman-composefs', 'umoci'], `${full} ${LEAK}`),
     },
   },
   {
@@ -153,8 +158,8 @@ const cases: readonly Case[] = [
       'delegating-overlay': full,
       'podman-chunked': '0755 0:0 now',
       'podman-chunked-rootless': 'refused /d',
-      'podman-vfs': `0755 0:0 0 user.a ${LEAK}`,
-      ...each(CONTAINERD_IN_PLACE, '0755 0:0 0 user.a'),
+      'containerd-native': '0755 0:0 now user.a',
+      ...each(['podman-vfs', 'containerd-rootless'], '0755 0:0 0 user.a'),
       ...each(['podman-composefs', 'umoci'], `0755 0:0 0 ${LEAK}`),
     },
   },
@@ -173,6 +178,7 @@ const cases: readonly Case[] = [
       'podman-chunked': '0755 0:0 now [user.overlay.dirmeta_delegate]',
       'podman-chunked-rootless': '0755 0:0 now',
       ...each(IN_PLACE, '0755 0:0 0 user.a [user.overlay.dirmeta_delegate]'),
+      'containerd-native': '0755 0:0 now user.a [user.overlay.dirmeta_delegate]',
     },
   },
   {
@@ -182,8 +188,7 @@ const cases: readonly Case[] = [
     but: {
       ostree: `2770 1:2 0 user.a ${LEAK}`,
       'podman-chunked-rootless': 'refused /d',
-      'podman-vfs': `0700 3:4 7 user.a ${LEAK}`,
-      ...each(CONTAINERD_IN_PLACE, '0700 3:4 7 user.a'),
+      ...each(IN_PLACE, '0700 3:4 7 user.a'),
       ...each(['podman-composefs', 'umoci'], `${other} ${LEAK}`),
     },
   },

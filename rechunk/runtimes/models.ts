@@ -82,7 +82,7 @@ const containerdInPlace: Rules = {
 
 const NATIVE_TIMES: Flaw = {
   of: 'directory-times',
-  why: 'the copy of a layer changes times of directories that hold something',
+  why: 'copies have new times of directories that hold something',
 };
 
 const podmanVfs: Rules = {
@@ -103,7 +103,7 @@ const podmanVfs: Rules = {
 const VFS_COPIES: Flaw = {
   of: 'xattrs',
   names: /^(?!user\.|security\.capability$)/,
-  why: 'layers above copy only user.* and capabilities',
+  why: 'copies keep only user.* and capabilities',
 };
 
 const umoci: Rules = {

@@ -69,7 +69,7 @@ const right: readonly (readonly [string, Record<string, string>])[] = [
   [
     'delegate',
     {
-      ...each(['podman-composefs', 'podman-vfs', 'umoci'], 'leaked'),
+      ...each(['podman-composefs', 'umoci'], 'leaked'),
       'podman-chunked-rootless': UNSET,
     },
   ],
@@ -93,7 +93,7 @@ const right: readonly (readonly [string, Record<string, string>])[] = [
     ),
   ],
   ['neutral', { 'podman-chunked-rootless': UNSET }],
-  ['neutral-user', { 'podman-vfs': 'leaked' }],
+  ['neutral-user', each(['podman-vfs', 'containerd-native', 'containerd-rootless'], 'leaked')],
 ];
 
 for (const [id, wanted] of right) {
