@@ -235,10 +235,7 @@ const choices: readonly (readonly [ParentsPolicy, string])[] = [
   [{ kind: 'shared', ...both }, ''],
   [{ kind: 'implicit' }, ISOLATED],
   [{ kind: 'implicit', ...both }, ''],
-  [
-    { kind: 'delegate' },
-    'podman-chunked-rootless:refused podman-composefs:leaked podman-vfs:leaked umoci:leaked',
-  ],
+  [{ kind: 'delegate' }, 'podman-chunked-rootless:refused podman-composefs:leaked umoci:leaked'],
   [{ kind: 'delegate', skeleton: 'last' }, 'podman-chunked-rootless:refused ostree:leaked'],
   [{ kind: 'delegate', ...both }, 'podman-chunked-rootless:refused'],
   [{ kind: 'delegate', xattr: 'user' }, SEEN],

@@ -237,7 +237,7 @@ const MERGED =
 const MARKED: Readonly<Record<'trusted' | 'user', ByPlace>> = {
   trusted: {
     first:
-      'containers see the markers in podman’s vfs and composefs storage and in umoci (--skeleton both takes them away)',
+      'containers see the markers in podman’s composefs storage and in umoci (--skeleton both takes them away)',
     last: 'the markers stay in ostree (--skeleton both takes them away)',
   },
   user: {

@@ -19,7 +19,12 @@ async function imageOf(tag: string, ...layers: Member[][]): Promise<string> {
   return `oci:${join(directory, tag)}:${tag}`;
 }
 
-const base = [dir('srv', { mode: 0o2770, uid: 5, gid: 6 }), file('srv/old'), symlink('lib', 'srv')];
+const base = [
+  dir('srv', { mode: 0o2770, uid: 5, gid: 6 }),
+  file('srv/old'),
+  symlink('lib', 'srv'),
+  dir('usr'),
+];
 
 async function lintJson(image: string, ...more: string[]): Promise<LintReport> {
   const { status, stdout, stderr } = await runCli(['lint', image, '--json', ...more]);

@@ -4,7 +4,12 @@ import { formatPlatform, type Platform } from '../../registry/oci.ts';
 import { type Path, showPath } from '../../registry/path.ts';
 import { type RunOptions, withContext } from '../context.ts';
 import { flattenLayers, loadLayers } from '../load.ts';
-import type { ComparedView, Verdict, ViewDifference } from '../runtimes/compare.ts';
+import {
+  type ComparedView,
+  canBeRight,
+  type Verdict,
+  type ViewDifference,
+} from '../runtimes/compare.ts';
 import type { RuntimeModel } from '../runtimes/model.ts';
 import { compareRuntimes } from '../runtimes/report.ts';
 import { FindingCollector, type LintCode } from './findings.ts';
@@ -50,7 +55,7 @@ export interface LintReport {
   readonly reference: string;
   readonly digest: string;
   readonly platform: string;
-  /** Whether a runtime refuses the image or shows something other than meant, times aside. */
+  /** Whether a runtime refuses the image or shows something other than meant, times and what no image can change aside. */
   readonly isWrong: boolean;
   readonly findings: readonly LintFinding[];
   readonly runtimes: readonly LintedRuntime[];
@@ -83,7 +88,7 @@ export async function lint(source: Source, options: LintOptions & RunOptions): P
       reference: source.reference,
       digest: image.manifestDocument.descriptor.digest,
       platform: formatPlatform(image.platform),
-      isWrong: views.some(({ verdict }) => verdict === 'wrong' || verdict === 'refused'),
+      isWrong: views.some((one) => canBeRight(one) && one.verdict !== 'time'),
       findings,
       runtimes: views.map((view) => describeRuntime(view, explained)),
     };
