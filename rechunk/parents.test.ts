@@ -217,15 +217,16 @@ function wrongRuntimes(policy: ParentsPolicy): string {
 /** The runtimes that take a layer's own directories for what is meant, whether there are any or not. */
 const ISOLATED = [
   'podman-overlay:wrong podman-overlay-rootless:wrong podman-chunked:wrong podman-chunked-rootless:wrong',
-  'podman-composefs:wrong docker-overlay2:wrong docker-overlay2-rootless:wrong containerd-parallel:wrong',
+  'podman-composefs:wrong docker-overlay2:wrong containerd-parallel:wrong',
 ].join(' ');
 const SEEN =
-  'podman-overlay podman-chunked podman-composefs podman-vfs docker-overlay2 containerd containerd-parallel containerd-native containerd-rootless umoci delegating-overlay'
+  'podman-overlay podman-chunked podman-composefs podman-vfs docker-overlay2 docker-overlay2-rootless containerd containerd-parallel containerd-native containerd-rootless umoci delegating-overlay'
     .split(' ')
     .map((id) => `${id}:leaked`)
     .join(' ');
 /** The runtimes that add a directory's xattrs to those that it has. */
-const COPIES = 'podman-vfs:leaked containerd-native:leaked containerd-rootless:leaked';
+const COPIES =
+  'podman-vfs:leaked docker-overlay2-rootless:leaked containerd-native:leaked containerd-rootless:leaked';
 const both = { skeleton: 'both' } as const;
 
 /** By the models of `runtimes/`: what notices tell of is all that is here, and the other way round. */

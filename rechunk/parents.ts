@@ -219,7 +219,7 @@ type ByPlace = Readonly<Partial<Record<SkeletonPlace, string>>>;
 const TROUBLE: Readonly<Record<'nothing' | 'exact' | 'neutral', ByPlace>> = {
   nothing: {
     first:
-      'podman’s overlay and composefs storage, Docker’s overlay2 and containerd’s parallel unpacking show directories with the metadata that they invent (--skeleton both serves them too)',
+      'podman’s overlay and composefs storage, Docker’s overlay2 run by root, and containerd’s parallel unpacking show directories with the metadata that they invent (--skeleton both serves them too)',
     last: 'ostree shows what it invents, since the lowest layer counts there, and composefs-rs refuses files whose directory no lower layer has (--skeleton both serves them too)',
   },
   exact: {},
@@ -231,7 +231,7 @@ const TROUBLE: Readonly<Record<'nothing' | 'exact' | 'neutral', ByPlace>> = {
 };
 
 const MERGED =
-  'containers see the markers in podman’s vfs storage, containerd’s native snapshotter and rootless containerd';
+  'containers see the markers in podman’s vfs storage, containerd’s native snapshotter, rootless Docker and rootless containerd';
 
 /** Where containers see markers, which no skeleton above takes away. */
 const MARKED: Readonly<Record<'trusted' | 'user', ByPlace>> = {

@@ -74,7 +74,7 @@ export function compareViews(
   for (const { path, inode } of tree.entries) {
     if (seen.has(path)) continue;
     const missing = { at: show(path), what: 'missing', want: inode.type, got: 'nothing' } as const;
-    const flaw = runFlaw(path, view.model);
+    const flaw = missingFlaw(path, inode, view.model);
     found.push(flaw ? { ...missing, unfixable: flaw.why } : missing);
   }
   const differences = found.filter(({ unfixable }) => unfixable === undefined);
@@ -169,6 +169,13 @@ function flawOf({ what }: ViewDifference, pair: Pair, model: RuntimeModel): Flaw
 function runFlaw(path: Path, { flaws }: RuntimeModel): Flaw | undefined {
   const isRun = path === 'run' || path.startsWith('run/');
   return isRun ? flaws.find(({ of }) => of === 'run') : undefined;
+}
+
+/** Why a name is not there. */
+function missingFlaw(path: Path, { type }: Inode, model: RuntimeModel): Flaw | undefined {
+  const isIgnored = model.rules.ignoresTypes?.includes(type);
+  const types = isIgnored ? model.flaws.find(({ of }) => of === 'types') : undefined;
+  return types ?? runFlaw(path, model);
 }
 
 /** Whether other layers of the same files could make a view right that is not. */

@@ -51,11 +51,14 @@ export class DiskWriter {
 
   /** The layer's root directory `node` and all below it. */
   write(node: Node, path = '' as Path, parent?: Inode): Disk {
+    this.#check(node.inode, path);
     if (!node.children) return this.#other(node, path);
     const made = node.implied ? this.#implied(node, path, parent) : this.#defined(node);
     const children = new Map<string, Disk>();
-    for (const [name, child] of node.children)
+    for (const [name, child] of node.children) {
+      if (this.#isIgnored(child)) continue;
       children.set(name, this.write(child, joinPath(path, name), made.inode));
+    }
     const { whiteouts = NO_NAMES, filled = false, opaque = false, early = false } = node;
     const marks = this.#marks(node, path);
     return {
@@ -71,19 +74,36 @@ export class DiskWriter {
     };
   }
 
-  /** What is no directory. */
-  #other(node: Node, path: Path): Disk {
-    const { refusesTypes, times } = this.#rules;
-    const { type } = node.inode;
+  /** Whether the runtime makes nothing of a node: of a type that it leaves out, or a directory that only such ones imply. */
+  #isIgnored({ inode, implied, children, whiteouts, opaque }: Node): boolean {
+    const { ignoresTypes } = this.#rules;
+    if (!ignoresTypes) return false;
+    if (!children) return ignoresTypes.includes(inode.type);
+    if (!implied || whiteouts || opaque || children.size === 0) return false;
+    return [...children.values()].every((child) => this.#isIgnored(child));
+  }
+
+  /** Refuses what the runtime cannot store, however the layers are cut. */
+  #check({ type, xattrs }: Inode, path: Path): void {
+    const { refusesTypes, refusesXattrs } = this.#rules;
     if (refusesTypes?.includes(type) && !MOUNTED.test(path))
       throw new Refusal(path, `a ${type} cannot be stored`, false);
+    if (!refusesXattrs || xattrs.size === 0) return;
+    const refused = [...xattrs.keys()].find((name) => refusesXattrs.test(name));
+    if (refused !== undefined) throw new Refusal(path, `the xattr ${refused} cannot be set`, false);
+  }
+
+  /** What is no directory. */
+  #other(node: Node, path: Path): Disk {
+    const { times } = this.#rules;
+    const { type } = node.inode;
     const isNow = times === 'zero' && type === 'symlink';
     return { ...PLAIN, inode: this.#show(node.inode), isNow, ...this.#marks(node, path) };
   }
 
   #defined(node: Node): Partial<Disk> & { inode: Inode } {
     const { bumped, fresh, mergesXattrs } = this.#rules;
-    const isNow = bumped === 'filled' && node.filled === true;
+    const isNow = bumped === 'filled' && (node.filled === true || hasFiles(node));
     if (!node.stamp || !('owner' in fresh) || fresh.owner !== 'entry')
       return { inode: withXattrs(this.#show(node.inode), mergesXattrs && node.earlier), isNow };
     return { inode: this.#show(freshDirectory(fresh, node.stamp)), isNow };
@@ -170,6 +190,11 @@ const NO_FRESH: Fresh = { mode: 0o755, owner: 'root', time: 'zero' };
 function freshDirectory({ mode, owner }: Fresh, stamp: Owner | undefined): Inode {
   const { uid, gid } = (owner === 'entry' && stamp) || BLANK;
   return { ...BLANK, type: 'dir', mode, uid, gid, layer: -1 };
+}
+
+/** Files come after all else, whatever the order. */
+function hasFiles({ children }: Node): boolean {
+  return [...(children?.values() ?? [])].some(({ inode }) => inode.type === 'file');
 }
 
 const SETGID = 0o2000;

@@ -71,7 +71,7 @@ export interface Rules {
   readonly setgid?: 'mode' | 'group' | 'both' | undefined;
   /**
    * When a directory's time becomes that of unpacking although something else is stated: `filled`: something is put into it after
-   * its own entry; `touched`: it is kept, and a name in it comes or goes; `made`: a missing directory is made in it. Default: never.
+   * its own entry, files at all; `touched`: it is kept, and a name in it comes or goes; `made`: a missing directory is made in it. Default: never.
    */
   readonly bumped?: 'filled' | 'touched' | 'made' | undefined;
   /** What becomes of all times, but for those of symlinks where it is `zero`; default `kept`. */
@@ -99,15 +99,19 @@ export interface Rules {
   readonly makesBare?: boolean | undefined;
   /** Whether what was put into a directory before its own opaque marker is lost too; default no. */
   readonly lateOpaqueDeletes?: boolean | undefined;
+  /** Types that are left out. */
+  readonly ignoresTypes?: readonly InodeType[] | undefined;
   /** Types that are refused, but for below what is mounted over. */
   readonly refusesTypes?: readonly InodeType[] | undefined;
+  /** Xattrs that are refused, by name. */
+  readonly refusesXattrs?: RegExp | undefined;
   /** What is refused, and why. */
   readonly refuses: Readonly<Partial<Record<LayerOddity, string>>>;
 }
 
 /** What no image can change about what a runtime shows. */
 export interface Flaw {
-  readonly of: 'root' | 'run' | 'times' | 'sub-seconds' | 'directory-times' | 'xattrs';
+  readonly of: 'root' | 'run' | 'types' | 'times' | 'sub-seconds' | 'directory-times' | 'xattrs';
   /** Of `xattrs`: the names of those that are not shown. */
   readonly names?: RegExp;
   readonly why: string;

@@ -51,10 +51,13 @@ interface Case {
 
 const CHUNKED = ['podman-chunked', 'podman-chunked-rootless'];
 const DELEGATING = ['delegating-overlay', 'delegating-overlay-rootless'];
-const IN_PLACE = ['podman-vfs', 'containerd-native', 'containerd-rootless'];
-const ROOTLESS = MODELS.map(({ id }) => id).filter(
-  (id) => id.endsWith('overlay-rootless') || id.endsWith('overlay2-rootless'),
-);
+const IN_PLACE = [
+  'podman-vfs',
+  'docker-overlay2-rootless',
+  'containerd-native',
+  'containerd-rootless',
+];
+const ROOTLESS = MODELS.map(({ id }) => id).filter((id) => id.endsWith('overlay-rootless'));
 
 function each(ids: readonly string[], shown: string): Record<string, string> {
   return Object.fromEntries(ids.map((id) => [id, shown]));
@@ -106,7 +109,7 @@ const cases: readonly Case[] = [
     but: {
       'podman-composefs': 'refused /d',
       'composefs-rs': 'refused /d',
-      'containerd-native': '0700 3:4 now',
+      ...each([...CHUNKED, 'containerd-native'], '0700 3:4 now'),
       ostree: '0700 3:4 0',
     },
   },
@@ -159,7 +162,10 @@ const cases: readonly Case[] = [
       'podman-chunked': '0755 0:0 now',
       'podman-chunked-rootless': 'refused /d',
       'containerd-native': '0755 0:0 now user.a',
-      ...each(['podman-vfs', 'containerd-rootless'], '0755 0:0 0 user.a'),
+      ...each(
+        ['podman-vfs', 'docker-overlay2-rootless', 'containerd-rootless'],
+        '0755 0:0 0 user.a',
+      ),
       ...each(['podman-composefs', 'umoci'], `0755 0:0 0 ${LEAK}`),
     },
   },

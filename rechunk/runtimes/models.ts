@@ -38,9 +38,11 @@ const podmanChunked: Rules = {
   fresh: { mode: 0, owner: 'root', time: 'now' },
   setgid: 'both',
   bumped: 'filled',
+  ignoresTypes: ['char', 'block', 'fifo'],
   root: 'entry',
 };
 
+const CHUNKED_TYPES: Flaw = { of: 'types', why: 'devices and fifos are left out' };
 const CHUNKED_TIMES: Flaw = {
   of: 'directory-times',
   why: 'a directory’s time is set before it is filled',
@@ -52,9 +54,31 @@ function rootless(rules: Rules, trusted: 'dropped' | 'refused'): Rules {
 }
 
 const NOT_TRUSTED = /^(?!trusted\.|security\.selinux$)/;
+/** What a user namespace may set. */
+const UNPRIVILEGED = /^(?!trusted\.|security\.(?!capability$))/;
+const PRIVILEGED: Flaw = {
+  of: 'xattrs',
+  names: /^(trusted\.|security\.(?!capability$))/,
+  why: 'trusted.* and security.* but capabilities are not set',
+};
 const TRUSTED: Flaw = { of: 'xattrs', names: /^trusted\./, why: 'trusted.* is not set' };
 
 const dockerOverlay2: Rules = { ...podmanOverlay, keepsXattrs: undefined, root: { mode: 0o755 } };
+
+/** In a user namespace moby applies layers to the mounted tree (`doesSupportNativeDiff`). */
+const dockerNaive: Rules = {
+  ...rootless(dockerOverlay2, 'dropped'),
+  layering: 'in-place',
+  implied: 'kept',
+  setgid: 'both',
+  bumped: 'touched',
+  mergesXattrs: 'layers',
+  // Set through the mount, so that overlayfs does not take them for its own.
+  overlayXattrs: { trusted: 'dropped', user: 'visible' },
+  keepsXattrs: UNPRIVILEGED,
+  whiteouts: 'in-order',
+  refuses: { duplicate: TWICE },
+};
 
 const containerd: Rules = {
   layering: 'overlay',
@@ -178,13 +202,13 @@ export const MODELS: readonly RuntimeModel[] = [
     id: 'podman-chunked',
     name: 'podman, zstd:chunked pulled in part',
     rules: podmanChunked,
-    flaws: [SELINUX, CHUNKED_TIMES],
+    flaws: [SELINUX, CHUNKED_TIMES, CHUNKED_TYPES],
   },
   {
     id: 'podman-chunked-rootless',
     name: 'podman, zstd:chunked pulled in part, rootless',
     rules: rootless(podmanChunked, 'refused'),
-    flaws: [SELINUX, CHUNKED_TIMES, TRUSTED],
+    flaws: [SELINUX, CHUNKED_TIMES, CHUNKED_TYPES, TRUSTED],
   },
   { id: 'podman-composefs', name: 'podman, composefs', rules: podmanComposefs, flaws: [SELINUX] },
   {
@@ -197,8 +221,8 @@ export const MODELS: readonly RuntimeModel[] = [
   {
     id: 'docker-overlay2-rootless',
     name: 'Docker, overlay2, rootless',
-    rules: rootless(dockerOverlay2, 'dropped'),
-    flaws: [TRUSTED],
+    rules: dockerNaive,
+    flaws: [PRIVILEGED],
   },
   { id: 'containerd', name: 'containerd, overlayfs', rules: containerd, flaws: [TRUSTED] },
   {
@@ -216,7 +240,7 @@ export const MODELS: readonly RuntimeModel[] = [
   {
     id: 'containerd-rootless',
     name: 'containerd, overlayfs, rootless',
-    rules: containerdInPlace,
+    rules: { ...containerdInPlace, refusesXattrs: /^security\.(?!capability$)/ },
     flaws: [TRUSTED],
   },
   { id: 'umoci', name: 'umoci', rules: umoci, flaws: [] },

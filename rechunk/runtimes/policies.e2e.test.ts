@@ -82,6 +82,7 @@ const right: readonly (readonly [string, Record<string, string>])[] = [
         'podman-composefs',
         'podman-vfs',
         'docker-overlay2',
+        'docker-overlay2-rootless',
         'containerd',
         'containerd-parallel',
         'containerd-native',
@@ -93,7 +94,13 @@ const right: readonly (readonly [string, Record<string, string>])[] = [
     ),
   ],
   ['neutral', { 'podman-chunked-rootless': UNSET }],
-  ['neutral-user', each(['podman-vfs', 'containerd-native', 'containerd-rootless'], 'leaked')],
+  [
+    'neutral-user',
+    each(
+      ['podman-vfs', 'docker-overlay2-rootless', 'containerd-native', 'containerd-rootless'],
+      'leaked',
+    ),
+  ],
 ];
 
 for (const [id, wanted] of right) {
