@@ -68,6 +68,12 @@ export type { UpdateNow } from './rehearse.ts';
 export { parseMap } from './repos/map.ts';
 export type { ComparedView, Verdict, ViewDifference } from './runtimes/compare.ts';
 export type { RuntimeModel } from './runtimes/model.ts';
+export {
+  type UnpackedImage,
+  type UnpackedLayer,
+  type UnpackOptions,
+  unpack,
+} from './unpack/unpack.ts';
 export type { Difference, Verification } from './verify.ts';
 export type { BuiltImage } from './write.ts';
 export type { BuiltLayer } from './writer.ts';

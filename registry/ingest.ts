@@ -7,7 +7,7 @@
  */
 import { createHash } from 'node:crypto';
 import { readFileSync, readlinkSync } from 'node:fs';
-import { lstat, mkdir, readdir, rm, stat } from 'node:fs/promises';
+import { chmod, lstat, mkdir, readdir, rm, stat } from 'node:fs/promises';
 import { hostname } from 'node:os';
 import { dirname, join } from 'node:path';
 import { systemCode } from './errors.ts';
@@ -18,6 +18,8 @@ const FOREIGN_AGE_MS = 86_400_000;
 const MAKE_TRIES = 20;
 /** Field of /proc/PID/stat with the start time, counted after the command's closing parenthesis (proc(5)). */
 const START_TIME_FIELD = 19;
+
+const OWNER_ALL = 0o700;
 
 const NAME_PATTERN = /^(\d+)-(\d+)-(\d+)-([0-9a-f]{8})$/;
 
@@ -48,7 +50,7 @@ export async function makeIngest(parent: string, prefix = ''): Promise<Ingest> {
     directory,
     name,
     newPath: () => join(directory, `blob-${files++}`),
-    remove: () => rm(directory, { recursive: true, force: true }).catch(() => undefined),
+    remove: () => removeTree(directory),
   };
 }
 
@@ -114,7 +116,27 @@ async function removeStale(parent: string, prefix: string): Promise<void> {
     if (!found?.isDirectory() || found.uid !== process.getuid?.()) continue;
     const foreign = !owner.endsWith(machine());
     const left = foreign ? Date.now() - found.mtimeMs > FOREIGN_AGE_MS : !isAlive(owner);
-    if (left) await rm(path, { recursive: true, force: true }).catch(() => undefined);
+    if (left) await removeTree(path);
+  }
+}
+
+/** Removes a tree, also of directories that their owner may not write to, as far as it can be removed. Never throws. */
+async function removeTree(directory: string): Promise<void> {
+  const remove = (): Promise<void> => rm(directory, { recursive: true, force: true });
+  await remove()
+    .catch(async () => {
+      await allowAll(Buffer.from(directory));
+      await remove();
+    })
+    .catch(() => undefined);
+}
+
+async function allowAll(directory: Buffer): Promise<void> {
+  await chmod(directory, OWNER_ALL);
+  for (const entry of await readdir(directory, { withFileTypes: true, encoding: 'buffer' })) {
+    if (entry.isDirectory()) {
+      await allowAll(Buffer.concat([directory, Buffer.from('/'), entry.name]));
+    }
   }
 }
 

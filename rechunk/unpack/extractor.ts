@@ -111,18 +111,28 @@ export async function extract(
   throw new RechunkError('io', summarise(complaints) || `tar ended with ${code ?? killer}`);
 }
 
-/** The first of what tar said, but for what it says because it was stopped. */
+/** What tar says because it was stopped. */
+const STOPPED = /: (Unexpected EOF in archive|Error is not recoverable|Exiting with)/;
+/** What tar's words mean, where they do not say. */
+const HINTS: readonly (readonly [RegExp, string])[] = [
+  [/Wrote only \d+ of/, 'no space left, or over a quota'],
+  [
+    /Cannot mknod: Operation not permitted/,
+    'file systems such as the overlayfs of a container hold no deletions; unpack to another one, such as a volume',
+  ],
+  [/extended attribute.*Operation not supported/, 'this file system holds no such attributes'],
+];
+
+/** The first of what tar said, explained. */
 function summarise(complaints: string): string {
-  return complaints
-    .trim()
-    .split('\n')
-    .filter(
-      (line) => !/: (Unexpected EOF in archive|Error is not recoverable|Exiting with)/.test(line),
-    )
+  const lines = complaints.trim().split('\n');
+  return lines
+    .filter((line) => !STOPPED.test(line))
     .slice(0, 3)
-    .map((line) =>
-      /Wrote only \d+ of/.test(line) ? `${line}: no space left, or over a quota` : line,
-    )
+    .map((line) => {
+      const hint = HINTS.find(([pattern]) => pattern.test(line));
+      return hint ? `${line} (${hint[1]})` : line;
+    })
     .join('; ');
 }
 

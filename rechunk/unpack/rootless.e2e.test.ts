@@ -1,7 +1,7 @@
 // needs: root, getfattr, python3, setpriv, unshare, mount
 /** Unpacked as another user, and mounted by that user in a namespace of its own: all that such a user can have. */
 import assert from 'node:assert/strict';
-import { chmodSync, chownSync, mkdirSync, mkdtempSync, rmSync } from 'node:fs';
+import { chmodSync, chownSync, mkdirSync, mkdtempSync, readdirSync, rmSync } from 'node:fs';
 import { join } from 'node:path';
 import { suite } from 'uvu';
 import { writeLayout } from '../../test-images/build.ts';
@@ -148,5 +148,25 @@ rootless('root of a user namespace is no more than its user, but for capabilitie
   );
   assert.equal((JSON.parse(run.stdout) as UnpackedImage).xattrs, 'user');
 });
+
+rootless(
+  'nothing is left of a run that fails, or was killed, below directories that are closed',
+  async () => {
+    const home = makeHome('closed');
+    const tars = [LOWER, [link('a', 'missing')]].map((members) => packMembers(members));
+    const bad = join(work, 'bad');
+    await writeLayout(bad, [{ layers: (await Promise.all(tars)).map((tar) => ({ tar })) }]);
+    // What a run on another machine left two days ago.
+    const stale = join(home, '.rechunk-unpack-99999999-1-0-00000000');
+    const make =
+      'mkdir -p "$1/tree/001/a" && touch "$1/tree/001/a/f" && chmod -R a-w "$1/tree" && touch -d "2 days ago" "$1"';
+    await command('setpriv', [...AS_USER.slice(1), 'sh', '-c', make, 'sh', stale]);
+    const args = ['unpack', `oci:${bad}:latest`, 'out', '--temp-dir', home];
+    const { status, stderr } = await runCli(args, { under: AS_USER, cwd: home });
+    assert.equal(status, 2);
+    assert.match(stderr, /hard link to \/missing/);
+    assert.deepEqual(readdirSync(home), []);
+  },
+);
 
 rootless.run();

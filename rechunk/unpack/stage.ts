@@ -1,5 +1,5 @@
 /** A directory tree that becomes visible whole or not at all: made beside its place, renamed at the end. */
-import { chmod, mkdir, readdir, rename, rm, rmdir, stat } from 'node:fs/promises';
+import { chmod, mkdir, readdir, rename, rmdir, stat } from 'node:fs/promises';
 import { dirname, join, resolve } from 'node:path';
 import { RechunkError, systemCode } from '../../registry/errors.ts';
 import { type Ingest, makeDirectories, makeIngest } from '../../registry/ingest.ts';
@@ -7,7 +7,6 @@ import { type Ingest, makeDirectories, makeIngest } from '../../registry/ingest.
 /** What the names of unfinished trees begin with. */
 const PREFIX = '.rechunk-unpack-';
 const MODE = 0o755;
-const OWNER_ALL = 0o700;
 
 /** Throws `exists` unless `target` is absent or an empty directory. */
 async function checkTarget(target: string): Promise<void> {
@@ -43,7 +42,7 @@ export async function withStage<T>(
     await publish(directory, place);
     return result;
   } catch (error) {
-    if (ingest) await removeTree(ingest.directory);
+    await ingest?.remove();
     if (made) await removeEmpty(parent, made);
     throw error;
   } finally {
@@ -65,24 +64,6 @@ async function publish(directory: string, place: string): Promise<void> {
     throw new RechunkError('exists', `${place} is a mount point; name a new directory in it`, {
       cause: error,
     });
-  }
-}
-
-/** Removes a tree, also what its owner may not write to. */
-async function removeTree(directory: string): Promise<void> {
-  const remove = (): Promise<void> => rm(directory, { recursive: true, force: true });
-  await remove()
-    .catch(async () => {
-      await open(Buffer.from(directory));
-      await remove();
-    })
-    .catch(() => undefined);
-}
-
-async function open(directory: Buffer): Promise<void> {
-  await chmod(directory, OWNER_ALL);
-  for (const entry of await readdir(directory, { withFileTypes: true, encoding: 'buffer' })) {
-    if (entry.isDirectory()) await open(Buffer.concat([directory, Buffer.from('/'), entry.name]));
   }
 }
 

@@ -19,7 +19,7 @@ import { writeLayout } from '../../test-images/build.ts';
 import { runCli, runJson } from '../../test-images/cli.ts';
 import { command } from '../../test-images/command.ts';
 import { editBlob, flipBit } from '../../test-images/damage.ts';
-import { dir, file, link, packMembers } from '../../test-images/member.ts';
+import { dir, file, link, packMembers, whiteout } from '../../test-images/member.ts';
 import { noise } from '../../test-images/sample.ts';
 import { writeSynthetic } from '../../test-images/synthetic.ts';
 import { expectTrouble } from '../../test-images/trouble.ts';
@@ -125,6 +125,21 @@ trouble('a full disk is told of in the words of tar', async () => {
   const says = /layer 1 .*d\/a: .*no space left/i;
   await expectTrouble(['unpack', source, join(path, 'out')], { code: 'io', says });
   assert.deepEqual(readdirSync(path), []);
+});
+
+trouble('a file system that holds no deletions is told of', async () => {
+  const disk = await mountDisk('size=20m');
+  for (const name of ['lower', 'upper', 'work', 'root']) mkdirSync(join(disk, name));
+  const options = 'lowerdir=lower,upperdir=upper,workdir=work';
+  await command('mount', ['-t', 'overlay', 'overlay', '-o', options, 'root'], { cwd: disk });
+  mounted.unshift(join(disk, 'root'));
+  const deleting = join(work, 'deleting');
+  const tars = [[file('a')], [whiteout('a')]].map((members) => packMembers(members));
+  await writeLayout(deleting, [{ layers: (await Promise.all(tars)).map((tar) => ({ tar })) }]);
+  const says = /layer 2 .*a: Cannot mknod: .*unpack to another one/;
+  const args = ['unpack', `oci:${deleting}:latest`, join(disk, 'root/out')];
+  await expectTrouble(args, { code: 'io', says });
+  assert.deepEqual(readdirSync(join(disk, 'root')), []);
 });
 
 trouble('a disk without inodes left is told of in the words of tar', async () => {
