@@ -56,6 +56,7 @@ export {
 } from './lint/lint.ts';
 export type { Progress } from './load.ts';
 export type { MetadataOptions } from './metadata.ts';
+export type { ParentsPolicy, SkeletonPlace } from './parents.ts';
 export type { Excuse, MtimePolicy, Policy } from './policy.ts';
 export {
   type PlannedComponent,
@@ -68,6 +69,7 @@ export type { UpdateNow } from './rehearse.ts';
 export { parseMap } from './repos/map.ts';
 export type { ComparedView, Verdict, ViewDifference } from './runtimes/compare.ts';
 export type { RuntimeModel } from './runtimes/model.ts';
+export type { LayerRole } from './stack.ts';
 export {
   type UnpackedImage,
   type UnpackedLayer,
