@@ -20,6 +20,7 @@ import { command } from '../../test-images/command.ts';
 import { contentOf, dir, factsOf, file, packLayer, packMembers } from '../../test-images/member.ts';
 import { compareListings, listTree } from '../../test-images/oracle.ts';
 import { shownOf, unpackTo } from '../../test-images/unpacking.ts';
+import type { UnpackedImage } from './unpack.ts';
 
 const work = mkdtempSync('/var/tmp/rechunk-unpack-');
 process.once('exit', () => rmSync(work, { recursive: true, force: true }));
@@ -96,6 +97,32 @@ test('attribute names that tar writes in another way, and names of directories t
   const out = join(work, 'tree-out');
   await runJson(['unpack', `rootfs:${root}`, out]);
   assert.deepEqual(compareListings(await listTree(root), await listTree(join(out, '001'))), []);
+});
+
+test('marks are asked for by option or environment, and can be declined', async () => {
+  const layout = join(work, 'marks');
+  const tar = await packMembers([file('a/f'), dir('b'), file('b/f')]);
+  await writeLayout(layout, [{ layers: [{ tar }, { tar }] }]);
+  const env = { RECHUNK_MARK_IMPLIED: 'user' };
+  const runs: readonly (readonly [string[], Record<string, string>, string | undefined])[] = [
+    [[], {}, undefined],
+    [['--mark-implied', 'trusted'], {}, 'trusted'],
+    [['--mark-implied', 'trusted'], env, 'trusted'],
+    [[], env, 'user'],
+    [['--no-mark-implied'], env, undefined],
+  ];
+  for (const [number, [options, variables, namespace]] of runs.entries()) {
+    const out = `${layout}-${number}`;
+    const args = ['unpack', `oci:${layout}:latest`, out, ...options];
+    const result = await runJson<UnpackedImage>(args, { env: variables });
+    const listing = await listTree(join(out, '001'));
+    const want = namespace ? `${namespace}.overlay.dirmeta_delegate=0x79` : '';
+    const found = ['', 'a', 'b'].map((path) => listing.get(path)?.xattrs);
+    assert.deepEqual(found, [want, want, '']);
+    const counts = result.layers.map(({ entries, implied, marked }) => [entries, implied, marked]);
+    assert.deepEqual(counts, Array(2).fill([4, 2, namespace ? 2 : 0]));
+    assert.equal(result.mountOptions.endsWith(',userxattr'), namespace === 'user');
+  }
 });
 
 test('the printed line mounts what was unpacked, wherever it lies', async () => {

@@ -139,6 +139,9 @@ async function writeLayers(
   });
   const total = loaded.tarSizes.reduce((sum, size) => sum + size, 0);
   const writing = new Set<Promise<void>>();
+  const failed = new AbortController();
+  const signals = [failed.signal, ...(context.signal ? [context.signal] : [])];
+  const signal = AbortSignal.any(signals);
   const layers: UnpackedLayer[] = [];
   await shield(target.stage, { env: target.env, owners: false, signal: context.signal });
   try {
@@ -152,7 +155,7 @@ async function writeLayers(
       layers.push({ directory: name, digest, diffId: layer.diffId, ...countsOf(plan) });
       if (writing.size >= Math.min(WRITERS, context.threads)) await Promise.race(writing);
       const written = during(index.name, () =>
-        writeLayer(name, plan, total, { ...target, losses }, context),
+        writeLayer(name, plan, total, { ...target, losses }, { ...context, signal }),
       );
       writing.add(written);
       written.then(
@@ -163,6 +166,7 @@ async function writeLayers(
     await Promise.all(writing);
   } finally {
     // Nothing is removed while something still writes there.
+    failed.abort();
     await Promise.allSettled(writing);
   }
   const notices = [...loaded.warnings, ...warnings.list(), describeLosses(losses)];
