@@ -34,6 +34,8 @@ export interface Node {
   opaque?: boolean;
   /** Lower children that are hidden. */
   whiteouts?: Set<string> | undefined;
+  /** The deletions and opaque markers in the directory as the entries that they are, by name. */
+  markers?: Map<string, Inode>;
   /** Something was put into the directory after the layer defined it. */
   filled?: boolean;
   /** Owner of the last entry that lacked a part of its path through this directory, since the layer defined it. */
@@ -149,12 +151,14 @@ class Unpacker implements Upper {
     if (name === OPAQUE) {
       if (directory.children?.size) this.#onOddity('late-opaque', parentOf(entry.path));
       directory.opaque = true;
+      this.#keepMarker(directory, name, entry);
       return;
     }
     if (name.startsWith(AUFS)) return;
     if (name.startsWith(WHITEOUT)) {
       if (name === WHITEOUT) this.#fail(entry, 'is a whiteout of nothing');
       this.#hide(directory, name.slice(WHITEOUT.length), entry.path);
+      this.#keepMarker(directory, name, entry);
       return;
     }
     if (entry.type === 'char' && entry.devMajor === 0 && entry.devMinor === 0) {
@@ -163,6 +167,11 @@ class Unpacker implements Upper {
       return;
     }
     this.#put(directory, name, entry);
+  }
+
+  #keepMarker(directory: Node, name: string, entry: IndexedEntry): void {
+    directory.markers ??= new Map();
+    directory.markers.set(name, this.#inodeOf(entry));
   }
 
   #hide(directory: Node, name: string, path: Path): void {

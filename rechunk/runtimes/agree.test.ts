@@ -32,7 +32,12 @@ function entryOf({ inode, isNow, leaked, dangling }: ViewNode): ViewEntry {
 /** What an older version does otherwise. */
 const OLD: Readonly<Record<string, Partial<Rules>>> = {
   // moby 20.10; 0755 since late 2022 (moby#44140).
-  'docker-overlay2-rootless/bookworm': { fresh: { mode: 0o600, owner: 'root', time: 'now' } },
+  'docker-overlay2-rootless/bookworm': {
+    fresh: { mode: 0o600, owner: 'root', time: 'now' },
+    setgid: 'both',
+  },
+  // libostree 2022.7.
+  'ostree/bookworm': { follows: 'all' },
 };
 
 function mergedView(model: RuntimeModel, shape: (typeof SHAPES)[number]): MergedView {

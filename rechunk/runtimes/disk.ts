@@ -59,18 +59,23 @@ export class DiskWriter {
       if (this.#isIgnored(child)) continue;
       children.set(name, this.write(child, joinPath(path, name), made.inode));
     }
-    const { whiteouts = NO_NAMES, filled = false, opaque = false, early = false } = node;
+    const { filled = false, early = false, markers = [] } = node;
+    const isLiteral = this.#rules.whiteouts === 'files';
+    const [whiteouts, opaque] = isLiteral ? [] : [node.whiteouts, node.opaque];
+    if (isLiteral)
+      for (const [name, inode] of markers)
+        children.set(name, { ...PLAIN, inode: this.#show(inode) });
     const marks = this.#marks(node, path);
     return {
       ...PLAIN,
       children,
-      whiteouts,
+      whiteouts: whiteouts ?? NO_NAMES,
       filled,
       early,
       leaked: marks.leaked,
       ...made,
       marked: made.marked === true || marks.marked,
-      opaque: opaque || marks.opaque,
+      opaque: opaque === true || marks.opaque,
     };
   }
 

@@ -164,20 +164,20 @@ export class Layering {
 
   /** Refuses what cannot be made where there is no directory. */
   #checkNew(known: ViewNode | undefined, upper: Disk, path: Path): void {
-    const { fresh, layering } = this.#rules;
+    const { fresh } = this.#rules;
     if (upper.implied && 'refused' in fresh) throw new Refusal(path, fresh.refused);
-    if (!known || known.inode.type === 'symlink') return;
-    if (this.#isMadeInPlace(upper) || layering === 'union')
-      throw new Refusal(path, `a lower layer has a ${known.inode.type} in place of the directory`);
+    if (!known || known.inode.type === 'symlink' || !this.#isFollowing(upper)) return;
+    throw new Refusal(path, `a lower layer has a ${known.inode.type} in place of the directory`);
   }
 
-  /** What is at a name; directories, in place only those that are merely implied, are looked for behind symlinks. */
+  #isFollowing({ implied, children }: Disk): boolean {
+    const { follows } = this.#rules;
+    return follows === 'all' ? children !== undefined : follows === 'implied' && implied;
+  }
+
+  /** What is at a name, or behind the symlink there. */
   #follow(known: ViewNode | undefined, upper: Disk, path: Path): ViewNode | undefined {
-    const { fresh, layering } = this.#rules;
-    const isFollowed = this.#isMadeInPlace(upper)
-      ? !('refused' in fresh)
-      : layering === 'union' && upper.children;
-    if (known?.inode.type !== 'symlink' || !isFollowed) return known;
+    if (known?.inode.type !== 'symlink' || !this.#isFollowing(upper)) return known;
     return resolve(this.root, parentOf(path), known.inode.target) ?? known;
   }
 

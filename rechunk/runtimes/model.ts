@@ -51,7 +51,9 @@ export type Whiteouts =
   /** It deletes what is there when it comes, of its own layer too. */
   | 'in-order'
   /** It is a name of its layer: made over it, a directory is laid over the lower one; where there is nothing to delete, it is listed. */
-  | 'overlay';
+  | 'overlay'
+  /** It deletes nothing, and is a file like others. */
+  | 'files';
 
 /** How layers are copied. */
 export interface Copying {
@@ -67,6 +69,11 @@ export interface Rules {
   readonly implied: Implied;
   /** Or why an image is refused that needs one. */
   readonly fresh: Fresh | { readonly refused: string };
+  /**
+   * Which directories are looked for behind a symlink that a lower layer has in place of them, and refused over its files; default
+   * none: they take the place of what is there.
+   */
+  readonly follows?: 'implied' | 'all' | undefined;
   /** What an implied directory takes from a set-group-id one that it is made in; default nothing. */
   readonly setgid?: 'mode' | 'group' | 'both' | undefined;
   /**

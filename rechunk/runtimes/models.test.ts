@@ -227,7 +227,8 @@ const cases: readonly Case[] = [
       ...each(CHUNKED, '0000 0:0 now'),
       'podman-composefs': '0755 0:0 0',
       containerd: '2770 1:2 now user.a',
-      ...each(['umoci', 'ostree', ...IN_PLACE], 'symlink'),
+      ...each(['umoci', ...IN_PLACE], 'symlink'),
+      ostree: '0755 8:9 0',
       'composefs-rs': 'refused /d',
     },
   },
@@ -238,7 +239,8 @@ const cases: readonly Case[] = [
     but: {
       ...each(CHUNKED, '0000 0:0 now'),
       'podman-composefs': '0755 0:0 0',
-      ...each(['umoci', 'ostree', 'composefs-rs', ...IN_PLACE], 'refused /d'),
+      ...each(['umoci', 'composefs-rs', ...IN_PLACE], 'refused /d'),
+      ostree: '0755 8:9 0',
     },
   },
 ];
@@ -283,18 +285,33 @@ test('a live opaque marker among the xattrs hides what lies below, where it is o
   ]);
 });
 
+test('podman’s composefs deletes nothing, and shows the deletion', () => {
+  const stack = stackLayers(
+    layersOf([
+      [dir('d'), file('d/a')],
+      [dir('d'), whiteout('d/a')],
+    ]),
+  );
+  const { root } = viewOf(modelOf('podman-composefs') as never, stack);
+  assert.deepEqual([...(find(root, 'd' as never)?.children?.keys() ?? [])], ['a', '.wh.a']);
+});
+
 test('a hard link to a file of a lower layer is refused where layers are unpacked apart', () => {
   const stack = stackLayers(layersOf([[dir('usr'), file('a')], [link('b', 'a')]]));
   const takes = MODELS.filter((model) => !viewOf(model, stack).refused).map(({ id }) => id);
   assert.deepEqual(takes, [...IN_PLACE, 'umoci', 'composefs-rs']);
 });
 
-test('what a layer puts beside its own opaque marker stays, but for composefs-rs, where it came first', () => {
+test('what a layer puts beside its own opaque marker stays; composefs-rs loses what came first, podman’s composefs hides nothing', () => {
   const members = [dir('d'), file('d/own'), opaque('d')];
   const stack = stackLayers(layersOf([[dir('d'), file('d/low')], members]));
   for (const model of MODELS) {
     const found = [...(find(viewOf(model, stack).root, 'd' as never)?.children?.keys() ?? [])];
-    assert.deepEqual(found, model.id === 'composefs-rs' ? [] : ['own'], model.id);
+    const wanted: Readonly<Record<string, readonly string[]>> = {
+      'composefs-rs': [],
+      'podman-composefs': ['low', 'own', '.wh..wh..opq'],
+    };
+    assert.deepEqual(found, wanted[model.id] ?? ['own'], model.id);
   }
 });
 

@@ -56,9 +56,10 @@ function rootless(rules: Rules, trusted: 'dropped' | 'refused'): Rules {
 const NOT_TRUSTED = /^(?!trusted\.|security\.selinux$)/;
 /** What a user namespace may set. */
 const UNPRIVILEGED = /^(?!trusted\.|security\.(?!capability$))/;
+const PRIVILEGED_NAMES = /^(trusted\.|security\.(?!(capability|selinux)$))/;
 const PRIVILEGED: Flaw = {
   of: 'xattrs',
-  names: /^(trusted\.|security\.(?!capability$))/,
+  names: PRIVILEGED_NAMES,
   why: 'trusted.* and security.* but capabilities are not set',
 };
 const TRUSTED: Flaw = { of: 'xattrs', names: /^trusted\./, why: 'trusted.* is not set' };
@@ -70,7 +71,7 @@ const dockerNaive: Rules = {
   ...rootless(dockerOverlay2, 'dropped'),
   layering: 'in-place',
   implied: 'kept',
-  setgid: 'both',
+  follows: 'implied',
   bumped: 'touched',
   mergesXattrs: 'layers',
   // Set through the mount, so that overlayfs does not take them for its own.
@@ -98,6 +99,7 @@ const containerdInPlace: Rules = {
   ...containerd,
   layering: 'in-place',
   implied: 'kept',
+  follows: 'implied',
   bumped: 'touched',
   mergesXattrs: 'layers',
   whiteouts: 'in-order',
@@ -112,6 +114,7 @@ const NATIVE_TIMES: Flaw = {
 const podmanVfs: Rules = {
   layering: 'in-place',
   implied: 'kept',
+  follows: 'implied',
   fresh: FABRICATED,
   bumped: 'touched',
   overlayXattrs: { trusted: 'visible', user: 'visible' },
@@ -133,6 +136,7 @@ const VFS_COPIES: Flaw = {
 const umoci: Rules = {
   layering: 'in-place',
   implied: 'kept',
+  follows: 'implied',
   fresh: FABRICATED,
   setgid: 'both',
   bumped: 'made',
@@ -181,10 +185,16 @@ const podmanComposefs: Rules = {
   ...podmanOverlay,
   fresh: { mode: 0o755, owner: 'root', time: 'zero' },
   setgid: undefined,
+  whiteouts: 'files',
   // Escaped, so that a container sees them again.
   overlayXattrs: { trusted: 'visible', user: 'visible' },
   root: 'entry',
-  refuses: { ...APART, 'late-parent': 'a directory comes after what it holds' },
+  refuses: {
+    duplicate: TWICE,
+    'lower-hard-link': NO_TARGET,
+    'late-parent': 'a directory comes after what it holds',
+    'below-own-symlink': 'symlinks are not followed',
+  },
 };
 
 const delegating: Rules = { ...podmanOverlay, implied: 'delegated', delegates: true };
@@ -207,7 +217,7 @@ export const MODELS: readonly RuntimeModel[] = [
   {
     id: 'podman-chunked-rootless',
     name: 'podman, zstd:chunked pulled in part, rootless',
-    rules: rootless(podmanChunked, 'refused'),
+    rules: { ...rootless(podmanChunked, 'refused'), refusesXattrs: PRIVILEGED_NAMES },
     flaws: [SELINUX, CHUNKED_TIMES, CHUNKED_TYPES, TRUSTED],
   },
   { id: 'podman-composefs', name: 'podman, composefs', rules: podmanComposefs, flaws: [SELINUX] },
@@ -240,7 +250,7 @@ export const MODELS: readonly RuntimeModel[] = [
   {
     id: 'containerd-rootless',
     name: 'containerd, overlayfs, rootless',
-    rules: { ...containerdInPlace, refusesXattrs: /^security\.(?!capability$)/ },
+    rules: { ...containerdInPlace, refusesXattrs: /^security\.(?!(capability|selinux)$)/ },
     flaws: [TRUSTED],
   },
   { id: 'umoci', name: 'umoci', rules: umoci, flaws: [] },
