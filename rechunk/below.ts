@@ -3,10 +3,9 @@ import { compressionOf } from '../registry/compress.ts';
 import { during, RechunkError } from '../registry/errors.ts';
 import { type Destination, type Image, openImage, type Source } from '../registry/image.ts';
 import type { Overlay } from './base.ts';
-import type { Component } from './components.ts';
+import type { Component, ComponentKind } from './components.ts';
 import type { Loaded } from './load.ts';
 import type { PlanItem } from './plan.ts';
-import type { Inode } from './tree.ts';
 
 /** Opens the base of an image; whoever made it closes what it opened. Asked once for each image that is built. */
 export type OpenBase = (image: Image) => Promise<Source>;
@@ -49,9 +48,18 @@ export function checkBase(base: Image, destination: Destination): void {
 
 const MILLION = 1_000_000;
 
+/** Kinds of components that change because others do, or because an image is built: nobody rebuilds a base for their sake. */
+const CONSEQUENCES: ReadonlySet<ComponentKind> = new Set([
+  'database',
+  'generated',
+  'config',
+  'directories',
+  'rest',
+]);
+
 /**
- * The chance that an update changes each layer of a base: that one of the components changes of which it shows something. `items`
- * are those of `components`, of the whole image.
+ * The chance that an update changes each layer of a base: that one of the components changes of which it shows something, those
+ * that change for a reason of their own where there are any. `items` are those of `components`, of the whole image.
  */
 export function changesBelow(
   { layers }: Image,
@@ -60,20 +68,36 @@ export function changesBelow(
   items: readonly PlanItem[],
 ): number[] {
   const rates = new Map(items.map(({ id, rate }) => [id, rate]));
-  const stays = layers.map(() => 1);
-  for (const { id, entries } of components) {
-    const found = entries.map(({ inode }: { inode: Inode }) => kept.get(inode)?.layer ?? -1);
-    for (const layer of new Set(found)) {
-      if (layer >= 0) stays[layer] = (stays[layer] ?? 1) * (1 - (rates.get(id) ?? 0) / MILLION);
-    }
+  const members = layers.map((): Component[] => []);
+  for (const component of components) {
+    const found = component.entries.map(({ inode }) => kept.get(inode)?.layer ?? -1);
+    for (const layer of new Set(found)) members[layer]?.push(component);
   }
-  return stays.map((chance) => Math.round((1 - chance) * MILLION));
+  return members.map((all) => {
+    const causes = all.filter(({ kind }) => !CONSEQUENCES.has(kind));
+    const counted = causes.length > 0 ? causes : all;
+    const stays = counted.reduce(
+      (chance, { id }) => chance * (1 - (rates.get(id) ?? 0) / MILLION),
+      1,
+    );
+    return Math.round((1 - stays) * MILLION);
+  });
 }
 
-/** What a person should know of how a base is kept. */
-export function describeBelow({ image, loaded, overlay }: Below): string {
+/** What a person should know of how a base is kept. Sentences. */
+export function noticesBelow({ image, loaded, overlay }: Below): string[] {
+  const { reference } = image.source;
   const { kept, hidden } = overlay;
   const shown = new Set(kept.values());
-  const entries = loaded.tree.entries.filter(({ inode }) => shown.has(inode)).length;
-  return `the base ${image.source.reference}: ${image.layers.length} layers stay; ${entries} of ${loaded.tree.entries.length} entries show as they are, ${hidden.length} are hidden by whiteouts`;
+  const { entries } = loaded.tree;
+  const count = entries.filter(({ inode }) => shown.has(inode)).length;
+  const isDocker = image.layers.some(({ descriptor }) => descriptor.mediaType.includes('.docker.'));
+  return [
+    `the base ${reference} stays: ${image.layers.length} layers, of which ${count} of ${entries.length} entries show; whiteouts hide ${hidden.length} names`,
+    ...(isDocker
+      ? [
+          `the base ${reference} has layers of Docker's media types, which stay as they are: podman, containerd and skopeo take them in an OCI manifest, umoci and conversions to Docker's formats do not (a base from \`skopeo copy --format oci\` serves all)`,
+        ]
+      : []),
+  ];
 }

@@ -7,6 +7,7 @@ import { showPath } from '../registry/path.ts';
 import type { RateSource } from './evidence.ts';
 import type { PlannedComponent, PlanReport, ReportedLayer } from './preview.ts';
 import { formatSize } from './size.ts';
+import type { LayerRole } from './stack.ts';
 
 /** Pixels. */
 const WIDTH = 1280;
@@ -93,7 +94,7 @@ function layOut({ layers, components }: PlanReport): Box {
     }),
   );
   const root = hierarchy<Node>({ children })
-    .sum(({ component, layer }) => component?.size ?? (isSkeleton(layer) ? (layer?.size ?? 0) : 0))
+    .sum(({ component, layer }) => component?.size ?? (isWhole(layer) ? (layer?.size ?? 0) : 0))
     .sort((a, b) => (b.value ?? 0) - (a.value ?? 0) || (nameOf(a.data) < nameOf(b.data) ? -1 : 1));
   const isLayer = (box: Box): boolean => box.depth === 1;
   return treemap<Node>()
@@ -102,8 +103,16 @@ function layOut({ layers, components }: PlanReport): Box {
     .paddingTop((box) => (isLayer(box) && hasStrip(box) ? STRIP : 0))(root);
 }
 
-function isSkeleton(layer: ReportedLayer | undefined): boolean {
-  return layer?.role === 'skeleton';
+/** What layers hold that hold no components, in words. */
+const HELD: Readonly<Partial<Record<LayerRole, string>>> = {
+  skeleton: 'directories',
+  whiteouts: 'whiteouts',
+  base: 'of the base',
+};
+
+/** Whether a layer is drawn as one box: it holds no components. */
+function isWhole(layer: ReportedLayer | undefined): boolean {
+  return layer !== undefined && layer.role !== 'content';
 }
 
 function nameOf({ layer, component }: Node): string {
@@ -129,7 +138,7 @@ function drawLayer(box: Box, report: PlanReport): string {
   if (!layer) return '';
   const kept = layer.previousLayer === undefined ? '' : ', kept';
   const facts = `${formatSize(layer.size)} · ${showChance(layer.changes)}${kept}`;
-  const held = isSkeleton(layer) ? 'directories' : `${layer.components.length} components`;
+  const held = HELD[layer.role] ?? `${layer.components.length} components`;
   const name = `Layer ${layer.layer}: ${facts}, ${held}`;
   const strip = longestOf(
     [`layer ${layer.layer} · ${facts}`, `${layer.layer} · ${facts}`, `${layer.layer}`],
@@ -137,7 +146,7 @@ function drawLayer(box: Box, report: PlanReport): string {
   );
   return [
     `<g role="graphics-object group"><title>${escapeXml(name)}</title>`,
-    ...(isSkeleton(layer) ? [`<rect class="box c${stepOf(layer.changes)}" ${place(box)}/>`] : []),
+    ...(isWhole(layer) ? [`<rect class="box c${stepOf(layer.changes)}" ${place(box)}/>`] : []),
     ...(hasStrip(box)
       ? [
           `<rect class="strip" ${place({ ...box, y1: box.y0 + STRIP } as Box)}/>`,

@@ -6,11 +6,13 @@ import type { ComponentInfo } from './components.ts';
 import { type RunOptions, withContext } from './context.ts';
 import { type RateSource, rateSource } from './evidence.ts';
 import { type Grouping, type GroupOptions, groupImage } from './grouping.ts';
+import { shareLayers } from './load.ts';
 import { type MemorySources, openMemory } from './memory.ts';
 import { type PlanItem, type PlanOptions, plan as planItems } from './plan.ts';
 import type { Excuse } from './policy.ts';
 import { type RehearsedLayer, rehearse, type UpdateNow } from './rehearse.ts';
 import type { StackedLayer } from './stack.ts';
+import { type BaseReport, weighBase } from './weigh.ts';
 
 /** A planned component, for people and scripts. */
 export interface PlannedComponent extends ComponentInfo {
@@ -66,6 +68,8 @@ export interface PlanReport {
   readonly observed: number;
   /** Absent where no plan is continued. */
   readonly now?: UpdateNow;
+  /** What keeping the base means; absent where none is kept. */
+  readonly base?: BaseReport;
   readonly excuses: readonly Excuse[];
 }
 
@@ -88,10 +92,16 @@ export async function planSource(
     const image = await openImage(source, options);
     const memory = await openMemory(options.memory ?? {}, image.platform, context);
     const base = options.base && (await openBase(options.base, image));
-    const grouping = await groupImage(image, { ...options, base, memory }, context);
+    // Each layer is read once, though the image is grouped with its base and without.
+    const shared = base && shareLayers([image, image, base]);
+    const reading = { ...context, shared };
+    const how = { ...options, base, memory };
+    const grouping = await groupImage(image, how, reading);
     const { tree, stack, recollection, excuses } = grouping;
     const distinct = [...new Set(stack)];
     const rehearsal = await rehearse(grouping, memory, context);
+    const { below } = grouping;
+    const weighed = below && (await weighBase(image, { ...grouping, below }, how, reading));
     return {
       reference: source.reference,
       source: image.manifestDocument.descriptor.digest,
@@ -104,6 +114,7 @@ export async function planSource(
       updateChainBytes: chainBytes(stack),
       observed: recollection.observed.updates,
       ...(rehearsal ? { now: rehearsal.now } : {}),
+      ...(weighed ? { base: weighed } : {}),
       excuses,
     };
   });

@@ -77,6 +77,7 @@ export {
   unpack,
 } from './unpack/unpack.ts';
 export type { Difference, Verification } from './verify.ts';
+export type { BaseReport, Way } from './weigh.ts';
 export type { BuiltImage } from './write.ts';
 export type { BuiltLayer } from './writer.ts';
 

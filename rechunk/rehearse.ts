@@ -12,7 +12,7 @@ import { knownLayers } from './known.ts';
 import type { Memory, PastImage } from './memory.ts';
 import type { PlanItem } from './plan.ts';
 import type { RecordedLayer } from './record.ts';
-import { writeLayers } from './writer.ts';
+import { type BuiltLayer, type Stack, type WriteOptions, writeLayers } from './writer.ts';
 
 /** What clients of the image whose plan is continued pull now, in compressed bytes, measured. */
 export interface UpdateNow {
@@ -57,6 +57,15 @@ const NOWHERE: Destination = {
   close: async () => {},
 };
 
+/** Layers as a build would write them, stored nowhere. */
+export function measureLayers(
+  layers: Stack,
+  options: Pick<WriteOptions, 'compression' | 'known'>,
+  context: Context,
+): Promise<BuiltLayer[]> {
+  return writeLayers(layers, NOWHERE, { ...options, dryRun: true }, context);
+}
+
 /** Measures what clients of the first previous image pull; undefined where no plan is continued. */
 export async function rehearse(
   grouping: Grouping,
@@ -69,12 +78,7 @@ export async function rehearse(
   const compression = compressionOf(ownLayer(past)?.descriptor.mediaType ?? '');
   const trusted = [image.manifestDocument.descriptor.digest];
   const known = knownLayers(memory, { compression, trusted });
-  const written = await writeLayers(
-    grouping,
-    NOWHERE,
-    { compression, dryRun: true, known },
-    context,
-  );
+  const written = await measureLayers(grouping, { compression, known }, context);
   const had = image.layers.map(({ descriptor }) => descriptor.digest);
   const layers = written.map(({ digest, size }, i): RehearsedLayer => {
     // A blob may be there twice; at the same place, if so.

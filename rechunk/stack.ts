@@ -81,7 +81,7 @@ function skeletonsOf(
 }
 
 /** A layer of no components; undefined where there is nothing to hold. */
-function layerWithout(
+export function layerWithout(
   role: LayerRole,
   entries: readonly Entry[],
   changes: number,

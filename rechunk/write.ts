@@ -2,7 +2,7 @@
 import type { Compression, Destination, Document, Image } from '../registry/image.ts';
 import { type Descriptor, formatPlatform } from '../registry/oci.ts';
 import { ATTACHED_LIMIT, attachedRecord } from './attached.ts';
-import { describeBelow } from './below.ts';
+import { noticesBelow } from './below.ts';
 import type { Context } from './context.ts';
 import type { Grouping } from './grouping.ts';
 import { knownLayers, type Sibling, withSiblings } from './known.ts';
@@ -68,7 +68,8 @@ export async function writeImage(
 ): Promise<Written> {
   const { compression, compressionLevel: level, dryRun, memory } = options;
   for (const excuse of grouping.excuses) context.onNotice?.(excuse.text);
-  if (grouping.below) context.onNotice?.(describeBelow(grouping.below));
+  for (const notice of grouping.below ? noticesBelow(grouping.below) : [])
+    context.onNotice?.(notice);
   const known = withSiblings(knownLayers(memory, options), options.siblings ?? [], compression);
   const how = { compression, level, dryRun, known };
   const layers = await writeLayers(grouping, destination, how, context);

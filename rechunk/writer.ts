@@ -43,9 +43,12 @@ export interface WriteOptions {
   readonly known: KnownLayers;
 }
 
+/** Layers, and the tree that their entries are of. */
+export type Stack = Pick<Grouping, 'tree' | 'stack'>;
+
 /** Writes and sends all layers of a planned image, each once; the result is in their order. */
 export async function writeLayers(
-  grouping: Grouping,
+  grouping: Stack,
   destination: Destination,
   options: WriteOptions,
   context: Context,
@@ -87,18 +90,13 @@ interface Job {
 type Placed = Omit<BuiltLayer, 'role' | 'components' | 'changes' | 'fingerprint'>;
 
 class Writer {
-  readonly #grouping: Grouping;
+  readonly #grouping: Stack;
   readonly #destination: Destination;
   readonly #options: WriteOptions;
   readonly #context: Context;
   readonly #total: number;
 
-  constructor(
-    grouping: Grouping,
-    destination: Destination,
-    options: WriteOptions,
-    context: Context,
-  ) {
+  constructor(grouping: Stack, destination: Destination, options: WriteOptions, context: Context) {
     this.#grouping = grouping;
     this.#destination = destination;
     this.#options = options;

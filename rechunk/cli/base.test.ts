@@ -8,7 +8,7 @@ import { packTar, type TarItem } from '../../registry/tarwriter.ts';
 import { type BuiltImage, type ImageInput, writeLayout } from '../../test-images/build.ts';
 import { runCli, runJson } from '../../test-images/cli.ts';
 import type { Inspection } from '../inspect.ts';
-import type { BuildResult, PlanReport, Verification } from '../rechunk.ts';
+import type { BuildResult, PlanReport, Verification, Way } from '../rechunk.ts';
 
 const directory = mkdtempSync(join(process.env['TMPDIR'] ?? '/tmp', 'rechunk-base-'));
 process.once('exit', () => rmSync(directory, { recursive: true, force: true }));
@@ -226,6 +226,32 @@ test('no time of the previous image makes a file differ that equals the base', a
     [['inherited-time', 1]],
   );
   assert.equal(images[0]?.layers.length, 2);
+});
+
+test('plan tells what keeping the base means, as the builds then measure it', async () => {
+  const gone = ['--prune', '/etc/gone'];
+  const over = [pair.ref('app'), ...onBase, ...gone];
+  const { base: report } = await runJson<PlanReport>(['plan', ...over]);
+  const sizes = async (tag: string, ...options: string[]): Promise<number[]> => {
+    const { images } = await build(pair.ref('app'), tag, ...gone, ...options);
+    const [image] = images;
+    const own = image?.layers.filter(({ role }) => role !== 'base') ?? [];
+    return [
+      image?.layers.length ?? 0,
+      image?.size ?? 0,
+      own.reduce((sum, { size }) => sum + size, 0),
+    ];
+  };
+  const shown = ({ layers, size, pullBytes }: Way): number[] => [layers, size, pullBytes];
+  assert.ok(report);
+  assert.deepEqual(shown(report.keep), await sizes('kept', ...onBase));
+  assert.deepEqual(shown(report.flatten), await sizes('flat'));
+  assert.deepEqual([report.layers, report.hidden.files, report.hidden.bytes], [2, 1, 4]);
+  assert.ok(report.hidden.compressedBytes > 0 && report.size < report.keep.size);
+  const { stdout } = await runCli(['plan', ...over, '--quiet']);
+  assert.match(stdout, /\(the base’s\)/);
+  assert.match(stdout, /the base oci:.*: 2 layers, .* 1 file of it, .*, is pulled and not shown/);
+  assert.match(stdout, /^keep +4 .*\nflatten +\d/m);
 });
 
 test('a base that annotations name is opened by digest', async () => {

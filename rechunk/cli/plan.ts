@@ -5,6 +5,8 @@ import { during } from '../../registry/errors.ts';
 import type { RateSource } from '../evidence.ts';
 import { drawPlan } from '../picture.ts';
 import { type PlannedComponent, type PlanReport, planSource } from '../preview.ts';
+import type { LayerRole } from '../stack.ts';
+import type { BaseReport, Way } from '../weigh.ts';
 import { addBaseOption, baseOption } from './base.ts';
 import { countOf } from './difftext.ts';
 import { addMemoryOptions, openMemorySources } from './memory.ts';
@@ -82,7 +84,7 @@ function format(report: PlanReport, length: 'short' | 'all'): string {
   const rows = report.layers.flatMap((_, i) =>
     formatLayer(report, i, members.get(i + 1) ?? [], length),
   );
-  const { entries, components, layers, observed, now } = report;
+  const { entries, components, layers, observed, now, base } = report;
   return [
     '   # estimated change  rests on                components',
     ...rows,
@@ -94,8 +96,23 @@ function format(report: PlanReport, length: 'short' | 'all'): string {
           `now ${now.keptLayers} layers are kept (=), and clients pull ${formatSize(now.pullBytes)}, about ${formatSize(now.movedBytes)} of it for what moves; with Docker's graph drivers ${formatSize(now.chainBytes)}`,
         ]
       : []),
+    ...(base ? formatBase(base) : []),
     '',
   ].join('\n');
+}
+
+/** What keeping the base loses or wins against flattening. */
+function formatBase({ reference, layers, size, hidden, keep, flatten }: BaseReport): string[] {
+  const row = (name: string, { layers: count, ...way }: Way): string => {
+    const bytes = [way.size, way.pullBytes, way.updateBytes].map((one) => formatSize(one));
+    return `${name.padEnd(8)}${String(count).padStart(6)}${bytes.map((one) => one.padStart(11)).join('')}`;
+  };
+  return [
+    `the base ${reference}: ${countOf(layers, 'layer')}, ${formatSize(size)}; ${countOf(hidden.files, 'file')} of it, ${formatSize(hidden.compressedBytes)}, ${hidden.files === 1 ? 'is' : 'are'} pulled and not shown`,
+    '        layers       size   pull now  an update  (a node that has the base)',
+    row('keep', keep),
+    row('flatten', flatten),
+  ];
 }
 
 /** Columns that every line has: number or sign, size, chance, evidence. */
@@ -112,6 +129,13 @@ const SOURCES: Readonly<Record<RateSource, string>> = {
   prior: 'prior',
 };
 
+/** Layers without components of ours, in words. */
+const ROLES: Readonly<Record<Exclude<LayerRole, 'content'>, string>> = {
+  skeleton: '(skeleton: directories)',
+  whiteouts: '(whiteouts: what is deleted of the base)',
+  base: '(the base’s)',
+};
+
 function formatLayer(
   { layers, observed }: PlanReport,
   i: number,
@@ -121,8 +145,11 @@ function formatLayer(
   const layer = layers[i];
   if (!layer) return [];
   const mark = `${layer.previousLayer === undefined ? '' : '='}${i + 1}`;
-  if (layer.role === 'skeleton')
-    return [`${columns(mark, layer.size, layer.changes, SOURCES.prior)} (skeleton: directories)`];
+  const { role } = layer;
+  if (role !== 'content') {
+    const evidence = role === 'base' ? 'its components' : SOURCES.prior;
+    return [`${columns(mark, layer.size, layer.changes, evidence)} ${ROLES[role]}`];
+  }
   const names = members.slice(0, SHOWN_COMPONENTS).map(({ id }) => oneLine(id));
   const more = members.length - names.length;
   const sources = [...new Set(members.map(({ source }) => SOURCES[source]))].sort();
