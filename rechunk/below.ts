@@ -6,6 +6,7 @@ import type { Overlay } from './base.ts';
 import type { Component, ComponentKind } from './components.ts';
 import type { Loaded } from './load.ts';
 import type { PlanItem } from './plan.ts';
+import { type Entry, isAlike } from './tree.ts';
 
 /** Opens the base of an image; whoever made it closes what it opened. Asked once for each image that is built. */
 export type OpenBase = (image: Image) => Promise<Source>;
@@ -92,12 +93,27 @@ export function noticesBelow({ image, loaded, overlay }: Below): string[] {
   const { entries } = loaded.tree;
   const count = entries.filter(({ inode }) => shown.has(inode)).length;
   const isDocker = image.layers.some(({ descriptor }) => descriptor.mediaType.includes('.docker.'));
+  const changed = countChanged(loaded, overlay);
   return [
     `the base ${reference} stays: ${image.layers.length} layers, of which ${count} of ${entries.length} entries show; whiteouts hide ${hidden.length} names`,
+    ...(changed > 0
+      ? [
+          `${changed} directories of the base have other metadata above it: ostree shows the base’s, since the lowest layer counts there`,
+        ]
+      : []),
     ...(isDocker
       ? [
-          `the base ${reference} has layers of Docker's media types, which stay as they are: podman, containerd and skopeo take them in an OCI manifest, umoci and conversions to Docker's formats do not (a base from \`skopeo copy --format oci\` serves all)`,
+          `the base ${reference} has layers of Docker’s media types, which stay as they are: podman, containerd and skopeo take them in an OCI manifest, umoci and conversions to Docker’s formats do not (a base from \`skopeo copy --format oci\` serves all)`,
         ]
       : []),
   ];
+}
+
+/** How many directories of the base have another mode, owner or other xattrs above it. */
+function countChanged({ tree: base }: Loaded, { tree, kept }: Overlay): number {
+  const isChanged = ({ path, inode }: Entry): boolean => {
+    const before = inode.type === 'dir' && !kept.has(inode) ? base.get(path) : undefined;
+    return path !== '' && before?.type === 'dir' && !isAlike(inode, before);
+  };
+  return tree.entries.filter(isChanged).length;
 }
