@@ -34,14 +34,17 @@ async function call(
   return said;
 }
 
-async function startDockerd({ dir, start, outside }: Sandbox): Promise<string> {
+async function startDockerd({ dir, firstId, run, start, outside }: Sandbox): Promise<string> {
   const socket = `${dir}/d.sock`;
-  await mkdir(`${dir}/docker`);
+  await run('mkdir', [`${dir}/docker`]);
+  // It keeps a key there.
+  await run('mount', ['-t', 'tmpfs', 'etc-docker', '/etc/docker']);
   const places = ['--data-root', `${dir}/docker`, '--exec-root', `${dir}/exec`];
   const files = ['--pidfile', `${dir}/d.pid`, '--host', `unix://${socket}`];
   const network = ['--bridge=none', '--iptables=false', '--ip6tables=false'];
   const parameters = [...places, ...files, ...network, '--storage-driver', 'overlay2'];
-  const daemon = await start('dockerd', 'dockerd', parameters);
+  const program = firstId > 0 ? ['dockerd', '--rootless'] : ['dockerd'];
+  const daemon = start('dockerd', [...program, ...parameters]);
   const deadline = Date.now() + START_TIMEOUT_MS;
   for (;;) {
     try {
@@ -78,12 +81,14 @@ export async function openDocker(sandbox: Sandbox): Promise<Look> {
     try {
       const image = JSON.parse(await call(socket, 'GET', `/images/${NAME}/json`));
       const layers = [...(await shortNames(sandbox, image.GraphDriver.Data)), empty].join(':');
-      const mount = ['mount', '-t', 'overlay', 'overlay', '-o', `ro,lowerdir=${layers}`, mounted];
+      const rootless = sandbox.firstId > 0 ? ',userxattr' : '';
+      const options = `ro,lowerdir=${layers}${rootless}`;
+      const mount = ['mount', '-t', 'overlay', 'overlay', '-o', options, mounted];
       // The old system call takes a page of options, the new one 255 bytes each.
       const env = { LIBMOUNT_FORCE_MOUNT2: 'always' };
       await run('env', ['-C', `${dir}/docker/overlay2`, ...mount], { env });
       try {
-        return await readView(sandbox.outside(mounted));
+        return await readView(sandbox, mounted);
       } finally {
         await run('umount', [mounted]);
       }

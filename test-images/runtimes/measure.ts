@@ -1,7 +1,7 @@
 /**
  * What real runtimes show of each shape, as `measured.json` keeps it: every directory that is other than intended, and
- * everything else that is, its time left aside. `node test-images/runtimes/measure.ts [PART]…` measures anew the runtimes
- * whose ids have a part (all by default), and keeps what the file has of others.
+ * everything else that is, its time left aside. `node test-images/runtimes/measure.ts [PART]… [shape=PART]…` measures
+ * anew the runtimes whose ids have a part, on the shapes whose names have one (all by default), and keeps what the file has of others.
  */
 import { writeFileSync } from 'node:fs';
 import { mkdtemp, readFile, rm } from 'node:fs/promises';
@@ -139,9 +139,10 @@ export function compareView(shape: Shape, view: MergedView): Result {
 export async function measureRuntime(
   runtime: Runtime,
   layouts: ReadonlyMap<string, string>,
+  shapes: readonly Shape[] = SHAPES,
 ): Promise<ReadonlyMap<string, Result>> {
   const results = new Map<string, Result>();
-  for (const shape of SHAPES) {
+  for (const shape of shapes) {
     const seen = await view(runtime, layouts.get(shape.name) as string);
     results.set(shape.name, compareView(shape, seen));
   }
@@ -169,6 +170,11 @@ export async function forEachRuntime(
   await Promise.all([worker(), worker()]);
 }
 
+function placeOf(id: string, order: readonly string[]): number {
+  const place = order.indexOf(id);
+  return place < 0 ? order.length : place;
+}
+
 /** Puts the results of one runtime into the file. */
 async function save(
   { id, ...rest }: Runtime,
@@ -177,14 +183,13 @@ async function save(
 ): Promise<void> {
   const known: Measured = JSON.parse(await readFile(FILE, 'utf8').catch(() => '{}'));
   const sorted = <Value>(values: Readonly<Record<string, Value>>): Record<string, Value> =>
+    // Those that are not here come last.
     Object.fromEntries(
-      Object.entries(values)
-        .filter(([one]) => order.includes(one))
-        .sort(([a], [b]) => order.indexOf(a) - order.indexOf(b)),
+      Object.entries(values).sort(([a], [b]) => placeOf(a, order) - placeOf(b, order)),
     );
   const shapes = SHAPES.map(({ name }) => {
-    const result = results.get(name) as Result;
-    return [name, sorted({ ...known.shapes?.[name], [id]: result })] as const;
+    const result = results.get(name);
+    return [name, sorted({ ...known.shapes?.[name], ...(result && { [id]: result }) })] as const;
   });
   const measured: Measured = {
     kernel: (await readFile('/proc/sys/kernel/osrelease', 'utf8')).trim(),
@@ -194,23 +199,35 @@ async function save(
   writeFileSync(FILE, formatMeasured(measured));
 }
 
+const SHAPE = 'shape=';
+
+/** Those whose names have one of `parts`; all where there are none. */
+function choose<One>(all: readonly One[], nameOf: (one: One) => string, parts: string[]): One[] {
+  return all.filter(
+    (one) => parts.length === 0 || parts.some((part) => nameOf(one).includes(part)),
+  );
+}
+
 async function main(parts: readonly string[]): Promise<void> {
   const all = await runtimes();
   const order = all.map(({ id }) => id);
-  const chosen = all.filter(
-    ({ id }) => parts.length === 0 || parts.some((part) => id.includes(part)),
-  );
+  const shapeParts = parts.filter((part) => part.startsWith(SHAPE));
+  const idParts = parts.filter((part) => !shapeParts.includes(part));
+  const names = shapeParts.map((part) => part.slice(SHAPE.length));
+  const shapes = choose(SHAPES, ({ name }) => name, names);
   const dir = await mkdtemp(join(tmpdir(), 'rechunk-shapes-'));
   try {
     const layouts = await writeShapes(dir);
     let saved = Promise.resolve();
-    await forEachRuntime(chosen, async (runtime) => {
-      const started = performance.now();
-      const results = await measureRuntime(runtime, layouts);
-      console.log(runtime.id, runtime.version, Math.round(performance.now() - started), 'ms');
-      saved = saved.then(() => save(runtime, results, order));
-      await saved;
-    });
+    await forEachRuntime(
+      choose(all, ({ id }) => id, idParts),
+      async (runtime) => {
+        const results = await measureRuntime(runtime, layouts, shapes);
+        console.log(runtime.id, runtime.version);
+        saved = saved.then(() => save(runtime, results, order));
+        await saved;
+      },
+    );
   } finally {
     await closeRuntimes();
     await rm(dir, { recursive: true });

@@ -26,7 +26,7 @@ export async function openOstree(sandbox: Sandbox): Promise<Look> {
         await asked(ostree('checkout', '--union', '--whiteouts', layer, union));
       }
       await ostree('checkout', await commit(`dir=${union}`), root);
-      return await readView(sandbox.outside(root));
+      return await readView(sandbox, root);
     } finally {
       for (const path of [repo, union, root]) await rm(path, { recursive: true, force: true });
     }

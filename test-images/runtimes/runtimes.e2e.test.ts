@@ -19,7 +19,7 @@ const file = new URL('measured.json', import.meta.url);
 const measured: Measured = JSON.parse(readFileSync(file, 'utf8'));
 
 const layouts = await writeShapes(directory);
-const all = await runtimes(['bookworm']);
+const all = await runtimes();
 
 /** A refusal counts as such; its words may tell of more than the image. */
 function comparable(result: Result | undefined): unknown {
@@ -36,8 +36,10 @@ void forEachRuntime(all, async (runtime) => {
   await measureRuntime(runtime, layouts).then(one?.resolve, one?.reject);
 });
 
-test('every runtime that was measured is here', () => {
-  assert.deepEqual(all.map(({ id }) => id).sort(), Object.keys(measured.runtimes).sort());
+test('every runtime of Debian that was measured is here', () => {
+  const known = Object.entries(measured.runtimes).filter(([, { suite }]) => suite !== 'built');
+  const found = all.filter(({ suite }) => suite !== 'built');
+  assert.deepEqual(found.map(({ id }) => id).sort(), known.map(([id]) => id).sort());
 });
 
 for (const runtime of all) {

@@ -7,36 +7,21 @@
  */
 import { mkdtemp } from 'node:fs/promises';
 import { output } from '../command.ts';
-import { openContainerd } from './containerd.ts';
-import { openDocker } from './docker.ts';
-import { openOstree } from './ostree.ts';
-import { openPodman } from './podman.ts';
+import { BUILT, KINDS, type Kind, type Model } from './kinds.ts';
 import { openSandbox, type Sandbox } from './sandbox.ts';
 import { type Suite, suiteRoot } from './suite.ts';
-import { openUmoci } from './umoci.ts';
 import { type Look, type MergedView, Refused } from './view.ts';
 
 /** File systems take times from a clock that steps by up to this. */
 const CLOCK_STEP_NS = 20_000_000n;
 const NS_PER_MS = 1_000_000n;
+const ALL: readonly Suite[] = ['bookworm', 'trixie', 'built'];
 /** Characters of a refusal that are kept: the last. */
 const MOST_WORDS = 300;
 
-/** The models of `rechunk/runtimes` that a real runtime stands for. */
-export type Model =
-  | 'podman-overlay'
-  | 'podman-vfs'
-  | 'podman-chunked'
-  | 'podman-composefs'
-  | 'docker-overlay2'
-  | 'containerd'
-  | 'containerd-parallel'
-  | 'umoci'
-  | 'ostree';
-
 /** A runtime that can be run. */
 export interface Runtime {
-  /** `MODEL/VARIANT`, such as `containerd/native-trixie`. */
+  /** `MODEL/VARIANT`, such as `podman-chunked/converted-trixie`. */
   readonly id: string;
   readonly model: Model;
   /** For people. */
@@ -46,102 +31,6 @@ export interface Runtime {
   readonly suite: Suite;
 }
 
-interface Kind {
-  readonly model: Model;
-  /** Part of the id before the suite; '' for the plain form. */
-  readonly variant: string;
-  readonly name: string;
-  /** Debian's package that has it. */
-  readonly pkg: string;
-  readonly suites: readonly Suite[];
-  readonly open: (sandbox: Sandbox) => Promise<Look>;
-}
-
-const BOTH: readonly Suite[] = ['bookworm', 'trixie'];
-
-const KINDS: readonly Kind[] = [
-  {
-    model: 'podman-overlay',
-    variant: '',
-    name: 'podman, overlay driver',
-    pkg: 'podman',
-    suites: BOTH,
-    open: (sandbox) => openPodman(sandbox, { driver: 'overlay', pull: 'whole' }),
-  },
-  {
-    model: 'podman-vfs',
-    variant: '',
-    name: 'podman, vfs driver',
-    pkg: 'podman',
-    suites: BOTH,
-    open: (sandbox) => openPodman(sandbox, { driver: 'vfs', pull: 'whole' }),
-  },
-  {
-    model: 'podman-chunked',
-    variant: '',
-    name: 'podman, overlay driver, partial pulls of zstd:chunked layers',
-    pkg: 'podman',
-    suites: ['trixie'],
-    open: (sandbox) => openPodman(sandbox, { driver: 'overlay', pull: 'chunked' }),
-  },
-  {
-    model: 'podman-chunked',
-    variant: 'converted-',
-    name: 'podman, overlay driver, gzip layers converted',
-    pkg: 'podman',
-    suites: ['trixie'],
-    open: (sandbox) => openPodman(sandbox, { driver: 'overlay', pull: 'converted' }),
-  },
-  {
-    model: 'podman-composefs',
-    variant: '',
-    name: 'podman, overlay driver, zstd:chunked layers as composefs',
-    pkg: 'podman',
-    suites: ['trixie'],
-    open: (sandbox) => openPodman(sandbox, { driver: 'overlay', pull: 'chunked', composefs: 'on' }),
-  },
-  {
-    model: 'docker-overlay2',
-    variant: '',
-    name: 'dockerd, overlay2',
-    pkg: 'docker.io',
-    suites: BOTH,
-    open: openDocker,
-  },
-  {
-    model: 'containerd',
-    variant: '',
-    name: 'containerd, overlayfs snapshotter',
-    pkg: 'containerd',
-    suites: BOTH,
-    open: (sandbox) => openContainerd(sandbox, { snapshotter: 'overlayfs' }),
-  },
-  {
-    model: 'containerd',
-    variant: 'native-',
-    name: 'containerd, native snapshotter',
-    pkg: 'containerd',
-    suites: BOTH,
-    open: (sandbox) => openContainerd(sandbox, { snapshotter: 'native' }),
-  },
-  {
-    model: 'umoci',
-    variant: '',
-    name: 'umoci unpack',
-    pkg: 'umoci',
-    suites: ['bookworm'],
-    open: openUmoci,
-  },
-  {
-    model: 'ostree',
-    variant: '',
-    name: 'ostree commits, union checkouts',
-    pkg: 'ostree',
-    suites: BOTH,
-    open: openOstree,
-  },
-];
-
 /** The package's version, or undefined where it is not installed. */
 async function versionOf(pkg: string, root?: string): Promise<string | undefined> {
   const place = root ? [`--root=${root}`] : [];
@@ -150,16 +39,24 @@ async function versionOf(pkg: string, root?: string): Promise<string | undefined
   return printed.startsWith('ii ') ? printed.slice(3) : undefined;
 }
 
-/** Every runtime of these suites that this machine can run; trixie's are put into the cache if need be. */
-export async function runtimes(suites: readonly Suite[] = BOTH): Promise<readonly Runtime[]> {
+/** The version of what `RECHUNK_TEST_CONTAINERD` names. */
+async function builtVersion(): Promise<string | undefined> {
+  const printed = BUILT && (await output(`${BUILT}/containerd`, ['--version']));
+  return printed ? printed.split(' ').at(-1) : undefined;
+}
+
+/**
+ * Every runtime of these suites that this machine can run; trixie's are put into the cache if need be. `built` is what
+ * `RECHUNK_TEST_CONTAINERD` names, if anything.
+ */
+export async function runtimes(suites: readonly Suite[] = ALL): Promise<readonly Runtime[]> {
   const found: Runtime[] = [];
   for (const suite of suites) {
     const root = await suiteRoot(suite);
-    for (const { model, variant, name, pkg } of KINDS.filter((kind) =>
-      kind.suites.includes(suite),
-    )) {
-      const version = await versionOf(pkg, root);
+    for (const { model, variant, name, pkg } of KINDS) {
       const id = `${model}/${variant}${suite}`;
+      if (!kindOf({ id, suite })) continue;
+      const version = await (suite === 'built' ? builtVersion() : versionOf(pkg, root));
       if (version) found.push({ id, model, name: `${name} (${suite})`, version, suite });
     }
   }
@@ -175,17 +72,20 @@ const running = new Map<string, Promise<Running>>();
 /** The last image that each runtime was asked for: the next one waits for it. */
 const turns = new Map<string, Promise<unknown>>();
 
-function kindOf({ id, model, suite }: Runtime): Kind {
-  const kind = KINDS.find((one) => `${one.model}/${one.variant}${suite}` === id);
-  if (!kind) throw new Error(`no runtime ${id} of ${model}`);
-  return kind;
+function kindOf({ id, suite }: Pick<Runtime, 'id' | 'suite'>): Kind | undefined {
+  return KINDS.find(
+    (kind) => kind.suites.includes(suite) && `${kind.model}/${kind.variant}${suite}` === id,
+  );
 }
 
 async function start(runtime: Runtime): Promise<Running> {
   // Sockets' paths are short.
-  const sandbox = await openSandbox(await mkdtemp('/var/tmp/rt-'), await suiteRoot(runtime.suite));
+  const kind = kindOf(runtime);
+  if (!kind) throw new Error(`no runtime ${runtime.id}`);
+  const root = await suiteRoot(runtime.suite);
+  const sandbox = await openSandbox(await mkdtemp('/var/tmp/rt-'), { root, user: kind.user });
   try {
-    return { sandbox, look: await kindOf(runtime).open(sandbox) };
+    return { sandbox, look: await kind.open(sandbox) };
   } catch (error) {
     await sandbox.close();
     throw error;

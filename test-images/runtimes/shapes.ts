@@ -4,7 +4,6 @@
  */
 import { writeLayout } from '../build.ts';
 import {
-  type Attributes,
   dir,
   file,
   link,
@@ -15,82 +14,30 @@ import {
   symlink,
   whiteout,
 } from '../member.ts';
+import { markedShapes } from './markedshapes.ts';
+import {
+  BASE,
+  CHANGED,
+  DATA,
+  DEEP,
+  IMPLIED,
+  instead,
+  NEW,
+  OWN,
+  overBase,
+  SECRET,
+  type Shape,
+  shape,
+  without,
+} from './shape.ts';
 
-/** An image as the layers that were written. */
-export interface Shape {
-  /** Lower-case words with hyphens, for files. */
-  readonly name: string;
-  /** Lowest first; members in the order of the archive. */
-  readonly layers: readonly (readonly Member[])[];
-  /**
-   * The tree that it stands for, the root too where a layer has it (path `.`): a directory is as the topmost layer defines it without a mark; where all
-   * marks, as the topmost defines it; where none does, 0755, 0:0, time 0. Overlay xattrs are no part of it.
-   */
-  readonly intended: readonly Member[];
-}
+export type { Shape } from './shape.ts';
 
-type Marker = 'trusted' | 'user';
-
-function marked(namespace: Marker, more: Attributes): Attributes {
-  return { ...more, xattrs: { ...more.xattrs, [`${namespace}.overlay.dirmeta_delegate`]: 'y' } };
-}
-
-/** What a directory has that no layer defines. */
-const IMPLIED: Attributes = { mode: 0o755, uid: 0, gid: 0, mtime: '0' };
-const NEUTRAL = IMPLIED;
-
-// Modes, owners, xattrs and times that no default gives.
-const DATA: Attributes = {
-  mode: 0o2770,
-  uid: 1000,
-  gid: 1001,
-  mtime: '1500000000.123456789',
-  xattrs: { 'user.note': 'data' },
-};
-const DEEP: Attributes = { mode: 0o711, uid: 7, gid: 8, mtime: '1510000000' };
-const CHANGED: Attributes = {
-  mode: 0o750,
-  uid: 30,
-  gid: 31,
-  mtime: '1520000000.5',
-  xattrs: { 'user.other': 'changed' },
-};
-const SECRET: Attributes = { mode: 0o700, uid: 5, gid: 6, mtime: '1530000000' };
-const TMP: Attributes = { mode: 0o1777, mtime: '1540000000' };
-/** A file's own owner, which some runtimes give to the directories that they make for it. */
-const OWN: Attributes = { uid: 42, gid: 43 };
-
-const BASE: readonly Member[] = [
-  dir('data', DATA),
-  dir('data/deep', DEEP),
-  file('data/deep/low', 'low'),
-  dir('secret', SECRET),
-  file('secret/key', 'key', { mode: 0o600 }),
-  dir('tmp', TMP),
+const SPECIAL: readonly Member[] = [
+  special('char', 'special/null', [1, 3]),
+  special('block', 'special/loop', [7, 0]),
+  special('fifo', 'special/pipe'),
 ];
-
-function instead(tree: readonly Member[], ...members: readonly Member[]): readonly Member[] {
-  const paths = new Set(members.map(({ path }) => path));
-  return [...tree.filter(({ path }) => !paths.has(path)), ...members];
-}
-
-function without(tree: readonly Member[], paths: RegExp): readonly Member[] {
-  return tree.filter(({ path }) => !paths.test(path));
-}
-
-function shape(
-  name: string,
-  layers: readonly (readonly Member[])[],
-  intended: readonly Member[],
-): Shape {
-  return { name, layers, intended };
-}
-
-function overBase(name: string, layer: readonly Member[], intended: readonly Member[]): Shape {
-  return shape(name, [BASE, layer], intended);
-}
-
-const NEW = file('data/deep/new', 'new', OWN);
 
 const SPARSE: readonly Shape[] = [
   overBase(
@@ -122,6 +69,11 @@ const SPARSE: readonly Shape[] = [
     'sparse-new-below-setgid',
     [file('data/made/new', 'new', OWN)],
     [...BASE, dir('data/made', IMPLIED), file('data/made/new', 'new', OWN)],
+  ),
+  shape(
+    'devices-and-fifo',
+    [[dir('special', CHANGED), ...SPECIAL]],
+    [dir('special', CHANGED), ...SPECIAL],
   ),
   overBase(
     'sparse-by-symlink-fifo-link',
@@ -301,63 +253,6 @@ const REMOVALS: readonly Shape[] = [
   ),
 ];
 
-function markedShapes(namespace: Marker): readonly Shape[] {
-  const mark = (more: Attributes): Attributes => marked(namespace, more);
-  const opaqueXattr = { xattrs: { ...DATA.xattrs, [`${namespace}.overlay.opaque`]: 'y' } };
-  const neutral = [dir('data', mark(NEUTRAL)), dir('data/deep', mark(NEUTRAL))];
-  const exact = [dir('data', mark(DATA)), dir('data/deep', mark(DEEP))];
-  const skeleton = BASE.filter(({ type }) => type === 'dir');
-  const low = file('data/deep/low', 'low');
-  const content = [
-    dir('secret', SECRET),
-    dir('tmp', TMP),
-    file('secret/key', 'key', { mode: 0o600 }),
-  ];
-  const tree = [...BASE, NEW];
-  const wanted = (...members: readonly Member[]): Member[] => [
-    ...without(tree, /^(secret|tmp)/),
-    ...members,
-  ];
-  return [
-    overBase(`marked-exact-${namespace}`, [...exact, NEW], tree),
-    overBase(`marked-neutral-${namespace}`, [...neutral, NEW], tree),
-    shape(
-      `marked-nobody-defines-${namespace}`,
-      [
-        [dir('m', mark(DEEP)), file('m/a', 'a')],
-        [dir('m', mark(CHANGED)), file('m/b', 'b')],
-      ],
-      [dir('m', CHANGED), file('m/a', 'a'), file('m/b', 'b')],
-    ),
-    shape(
-      `delegate-exact-skeleton-first-${namespace}`,
-      [skeleton, [...exact, low], [...exact, NEW]],
-      wanted(dir('secret', SECRET), dir('tmp', TMP)),
-    ),
-    shape(
-      `delegate-neutral-skeleton-both-${namespace}`,
-      [skeleton, [...neutral, low], [...neutral, NEW], skeleton],
-      wanted(dir('secret', SECRET), dir('tmp', TMP)),
-    ),
-    shape(
-      `delegate-neutral-skeleton-first-${namespace}`,
-      [
-        [...skeleton, ...content.slice(2)],
-        [...neutral, low],
-        [...neutral, NEW],
-      ],
-      wanted(...content),
-    ),
-    overBase(
-      `opaque-xattr-${namespace}`,
-      [dir('data', { ...DATA, ...opaqueXattr }), file('data/new', 'new')],
-      namespace === 'trusted'
-        ? [...without(BASE, /^data/), dir('data', DATA), file('data/new', 'new')]
-        : [...BASE, file('data/new', 'new')],
-    ),
-  ];
-}
-
 const SKELETON = BASE.filter(({ type }) => type === 'dir');
 const CONTENT: readonly (readonly Member[])[] = [
   [file('data/deep/low', 'low', OWN), file('secret/key', 'key')],
@@ -378,6 +273,11 @@ const ROOTS: readonly Shape[] = [
     'root-entry',
     [[dir('.', ROOT), dir('d', CHANGED), file('d/f', 'f')]],
     [dir('.', ROOT), dir('d', CHANGED), file('d/f', 'f')],
+  ),
+  shape(
+    'root-entry-of-root',
+    [[dir('.', { ...ROOT, uid: 0, gid: 0 }), dir('d', CHANGED), file('d/f', 'f')]],
+    [dir('.', { ...ROOT, uid: 0, gid: 0 }), dir('d', CHANGED), file('d/f', 'f')],
   ),
   shape(
     'root-entry-below',

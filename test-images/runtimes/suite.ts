@@ -1,10 +1,14 @@
-/** Roots with the runtimes of other Debian releases, made by mmdebstrap and kept, so that a second run is quick. */
+/**
+ * Roots with the runtimes of other Debian releases, made by mmdebstrap and kept, so that a second run is quick.
+ * `node test-images/runtimes/suite.ts` builds what is missing.
+ */
 import { join } from 'node:path';
+import { fileURLToPath } from 'node:url';
 import { command } from '../command.ts';
 import { cached } from '../debian.ts';
 
-/** The Debian release that a runtime comes from; `bookworm` is this machine. */
-export type Suite = 'bookworm' | 'trixie';
+/** The Debian release that a runtime comes from; `bookworm` is this machine, as is `built`: programs that somebody built. */
+export type Suite = 'bookworm' | 'trixie' | 'built';
 
 /** Where roots are kept: not in the memory that `/tmp` may be. */
 const CACHE = '/var/tmp/rechunk-runtimes';
@@ -29,7 +33,7 @@ const NEWER =
 
 /** The root that has the runtimes of `suite`, built if need be; undefined for this machine's own. */
 export async function suiteRoot(suite: Suite): Promise<string | undefined> {
-  if (suite === 'bookworm') return undefined;
+  if (suite !== 'trixie') return undefined;
   const root = await cached(join(CACHE, `${suite}-${VERSION}`), async (dir) => {
     const include = `--include=${PACKAGES.join(',')}`;
     const lean = ['--aptopt=Acquire::Languages "none"', '--dpkgopt=path-exclude=/usr/share/doc/*'];
@@ -40,3 +44,5 @@ export async function suiteRoot(suite: Suite): Promise<string | undefined> {
   });
   return join(root, 'root');
 }
+
+if (process.argv[1] === fileURLToPath(import.meta.url)) console.log(await suiteRoot('trixie'));

@@ -12,7 +12,7 @@ export async function openUmoci(sandbox: Sandbox): Promise<Look> {
     const image = await gzipLayout(layout, staged);
     try {
       await asked(sandbox.run('umoci', ['unpack', '--image', image, bundle]));
-      return await readView(sandbox.outside(`${bundle}/rootfs`));
+      return await readView(sandbox, `${bundle}/rootfs`);
     } finally {
       await rm(staged, { recursive: true, force: true });
       await rm(bundle, { recursive: true, force: true });

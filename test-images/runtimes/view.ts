@@ -1,6 +1,7 @@
 /** The file system that a container of an image sees, as read from a real mount: one shape for every runtime. */
 import { fileURLToPath } from 'node:url';
 import { command } from '../command.ts';
+import type { Sandbox } from './sandbox.ts';
 
 /** What a view holds at one path. */
 export interface ViewEntry {
@@ -37,9 +38,10 @@ const NONE = { mode: 0, uid: 0, gid: 0, mtimeNs: 0n, xattrs: new Map<string, str
 /** A runtime's refusal of an image; the message is its own words. Any other error is trouble with the set-up. */
 export class Refused extends Error {}
 
-/** What `working` gives; an error of it is the runtime's refusal. */
-export function asked<Result>(working: Promise<Result>): Promise<Result> {
+/** What `working` gives; an error of it is the runtime's refusal where its words are `like` this. */
+export function asked<Result>(working: Promise<Result>, like: RegExp = /./): Promise<Result> {
   return working.catch((error: Error) => {
+    if (!like.test(error.message)) throw error;
     throw new Refused(error.message, { cause: error });
   });
 }
@@ -61,7 +63,21 @@ function parseView(printed: string): Map<string, ViewEntry> {
   );
 }
 
-/** The entries of the tree at `root`. Needs root. */
-export async function readView(root: string): Promise<Map<string, ViewEntry>> {
-  return parseView((await command('python3', [READER, root])).toString());
+/** Who owns what belongs to nobody in a user namespace. */
+const NOBODY = 65_534;
+
+/** The entries of the tree that the sandbox has at `root`, with the owners that it sees. Needs root. */
+export async function readView(
+  { outside, firstId }: Sandbox,
+  root: string,
+): Promise<Map<string, ViewEntry>> {
+  const entries = parseView((await command('python3', [READER, outside(root)])).toString());
+  if (firstId === 0) return entries;
+  const inside = (id: number): number => (id < firstId ? NOBODY : id - firstId);
+  const map = (entry: ViewEntry): ViewEntry => ({
+    ...entry,
+    uid: inside(entry.uid),
+    gid: inside(entry.gid),
+  });
+  return new Map([...entries].map(([path, entry]) => [path, map(entry)]));
 }
