@@ -108,10 +108,17 @@ export class DiskWriter {
 
   #defined(node: Node): Partial<Disk> & { inode: Inode } {
     const { bumped, fresh, mergesXattrs } = this.#rules;
-    const isNow = bumped === 'filled' && (node.filled === true || hasFiles(node));
+    const isNow = bumped === 'filled' && this.#isFilled(node);
     if (!node.stamp || !('owner' in fresh) || fresh.owner !== 'entry')
       return { inode: withXattrs(this.#show(node.inode), mergesXattrs && node.earlier), isNow };
     return { inode: this.#show(freshDirectory(fresh, node.stamp)), isNow };
+  }
+
+  /** Whether something is put into the directory `node` after its own entry. */
+  #isFilled(node: Node): boolean {
+    if (hasFiles(node)) return true;
+    const made = [...(node.children?.values() ?? [])].filter((child) => !this.#isIgnored(child));
+    return node.filled === true && (made.length > 0 || node.whiteouts !== undefined);
   }
 
   #implied(node: Node, path: Path, parent: Inode | undefined): Partial<Disk> & { inode: Inode } {

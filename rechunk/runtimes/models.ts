@@ -42,6 +42,10 @@ const podmanChunked: Rules = {
   root: 'entry',
 };
 
+/** What a user namespace may not make. */
+const DEVICES: Rules['ignoresTypes'] = ['char', 'block'];
+const NO_DEVICES: Flaw = { of: 'types', why: 'devices are left out' };
+
 const CHUNKED_TYPES: Flaw = { of: 'types', why: 'devices and fifos are left out' };
 const CHUNKED_TIMES: Flaw = {
   of: 'directory-times',
@@ -50,7 +54,12 @@ const CHUNKED_TIMES: Flaw = {
 
 /** Rootless mounts obey `user.overlay.*` instead, and hide it. */
 function rootless(rules: Rules, trusted: 'dropped' | 'refused'): Rules {
-  return { ...rules, overlayXattrs: { trusted, user: 'live' }, keepsXattrs: NOT_TRUSTED };
+  return {
+    ...rules,
+    ignoresTypes: rules.ignoresTypes ?? DEVICES,
+    overlayXattrs: { trusted, user: 'live' },
+    keepsXattrs: NOT_TRUSTED,
+  };
 }
 
 const NOT_TRUSTED = /^(?!trusted\.|security\.selinux$)/;
@@ -206,7 +215,7 @@ export const MODELS: readonly RuntimeModel[] = [
     id: 'podman-overlay-rootless',
     name: 'podman, overlay, rootless',
     rules: rootless(podmanOverlay, 'dropped'),
-    flaws: [SELINUX, TRUSTED],
+    flaws: [SELINUX, TRUSTED, NO_DEVICES],
   },
   {
     id: 'podman-chunked',
@@ -232,7 +241,7 @@ export const MODELS: readonly RuntimeModel[] = [
     id: 'docker-overlay2-rootless',
     name: 'Docker, overlay2, rootless',
     rules: dockerNaive,
-    flaws: [PRIVILEGED],
+    flaws: [PRIVILEGED, NO_DEVICES],
   },
   { id: 'containerd', name: 'containerd, overlayfs', rules: containerd, flaws: [TRUSTED] },
   {
@@ -250,8 +259,12 @@ export const MODELS: readonly RuntimeModel[] = [
   {
     id: 'containerd-rootless',
     name: 'containerd, overlayfs, rootless',
-    rules: { ...containerdInPlace, refusesXattrs: /^security\.(?!(capability|selinux)$)/ },
-    flaws: [TRUSTED],
+    rules: {
+      ...containerdInPlace,
+      ignoresTypes: DEVICES,
+      refusesXattrs: /^security\.(?!(capability|selinux)$)/,
+    },
+    flaws: [TRUSTED, NO_DEVICES],
   },
   { id: 'umoci', name: 'umoci', rules: umoci, flaws: [] },
   {
@@ -284,7 +297,7 @@ export const MODELS: readonly RuntimeModel[] = [
     id: 'delegating-overlay-rootless',
     name: 'an overlayfs that delegates, implied directories marked, rootless',
     rules: rootless(delegating, 'dropped'),
-    flaws: [SELINUX, TRUSTED],
+    flaws: [SELINUX, TRUSTED, NO_DEVICES],
   },
 ];
 
