@@ -127,7 +127,7 @@ function showCell(modelled: Cell, measured: readonly Cell[]): string {
 
 function measuredCells(measured: Measured, { id }: PolicyRow, model: RuntimeModel): Cell[] {
   const found = Object.entries(measured.rows[id] ?? {});
-  return found.filter(([runtime]) => modelFor(runtime) === model).map(([, cell]) => cell);
+  return found.filter(([runtime]) => modelFor(runtime)?.id === model.id).map(([, cell]) => cell);
 }
 
 function table(rows: readonly ModelledRow[], measured: Measured, ids: readonly string[]): string {

@@ -7,7 +7,7 @@ import { modelFor } from '../../test-images/realview.ts';
 import { compareView, type Measured, type Result } from '../../test-images/runtimes/measure.ts';
 import { SHAPES } from '../../test-images/runtimes/shapes.ts';
 import type { MergedView, ViewEntry } from '../../test-images/runtimes/view.ts';
-import type { Rules, RuntimeModel } from './model.ts';
+import type { RuntimeModel } from './model.ts';
 import { stackLayers } from './stack.ts';
 import { listView, type ViewNode, viewOf } from './view.ts';
 
@@ -28,17 +28,6 @@ function entryOf({ inode, isNow, leaked, dangling }: ViewNode): ViewEntry {
   const more = type === 'file' ? { size } : type === 'symlink' ? { target } : {};
   return { type, mode, uid, gid, mtimeNs: isNow ? NOW : mtime, xattrs: new Map(xattrs), ...more };
 }
-
-/** What an older version does otherwise. */
-const OLD: Readonly<Record<string, Partial<Rules>>> = {
-  // moby 20.10; 0755 since late 2022 (moby#44140).
-  'docker-overlay2-rootless/bookworm': {
-    fresh: { mode: 0o600, owner: 'root', time: 'now' },
-    setgid: 'both',
-  },
-  // libostree 2022.7.
-  'ostree/bookworm': { follows: 'all' },
-};
 
 function mergedView(model: RuntimeModel, shape: (typeof SHAPES)[number]): MergedView {
   const view = viewOf(model, stackLayers(layersOf(shape.layers)));
@@ -62,9 +51,8 @@ function plain(result: Result): unknown {
 
 const ids = new Set(Object.values(measured.shapes).flatMap((results) => Object.keys(results)));
 for (const id of ids) {
-  const known = modelFor(id);
-  if (!known) throw new Error(`no model of ${id}`);
-  const model = { ...known, rules: { ...known.rules, ...OLD[id] } };
+  const model = modelFor(id);
+  if (!model) throw new Error(`no model of ${id}`);
   test(`${id}: the model of ${model.id} agrees on every shape`, () => {
     for (const shape of SHAPES) {
       const found = measured.shapes[shape.name]?.[id];

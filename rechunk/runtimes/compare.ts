@@ -161,6 +161,7 @@ function flawOf({ what }: ViewDifference, pair: Pair, model: RuntimeModel): Flaw
   return model.flaws.find(({ of }) => {
     if (of === 'sub-seconds')
       return !node.isNow && isSameSecond(want?.mtime ?? 0n, node.inode.mtime);
+    if (of === 'symlink-times') return node.isNow && node.inode.type === 'symlink';
     return of === 'times' || (of === 'directory-times' && node.inode.type === 'dir');
   });
 }

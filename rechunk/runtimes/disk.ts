@@ -100,9 +100,7 @@ export class DiskWriter {
 
   /** What is no directory. */
   #other(node: Node, path: Path): Disk {
-    const { times } = this.#rules;
-    const { type } = node.inode;
-    const isNow = times === 'zero' && type === 'symlink';
+    const isNow = this.#rules.bumpsSymlinks === true && node.inode.type === 'symlink';
     return { ...PLAIN, inode: this.#show(node.inode), isNow, ...this.#marks(node, path) };
   }
 

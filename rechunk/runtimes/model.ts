@@ -81,8 +81,10 @@ export interface Rules {
    * its own entry, files at all; `touched`: it is kept, and a name in it comes or goes; `made`: a missing directory is made in it. Default: never.
    */
   readonly bumped?: 'filled' | 'touched' | 'made' | undefined;
-  /** What becomes of all times, but for those of symlinks where it is `zero`; default `kept`. */
+  /** What becomes of all times; default `kept`. */
   readonly times?: 'kept' | 'zero' | 'seconds' | undefined;
+  /** Whether symlinks have the time of unpacking; default no. */
+  readonly bumpsSymlinks?: boolean | undefined;
   /** What becomes of `overlay.*` xattrs, by namespace. */
   readonly overlayXattrs: { readonly trusted: Fate; readonly user: Fate };
   /** Whether overlayfs obeys marks that delegate a directory's metadata; default no. */
@@ -118,7 +120,15 @@ export interface Rules {
 
 /** What no image can change about what a runtime shows. */
 export interface Flaw {
-  readonly of: 'root' | 'run' | 'types' | 'times' | 'sub-seconds' | 'directory-times' | 'xattrs';
+  readonly of:
+    | 'root'
+    | 'run'
+    | 'types'
+    | 'times'
+    | 'sub-seconds'
+    | 'directory-times'
+    | 'symlink-times'
+    | 'xattrs';
   /** Of `xattrs`: the names of those that are not shown. */
   readonly names?: RegExp;
   readonly why: string;

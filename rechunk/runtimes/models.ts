@@ -38,6 +38,7 @@ const podmanChunked: Rules = {
   fresh: { mode: 0, owner: 'root', time: 'now' },
   setgid: 'both',
   bumped: 'filled',
+  bumpsSymlinks: true,
   ignoresTypes: ['char', 'block', 'fifo'],
   root: 'entry',
 };
@@ -47,10 +48,10 @@ const DEVICES: Rules['ignoresTypes'] = ['char', 'block'];
 const NO_DEVICES: Flaw = { of: 'types', why: 'devices are left out' };
 
 const CHUNKED_TYPES: Flaw = { of: 'types', why: 'devices and fifos are left out' };
-const CHUNKED_TIMES: Flaw = {
-  of: 'directory-times',
-  why: 'a directory’s time is set before it is filled',
-};
+const CHUNKED_TIMES: readonly Flaw[] = [
+  { of: 'directory-times', why: 'a directory’s time is set before it is filled' },
+  { of: 'symlink-times', why: 'a symlink’s time is not set' },
+];
 
 /** Rootless mounts obey `user.overlay.*` instead, and hide it. */
 function rootless(rules: Rules, trusted: 'dropped' | 'refused'): Rules {
@@ -163,6 +164,7 @@ const ostree: Rules = {
   implied: 'fabricated',
   fresh: { mode: 0o755, owner: 'entry', time: 'zero' },
   times: 'zero',
+  bumpsSymlinks: true,
   overlayXattrs: { trusted: 'visible', user: 'visible' },
   root: 'entry',
   whiteouts: 'apart',
@@ -221,13 +223,13 @@ export const MODELS: readonly RuntimeModel[] = [
     id: 'podman-chunked',
     name: 'podman, zstd:chunked pulled in part',
     rules: podmanChunked,
-    flaws: [SELINUX, CHUNKED_TIMES, CHUNKED_TYPES],
+    flaws: [SELINUX, ...CHUNKED_TIMES, CHUNKED_TYPES],
   },
   {
     id: 'podman-chunked-rootless',
     name: 'podman, zstd:chunked pulled in part, rootless',
     rules: { ...rootless(podmanChunked, 'refused'), refusesXattrs: PRIVILEGED_NAMES },
-    flaws: [SELINUX, CHUNKED_TIMES, CHUNKED_TYPES, TRUSTED],
+    flaws: [SELINUX, ...CHUNKED_TIMES, CHUNKED_TYPES, TRUSTED],
   },
   { id: 'podman-composefs', name: 'podman, composefs', rules: podmanComposefs, flaws: [SELINUX] },
   {

@@ -43,7 +43,7 @@ function showView({ refused, root }: View): unknown {
   return Object.fromEntries(shown.filter(([path]) => path !== '').sort());
 }
 
-for (const runtime of await runtimes(['bookworm'])) {
+for (const runtime of await runtimes()) {
   const model = modelFor(runtime.id) as RuntimeModel;
   for (const [row, stack] of stacks) {
     test(`${runtime.id} shows of ${row} what the model says`, async () => {
