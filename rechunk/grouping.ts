@@ -258,7 +258,7 @@ function refuseOverlay(image: Image, excuses: readonly Excuse[]): void {
   if (!found) return;
   throw new RechunkError(
     'unsupported',
-    `${image.source.reference}: got ${found.count} overlay.* xattrs, want none with --strict but dirmeta_delegate=y on directories; without it they are dropped`,
+    `overlay.* xattrs of ${image.source.reference}: got ${found.count}, want none with --strict but dirmeta_delegate=y on directories; without it they are dropped`,
   );
 }
 
