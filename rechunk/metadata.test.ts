@@ -6,6 +6,7 @@ import { formatJson, parseJson } from './json.ts';
 import {
   layerDescriptor,
   listComponents,
+  rolesOf,
   type WrittenLayer,
   writeConfig,
   writeManifest,
@@ -108,6 +109,84 @@ test('history keeps its empty entries and has one entry for each layer', () => {
     ],
   );
   assert.ok(config.history?.slice(1).every((entry) => entry.created === config.created));
+});
+
+const BASE = `{"os": "linux", "architecture": "arm64", "rootfs": {"type": "layers", "diff_ids": ["sha256:${'2'.repeat(64)}"]},
+  "history": HISTORY}`;
+const below: WrittenLayer = { ...(layers[0] as WrittenLayer), role: 'base', components: [] };
+
+const histories: readonly (readonly [string, string, readonly string[]])[] = [
+  [
+    'as it is there, where the image’s starts with it',
+    '[{"created": "2026-01-01T00:00:00Z", "created_by": "ADD base"}]',
+    ['ADD base', 'ENV A=1 (empty)', 'rechunk'],
+  ],
+  [
+    'with its empty entries',
+    '[{"created": "2026-01-01T00:00:00Z", "created_by": "ADD base"}, {"created": "2026-01-01T00:00:01Z", "created_by": "ENV A=1", "empty_layer": true}]',
+    ['ADD base', 'ENV A=1 (empty)', 'rechunk'],
+  ],
+  [
+    'without its empty entries, where the image’s does not start with it',
+    '[{"created_by": "ADD other"}, {"created_by": "CMD", "empty_layer": true}]',
+    ['ADD other', 'ENV A=1 (empty)', 'rechunk'],
+  ],
+  [
+    'an entry for each layer, where it does not tell of all',
+    '[{"created_by": "CMD", "empty_layer": true}]',
+    ['rechunk', 'ENV A=1 (empty)', 'rechunk'],
+  ],
+];
+for (const [name, history, want] of histories) {
+  test(`a base’s history comes first: ${name}`, () => {
+    const base = imageOf(BASE.replace('HISTORY', history));
+    const written = [below, ...layers.slice(1)];
+    const config = parseConfig(writeConfig(imageOf(CONFIG), written, undefined, { base }).bytes);
+    assert.deepEqual(
+      config.history?.map((entry) => `${entry.created_by}${entry.empty_layer ? ' (empty)' : ''}`),
+      want,
+    );
+  });
+}
+
+test('annotations that name a base stay where its layers do, with its digest', () => {
+  const named = {
+    'org.opencontainers.image.base.name': 'example.org/base:1',
+    'org.opencontainers.image.base.digest': digestOf('an index'),
+  };
+  const [image, base] = [imageOf(CONFIG, named), imageOf(BASE.replace('HISTORY', '[]'))];
+  const annotationsOf = (options: { base?: Image }): Record<string, string> => {
+    const config = image.configDocument.descriptor;
+    const { bytes } = writeManifest(image, [below, ...layers], config, 'zstd', options);
+    const { annotations } = parseJson(bytes) as { annotations: Record<string, string> };
+    return Object.fromEntries(Object.entries(annotations).filter(([key]) => /base/.test(key)));
+  };
+  assert.deepEqual(annotationsOf({ base }), {
+    ...named,
+    'org.opencontainers.image.base.digest': base.manifestDocument.descriptor.digest,
+  });
+  assert.deepEqual(annotationsOf({}), {
+    'dev.rechunk.original.base.name': 'example.org/base:1',
+    'dev.rechunk.original.base.digest': digestOf('an index'),
+  });
+});
+
+test('what layers are for is known from their annotations; what says nothing below ours is of a base', () => {
+  const roles = (...said: readonly (Record<string, string> | undefined)[]): unknown[] => {
+    const [layer] = imageOf(CONFIG).layers;
+    assert.ok(layer);
+    const described = said.map((annotations) => ({
+      ...layer,
+      descriptor: { ...layer.descriptor, ...(annotations ? { annotations } : {}) },
+    }));
+    return rolesOf({ ...imageOf(CONFIG), layers: described });
+  };
+  const content = { 'dev.rechunk.components': 'rest' };
+  const whiteouts = { 'dev.rechunk.role': 'whiteouts' };
+  assert.deepEqual(roles({ other: '1' }, whiteouts, content, undefined), [
+    ...['base', 'whiteouts', 'content', undefined],
+  ]);
+  assert.deepEqual(roles(undefined, undefined), [undefined, undefined]);
 });
 
 test('labels and the creation time are edited on demand only', () => {

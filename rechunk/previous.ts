@@ -1,7 +1,8 @@
 /**
  * As much of the previous image as there is to inherit from. What its record says to be as it is now is not read: only layers
  * that hold a component with another digest, and what lies above the layers that the record describes. A path of the previous
- * image lies in one of those components, or in one that is as it was, so what was not read cannot have another time.
+ * image lies in one of those components, or in one that is as it was, so what was not read cannot have another time. Layers of a base that
+ * the record tells of are not read: what is as it was there and lies above a newer base keeps its new time.
  */
 import { during } from '../registry/errors.ts';
 import type { Image } from '../registry/image.ts';

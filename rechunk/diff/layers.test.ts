@@ -32,13 +32,14 @@ function side(specs: readonly FileSpec[]): Side {
   return sideOf(tree, components);
 }
 
-/** Layers told by one letter each for the diffID; a capital is the same content in another blob. S and T are skeletons. */
+/** Layers told by one letter each for the diffID; a capital is the same content in another blob. S and T are skeletons, W and V whiteouts. */
 function facts(letters: string): LayerFacts[] {
   return [...letters].map((letter) => ({
     digest: `sha256:${letter}`,
     diffId: `sha256:${letter.toLowerCase()}`,
     size: 10,
     ...(/[ST]/.test(letter) ? { role: 'skeleton' } : {}),
+    ...(/[WV]/.test(letter) ? { role: 'whiteouts' } : {}),
   }));
 }
 
@@ -118,6 +119,16 @@ test('a skeleton continues a skeleton, and its reason is what differs of directo
     const causes = reason === 'archive' ? [] : [cause(DIRECTORIES, { files })];
     assert.deepEqual([layers[0]?.causes, gone], [causes, []]);
   }
+});
+
+test('whiteouts continue whiteouts, and no skeleton', () => {
+  const { layers, gone } = compare(['WaS', [{ ...A, layer: 1 }]], ['VTa', [{ ...A, layer: 2 }]]);
+  assert.deepEqual(layers.map(shape), [
+    [1, 'changed', 1, 'archive'],
+    [2, 'changed', 3, 'archive'],
+    [3, 'shared', 2, undefined],
+  ]);
+  assert.deepEqual(gone, []);
 });
 
 test('a skeleton is taken for no content, and content for no skeleton', () => {

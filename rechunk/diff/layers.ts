@@ -20,11 +20,11 @@ export interface LayerFacts {
   readonly diffId: string;
   /** Bytes of the blob; 0 for a directory tree. */
   readonly size: number;
-  /** What it is for, where it says so: a `skeleton` holds directories only, and is taken for no content. */
+  /** What it is for, where it says so: a `skeleton` holds directories only, `whiteouts` hide names of a base; neither is content. */
   readonly role?: string;
 }
 
-const isSkeleton = (facts: LayerFacts | undefined): boolean => facts?.role === 'skeleton';
+const isContent = (facts: LayerFacts | undefined): boolean => facts?.role === undefined;
 
 /** What differs of one component in a layer. */
 export interface Cause {
@@ -91,9 +91,10 @@ export function compareLayers(input: LayerInput): { layers: LayerChange[]; gone:
     const base = { ...facts, layer: i + 1, ...(match ? { old: match.old + 1 } : {}) };
     if (match?.state === 'shared' || match?.state === 'recompressed')
       return { ...base, state: match.state, causes: [] };
-    const causes = isSkeleton(facts)
-      ? explainSkeleton(input.sides)
-      : causesOf(i + 1, match && match.old + 1);
+    const causes =
+      facts.role === 'skeleton'
+        ? explainSkeleton(input.sides)
+        : causesOf(i + 1, match && match.old + 1);
     return { ...base, state: match?.state ?? 'new', reason: reasonOf(causes), causes };
   });
   const continued = new Set([...matches.values()].map(({ old }) => old));
@@ -130,8 +131,8 @@ function matchLayers(input: LayerInput): Map<number, Match> {
     }
   }
   for (const [i, facts] of input.new.entries()) {
-    const old = [...free].find((number) => isSkeleton(input.old[number]));
-    if (isSkeleton(facts) && !matches.has(i) && old !== undefined) take(i, old, 'changed');
+    const old = [...free].find((number) => input.old[number]?.role === facts.role);
+    if (!isContent(facts) && !matches.has(i) && old !== undefined) take(i, old, 'changed');
   }
   for (const { next, old } of rankOverlaps(input)) {
     if (free.has(old) && !matches.has(next)) take(next, old, 'changed');
@@ -164,8 +165,8 @@ function rankOverlaps(input: LayerInput): Overlap[] {
     if (
       next === 0 ||
       old === 0 ||
-      isSkeleton(input.new[next - 1]) ||
-      isSkeleton(input.old[old - 1])
+      !isContent(input.new[next - 1]) ||
+      !isContent(input.old[old - 1])
     )
       continue;
     overlaps.push({ next: next - 1, old: old - 1, bytes });
