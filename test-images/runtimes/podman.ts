@@ -32,8 +32,8 @@ ${composefs === 'on' ? 'use_composefs = "true"' : ''}
 
 type Podman = (...parameters: string[]) => Promise<string>;
 
-/** Pulls the image of an archive and gives its id. */
-type Pull = (archive: string) => Promise<string>;
+/** Pulls the image of an archive and gives the id of a container of it. */
+type Create = (archive: string) => Promise<string>;
 
 /** Whether nothing but ranges was read of the layers, as podman falls back to whole layers without a word. */
 function checkPartial(registry: Registry, before: number): void {
@@ -45,11 +45,11 @@ function checkPartial(registry: Registry, before: number): void {
   if (whole.size > 1) throw new Error(`podman read ${whole.size - 1} whole layers, want ranges`);
 }
 
-async function pullFromRegistry(
+async function createFromRegistry(
   sandbox: Sandbox,
   podman: Podman,
   { pull }: PodmanOptions,
-): Promise<Pull> {
+): Promise<Create> {
   const registry = await startRegistry();
   sandbox.defer(() => registry.stop());
   const image = `docker://${registry.host}/image:latest`;
@@ -62,7 +62,7 @@ async function pullFromRegistry(
     await asked(push, /duplicates of file paths not supported/);
     const before = registry.accessLog().length;
     const id = await asked(
-      withoutPanics(() => podman('pull', '-q', '--tls-verify=false', image)),
+      withoutPanics(() => podman('create', '-q', '--tls-verify=false', image, 'true')),
       /^(?!.*goroutine \d+)/s,
     );
     checkPartial(registry, before);
@@ -101,21 +101,20 @@ export async function openPodman(sandbox: Sandbox, options: PodmanOptions): Prom
   // STORAGE_OPTS would take the place of the driver's options, even when it is empty.
   const start = ['-u', 'STORAGE_OPTS', 'podman', '--tmpdir', `${dir}/tmp`];
   const podman: Podman = (...parameters) => sandbox.run('env', [...start, ...parameters], { env });
-  const pull: Pull =
+  const create: Create =
     options.pull === 'whole'
-      ? (archive) => asked(podman('pull', '-q', `oci-archive:${archive}`))
-      : await pullFromRegistry(sandbox, podman, options);
+      ? (archive) => asked(podman('create', '-q', `oci-archive:${archive}`, 'true'))
+      : await createFromRegistry(sandbox, podman, options);
   return async (layout) => {
     const archive = `${dir}/image.tar`;
     await ociArchive(layout, archive);
-    const id = (await pull(archive)).split('\n').at(-1) ?? '';
-    // As an image, podman mounts no composefs whose root directory belongs to somebody else than root; for a container it does.
-    const container = await podman('create', id, 'true');
     try {
-      return await readView(sandbox, await asked(podman('mount', container)));
+      // As an image, podman mounts no composefs whose root directory belongs to somebody else than root; for a container it does.
+      const id = (await create(archive)).split('\n').at(-1) ?? '';
+      return await readView(sandbox, await asked(podman('mount', id)));
     } finally {
-      await podman('rm', '-f', container);
-      await podman('rmi', '-f', id);
+      // Containers too.
+      await podman('rmi', '--all', '--force');
     }
   };
 }
