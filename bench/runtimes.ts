@@ -1,7 +1,7 @@
 /**
  * The truth table: what each runtime makes of an image with odd directories, rechunked under each parents policy. Modelled for all
- * runtimes, and measured for those that are installed (as root; `test-images/runtimes`). `node bench/runtimes.ts` writes what was
- * measured to `results/runtimes.json` and the table to `rechunk/README.md`; `--modelled` measures nothing and keeps what is there.
+ * runtimes, and measured for those that are installed (as root; `test-images/runtimes`). `node bench/runtimes.ts [PART…]`, PART of
+ * runtimes' ids, writes what was measured to `results/runtimes.json` and the table to `rechunk/README.md`; `--modelled` measures nothing and keeps what is there.
  */
 import { mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
@@ -89,9 +89,17 @@ async function measureRow(runtime: Runtime, layout: string, tree: Tree): Promise
   return cellOf(compareViews(tree, viewOfReal(model, seen, tree)));
 }
 
-/** Measures every row in `work` with what is installed, and keeps what `known` has of others. */
-async function measure(work: string, tree: Tree, known: Measured): Promise<Measured> {
-  const all = await runtimes();
+/** Measures every row in `work` with what is installed and has one of `parts` in its id, and keeps what `known` has of others. */
+async function measure(
+  work: string,
+  tree: Tree,
+  known: Measured,
+  parts: readonly string[],
+): Promise<Measured> {
+  const installed = await runtimes();
+  const all = installed.filter(
+    ({ id }) => parts.length === 0 || parts.some((part) => id.includes(part)),
+  );
   const rows = { ...known.rows };
   for (const { id } of POLICY_ROWS) {
     const cells = await Promise.all(
@@ -179,7 +187,7 @@ async function main(parameters: readonly string[]): Promise<void> {
     const { rows, tree } = await modelRows(work);
     const known = readMeasured();
     const isModelled = parameters.includes('--modelled');
-    const measured = isModelled ? known : await measure(work, tree, known);
+    const measured = isModelled ? known : await measure(work, tree, known, parameters);
     const text = report(rows, measured);
     console.log(text);
     writeFileSync(RESULTS, `${JSON.stringify(measured, undefined, 2)}\n`);
