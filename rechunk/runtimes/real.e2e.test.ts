@@ -6,7 +6,13 @@ import { join } from 'node:path';
 import { test } from 'uvu';
 import { buildRow, POLICY_ROWS, readLayout, writeOdd } from '../../test-images/policies.ts';
 import { modelFor, viewOfReal } from '../../test-images/realview.ts';
-import { closeRuntimes, runtimes, view } from '../../test-images/runtimes/runtimes.ts';
+import { workAhead } from '../../test-images/runtimes/measure.ts';
+import {
+  closeRuntimes,
+  type Runtime,
+  runtimes,
+  view,
+} from '../../test-images/runtimes/runtimes.ts';
 import { showTime } from '../verify.ts';
 import type { RuntimeModel } from './model.ts';
 import { type StackedLayer, stackLayers } from './stack.ts';
@@ -43,13 +49,24 @@ function showView({ refused, root }: View): unknown {
   return Object.fromEntries(shown.filter(([path]) => path !== '').sort());
 }
 
-for (const runtime of await runtimes()) {
+/** What the runtime shows, by row. */
+async function lookAtAll(runtime: Runtime): Promise<ReadonlyMap<string, unknown>> {
   const model = modelFor(runtime.id) as RuntimeModel;
+  const shown = new Map<string, unknown>();
+  for (const row of stacks.keys()) {
+    const seen = await view(runtime, join(work, row));
+    shown.set(row, showView(viewOfReal(model, seen, tree)));
+  }
+  return shown;
+}
+
+const all = await runtimes();
+const seen = workAhead(all, lookAtAll);
+for (const { id } of all) {
   for (const [row, stack] of stacks) {
-    test(`${runtime.id} shows of ${row} what the model says`, async () => {
-      const seen = await view(runtime, join(work, row));
-      const found = showView(viewOfReal(model, seen, tree));
-      assert.deepEqual(found, showView(viewOf(model, stack)));
+    test(`${id} shows of ${row} what the model says`, async () => {
+      const found = (await seen.get(id))?.get(row);
+      assert.deepEqual(found, showView(viewOf(modelFor(id) as RuntimeModel, stack)));
     });
   }
 }

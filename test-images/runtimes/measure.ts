@@ -170,6 +170,20 @@ export async function forEachRuntime(
   await Promise.all([worker(), worker()]);
 }
 
+/** What `work` gives for every runtime, by id; two are worked for at a time while results are waited for one by one. */
+export function workAhead<T>(
+  all: readonly Runtime[],
+  work: (runtime: Runtime) => Promise<T>,
+): ReadonlyMap<string, Promise<T>> {
+  const settled = new Map(all.map(({ id }) => [id, Promise.withResolvers<T>()]));
+  void forEachRuntime(all, async (runtime) => {
+    const one = settled.get(runtime.id);
+    one?.promise.catch(() => {});
+    await work(runtime).then(one?.resolve, one?.reject);
+  });
+  return new Map([...settled].map(([id, { promise }]) => [id, promise]));
+}
+
 function placeOf(id: string, order: readonly string[]): number {
   const place = order.indexOf(id);
   return place < 0 ? order.length : place;
