@@ -258,17 +258,20 @@ for (const { name, layers, all, but } of cases) {
 }
 
 test('a directory in a set-group-id one takes what the runtime lets it', () => {
-  const stack = stackLayers(layersOf([[dir('d', BASE), file('d/e/f')]]));
-  const shown = (id: string): string => {
-    const { root } = viewOf(modelOf(id) as never, stack);
-    return show(find(root, 'd/e' as never));
-  };
-  assert.deepEqual(['podman-overlay', 'containerd', 'podman-vfs', 'podman-composefs'].map(shown), [
+  const shown = (...members: Member[]): string[] =>
+    ['podman-overlay', 'containerd', 'podman-vfs', 'podman-composefs'].map((id) => {
+      const { refused, root } = viewOf(modelOf(id) as never, stackLayers(layersOf([members])));
+      return refused ? 'refused' : show(find(root, 'd/e' as never));
+    });
+  const inner = file('d/e/f');
+  assert.deepEqual(shown(dir('d', BASE), inner), [
     '2755 0:0 now',
     '0755 0:2 now',
     '2755 0:2 now',
     '0755 0:0 0',
   ]);
+  const late = ['0755 0:0 now', '0755 0:0 now', '0755 0:0 now', 'refused'];
+  assert.deepEqual(shown(inner, dir('d', BASE)), late);
 });
 
 test('a live opaque marker among the xattrs hides what lies below, where it is obeyed', () => {
