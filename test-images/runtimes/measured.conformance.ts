@@ -4,13 +4,7 @@ import { mkdtempSync, readFileSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { test } from 'uvu';
-import {
-  forEachRuntime,
-  type Measured,
-  measureRuntime,
-  type Result,
-  writeShapes,
-} from './measure.ts';
+import { type Measured, measureRuntime, type Result, workAhead, writeShapes } from './measure.ts';
 import { closeRuntimes, runtimes } from './runtimes.ts';
 import { SHAPES } from './shapes.ts';
 import type { Suite } from './suite.ts';
@@ -32,14 +26,7 @@ export async function testMeasured(suite: Suite): Promise<void> {
   const all = await runtimes([suite]);
 
   // uvu runs one test at a time; the runtimes work ahead.
-  const settled = new Map(
-    all.map(({ id }) => [id, Promise.withResolvers<ReadonlyMap<string, Result>>()]),
-  );
-  void forEachRuntime(all, async (runtime) => {
-    const one = settled.get(runtime.id);
-    one?.promise.catch(() => {});
-    await measureRuntime(runtime, layouts).then(one?.resolve, one?.reject);
-  });
+  const settled = workAhead(all, (runtime) => measureRuntime(runtime, layouts));
 
   test(`every runtime of ${suite} that was measured is here`, () => {
     const known = Object.entries(measured.runtimes).filter(([, found]) => found.suite === suite);
@@ -48,7 +35,7 @@ export async function testMeasured(suite: Suite): Promise<void> {
 
   for (const { id } of all) {
     test(`${id} shows what measured.json says`, async () => {
-      const results = (await settled.get(id)?.promise) ?? new Map<string, Result>();
+      const results = (await settled.get(id)) ?? new Map<string, Result>();
       assert.equal(results.size, SHAPES.length);
       for (const [name, result] of results) {
         assert.deepEqual(comparable(result), comparable(measured.shapes[name]?.[id]), name);
