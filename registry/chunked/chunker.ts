@@ -64,6 +64,14 @@ export class Chunker {
     return this.#give();
   }
 
+  /**
+   * Bytes from the file's start whose chunk is known: it ended, or what follows belongs to it or not as the next chunks say. What was
+   * taken beyond is fewer than {@link HOLE_MINIMUM} bytes, all zeros.
+   */
+  get decided(): number {
+    return this.#zeros < HOLE_MINIMUM ? this.#taken - this.#zeros : this.#taken;
+  }
+
   #give(): Chunk[] {
     const chunks = this.#chunks;
     this.#chunks = [];
@@ -83,6 +91,7 @@ export class Chunker {
     if (count === bytes.length || all >= HOLE_MINIMUM) {
       this.#taken += count;
       this.#zeros = all;
+      this.#startHole();
       if (count < bytes.length) this.#endHole();
       return count;
     }
@@ -90,8 +99,12 @@ export class Chunker {
     return 0;
   }
 
+  /** Ends the chunk before the zeros at hand as soon as they are a hole. */
+  #startHole(): void {
+    if (this.#zeros >= HOLE_MINIMUM) this.#end(this.#taken - this.#zeros, 'data');
+  }
+
   #endHole(): void {
-    this.#end(this.#taken - this.#zeros, 'data');
     this.#end(this.#taken, 'zeros');
     this.#zeros = 0;
     this.#sum.reset();
@@ -130,6 +143,7 @@ export class Chunker {
     }
     this.#zeros = end - from;
     this.#taken += this.#zeros;
+    this.#startHole();
     if (end < bytes.length) this.#endHole();
     return end;
   }

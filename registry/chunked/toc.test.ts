@@ -1,0 +1,77 @@
+import assert from 'node:assert/strict';
+import { test } from 'uvu';
+import { CHUNKED_ANNOTATION, parseChunkedAnnotations } from './footer.ts';
+import { parseToc, TOC_LIMIT } from './toc.ts';
+
+const DIGEST = `sha256:${'ab'.repeat(32)}`;
+const FILE = { type: 'reg', name: 'a', size: 10, digest: DIGEST, offset: 5, endOffset: 20 };
+const CHUNK = { type: 'chunk', name: 'a', offset: 9, chunkOffset: 4, chunkSize: 6 };
+
+function parse(...entries: readonly object[]): unknown {
+  return parseToc(Buffer.from(JSON.stringify({ version: 1, entries, tarSplitDigest: DIGEST })));
+}
+
+test('reads a table of contents and drops what it does not know', () => {
+  const chunk = { ...CHUNK, chunkDigest: DIGEST, chunkType: 'zeros' };
+  assert.deepEqual(parse({ ...FILE, comment: 'x' }, chunk), {
+    version: 1,
+    entries: [FILE, chunk],
+    tarSplitDigest: DIGEST,
+  });
+});
+
+const BAD: readonly (readonly [string, readonly object[], RegExp])[] = [
+  ['an unknown type', [{ ...FILE, type: 'socket' }], /entries.0.type/],
+  ['a size that is no number', [{ ...FILE, size: '10' }], /entries.0.size/],
+  ['a negative offset', [{ ...FILE, offset: -1 }], /entries.0.offset/],
+  ['a fraction as size', [{ ...FILE, size: 1.5 }], /entries.0.size/],
+  ['no name', [{ type: 'dir' }], /entries.0.name/],
+  ['a digest of another kind', [{ ...FILE, digest: 'md5:00' }], /entries.0.digest/],
+  ['xattrs that are a list', [{ ...FILE, xattrs: ['x'] }], /entries.0.xattrs/],
+  ['a chunk without a file', [{ ...CHUNK, chunkDigest: DIGEST }], /follows no file/],
+  ['a chunk of another file', [FILE, { ...CHUNK, name: 'b', chunkDigest: DIGEST }], /no file/],
+  ['a chunk beyond the file', [FILE, { ...CHUNK, chunkSize: 7, chunkDigest: DIGEST }], /within/],
+  ['a chunk without digest', [FILE, CHUNK], /has no digest/],
+  ['offsets that descend', [FILE, { ...FILE, name: 'b', offset: 4 }], /before what it follows/],
+];
+
+for (const [name, entries, wanted] of BAD) {
+  test(`refuses ${name}`, () => {
+    assert.throws(() => parse(...entries), wanted);
+  });
+}
+
+test('refuses what is no JSON, no table of contents, or too large', () => {
+  assert.throws(() => parseToc(Buffer.from('{"version":1,"entries":[]} x')), /it is not JSON/);
+  assert.throws(() => parseToc(Buffer.from([0x22, 0xff, 0x22])), /it is not JSON/);
+  assert.throws(() => parseToc(Buffer.from('[]')), /the document|version/);
+  assert.throws(() => parseToc(Buffer.from('{"version":2,"entries":[]}')), /version/);
+  assert.throws(() => parseToc(Buffer.alloc(TOC_LIMIT + 1, ' ')), { code: 'limit' });
+});
+
+test('reads annotations, and none where there are none', () => {
+  const { tocDigest, tocPosition, tarSplitPosition } = CHUNKED_ANNOTATION;
+  const good = { [tocDigest]: DIGEST, [tocPosition]: '10:20:30:1', [tarSplitPosition]: '38:4:5' };
+  assert.deepEqual(parseChunkedAnnotations(good, 42), {
+    toc: { offset: 10, compressedSize: 20, size: 30 },
+    tocDigest: DIGEST,
+    tarSplit: { offset: 38, compressedSize: 4, size: 5 },
+  });
+  assert.equal(parseChunkedAnnotations({ other: 'x' }, 42), undefined);
+  const bad: readonly (readonly [string, string, RegExp])[] = [
+    [tocPosition, '10:20:30', /want 4 numbers/],
+    [tocPosition, '10:20:30:2', /of type 2/],
+    [tocPosition, '-10:20:30:1', /want 4 numbers/],
+    [tocPosition, '9007199254740993:20:30:1', /want 4 numbers/],
+    [tocPosition, '30:20:30:1', /beyond the blob/],
+    [tarSplitPosition, '38:5:5', /byte 43 is beyond the blob's 42/],
+    [tocDigest, 'sha256:xy', /want a sha256/],
+  ];
+  for (const [key, value, wanted] of bad) {
+    assert.throws(() => parseChunkedAnnotations({ ...good, [key]: value }, 42), wanted, value);
+  }
+  const { [tarSplitPosition]: _, ...without } = good;
+  assert.throws(() => parseChunkedAnnotations(without, 42), /tarsplit-position is missing/);
+});
+
+test.run();

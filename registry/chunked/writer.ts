@@ -1,0 +1,293 @@
+/**
+ * Writes a layer as a zstd:chunked blob: a tar, compressed in frames that begin and end where the files' chunks do, and after it
+ * what consumers need to fetch only some of them. Whoever does not know of that reads an ordinary zstd layer.
+ *
+ * Format 1, frozen like that of `compress.ts`: a frame ends where content begins or ends, at each end of a chunk (`chunker.ts`), and
+ * after 8 MiB. From the first obstacle on only after 8 MiB, and nothing follows the tar. The tar-split section is cut into
+ * frames after each line that fills 1 MiB, the table of contents after 8 MiB.
+ */
+import { createHash, type Hash } from 'node:crypto';
+import type { Compressor, CompressorOptions } from '../compress.ts';
+import { type Annotations, type Digest, digestOf } from '../oci.ts';
+import { BodyCutter } from './body.ts';
+import type { Chunk } from './chunker.ts';
+import { Crc64 } from './crc64.ts';
+import { LayerCutter } from './cutter.ts';
+import { chunkedAnnotations, encodeFooter, type Section, skippableHeader } from './footer.ts';
+import { FrameBuilder, FrameQueue } from './frames.ts';
+import type { LayerHeader } from './header.ts';
+import { TarSplitWriter } from './tarsplit.ts';
+import { formatToc, type StoredChunk, TOC_LIMIT, tocEntries } from './toc.ts';
+
+/** Number of the rules above. */
+export const CHUNKED_FORMAT = 1;
+
+/** Text of the tar-split section in one frame, bytes, but for the line that fills it. */
+const TAR_SPLIT_FRAME: number = 1 << 20;
+
+/** What became of a layer: annotations for its descriptor, or why there must be none. */
+export type ChunkedResult = { readonly annotations: Annotations } | { readonly obstacle: string };
+
+/** A {@link Compressor} that can say what the layer's descriptor needs. */
+export interface ChunkedCompressor extends Compressor {
+  /** To be called after `finish`. */
+  result(): ChunkedResult;
+}
+
+/** The table of contents as it grows; entries are added when the places of their chunks are known. */
+class TocBuilder {
+  #entries: string[] = [];
+  #size = 0;
+
+  add(...parameters: Parameters<typeof tocEntries>): void {
+    if (this.isTooLarge) return;
+    for (const entry of tocEntries(...parameters)) {
+      const text = JSON.stringify(entry);
+      this.#entries.push(text);
+      // And a comma.
+      this.#size += Buffer.byteLength(text) + 1;
+    }
+    if (this.isTooLarge) this.#entries = [];
+  }
+
+  get isTooLarge(): boolean {
+    return this.#size > TOC_LIMIT;
+  }
+
+  /** Its text. */
+  format(tarSplitDigest: Digest): Buffer {
+    return Buffer.from(formatToc(this.#entries, tarSplitDigest));
+  }
+}
+
+/** A section that is compressed as its text comes, in memory. */
+class SectionBuilder {
+  readonly #blob: Buffer[] = [];
+  readonly #queue: FrameQueue;
+  readonly #frames: FrameBuilder;
+  #size = 0;
+  #inFrame = 0;
+
+  constructor(level: number | undefined, inFlight: number) {
+    this.#queue = new FrameQueue(level, {
+      inFlight,
+      write: (frame) => {
+        this.#blob.push(frame);
+      },
+    });
+    this.#frames = new FrameBuilder(this.#queue);
+  }
+
+  add(text: Buffer): void {
+    this.#frames.append(text);
+    this.#size += text.length;
+    this.#inFrame += text.length;
+    if (this.#inFrame < TAR_SPLIT_FRAME) return;
+    this.#frames.end();
+    this.#inFrame = 0;
+  }
+
+  room(): void | Promise<void> {
+    return this.#queue.room();
+  }
+
+  async finish(): Promise<{ readonly bytes: Buffer; readonly size: number }> {
+    this.#frames.end();
+    await this.#queue.drain();
+    return { bytes: Buffer.concat(this.#blob), size: this.#size };
+  }
+}
+
+/** A chunk whose place and digest are told later. */
+type OpenChunk = { -readonly [Key in keyof StoredChunk]: StoredChunk[Key] };
+
+/** The content of a file while it passes. */
+interface OpenFile {
+  readonly header: LayerHeader;
+  readonly hash: Hash;
+  readonly crc: Crc64;
+  readonly body: BodyCutter;
+  readonly chunks: OpenChunk[];
+  /** Of the chunk at hand, unless it is the first, whose digest is that of the file so far. */
+  chunkHash: Hash | undefined;
+  isWithinChunk: boolean;
+}
+
+function sha256(hash: Hash): Digest {
+  return `sha256:${hash.digest('hex')}`;
+}
+
+class ChunkedWriter implements ChunkedCompressor {
+  readonly #level: number | undefined;
+  readonly #inFlight: number;
+  readonly #queue: FrameQueue;
+  readonly #frames: FrameBuilder;
+  readonly #cutter: LayerCutter;
+  #toc: TocBuilder | undefined = new TocBuilder();
+  #tarSplit: TarSplitWriter | undefined;
+  #tarSplitSection: SectionBuilder | undefined;
+  #file: OpenFile | undefined;
+  #isEmpty = true;
+  #result: ChunkedResult | undefined;
+
+  constructor(level: number | undefined, options: CompressorOptions) {
+    this.#level = level;
+    this.#inFlight = options.inFlight;
+    this.#queue = new FrameQueue(level, options);
+    this.#frames = new FrameBuilder(this.#queue);
+    const section = new SectionBuilder(level, options.inFlight);
+    this.#tarSplitSection = section;
+    this.#tarSplit = new TarSplitWriter((line) => section.add(Buffer.from(line)));
+    this.#cutter = new LayerCutter({
+      literal: (bytes) => this.#literal(bytes),
+      entry: (header) => this.#entry(header),
+      content: (bytes) => this.#content(bytes),
+      end: () => this.#endFile(),
+      tail: () => this.#tarSplit?.tail(),
+      obstacle: (why) => this.#stop(why),
+    });
+  }
+
+  push(bytes: Uint8Array): void | Promise<void> {
+    if (bytes.length > 0) this.#isEmpty = false;
+    this.#cutter.push(bytes);
+    const wait = this.#tarSplitSection?.room();
+    return wait ? wait.then(() => this.#queue.room()) : this.#queue.room();
+  }
+
+  async finish(): Promise<void> {
+    this.#cutter.finish();
+    this.#frames.end();
+    if (this.#isEmpty) this.#queue.add(Buffer.alloc(0));
+    const size = await this.#queue.drain();
+    if (!this.#result) await this.#writeSections(size);
+    await this.#queue.drain();
+  }
+
+  result(): ChunkedResult {
+    if (!this.#result) throw new Error('the layer is not finished');
+    return this.#result;
+  }
+
+  /** The layer cannot be pulled in part: nothing more is remembered of it. */
+  #stop(obstacle: string): void {
+    this.#result = { obstacle };
+    this.#toc = undefined;
+    this.#tarSplit = undefined;
+    this.#tarSplitSection = undefined;
+  }
+
+  #literal(bytes: Uint8Array): void {
+    this.#frames.append(bytes);
+    this.#tarSplit?.literal(bytes);
+  }
+
+  #entry(header: LayerHeader): void {
+    if (header.size > 0) {
+      this.#startFile(header);
+      return;
+    }
+    this.#tarSplit?.file(header, undefined);
+    this.#queue.mark(() => this.#toc?.add(header));
+  }
+
+  #startFile(header: LayerHeader): void {
+    this.#frames.end();
+    const body = new BodyCutter({
+      data: (bytes) => this.#data(bytes),
+      end: (chunk) => this.#endChunk(chunk),
+    });
+    const sums = { hash: createHash('sha256'), crc: new Crc64(), chunkHash: undefined };
+    this.#file = { header, body, ...sums, chunks: [], isWithinChunk: false };
+  }
+
+  #content(bytes: Uint8Array): void {
+    this.#file?.crc.update(bytes);
+    this.#file?.body.push(bytes);
+  }
+
+  #data(bytes: Uint8Array): void {
+    const file = this.#file as OpenFile;
+    if (!file.isWithinChunk) this.#startChunk(file);
+    file.hash.update(bytes);
+    file.chunkHash?.update(bytes);
+    this.#frames.append(bytes);
+  }
+
+  #startChunk(file: OpenFile): void {
+    file.isWithinChunk = true;
+    if (file.chunks.length > 0) file.chunkHash = createHash('sha256');
+    const digest: Digest = 'sha256:';
+    const chunk: OpenChunk = { offset: 0, chunkOffset: 0, size: 0, type: 'data', digest };
+    file.chunks.push(chunk);
+    this.#queue.mark((offset) => {
+      chunk.offset = offset;
+    });
+  }
+
+  #endChunk({ offset, size, type }: Chunk): void {
+    const file = this.#file as OpenFile;
+    file.isWithinChunk = false;
+    this.#frames.end();
+    const chunk = file.chunks.at(-1) as OpenChunk;
+    Object.assign(chunk, { chunkOffset: offset, size, type });
+    // An only chunk is told by the file's digest.
+    if (size < file.header.size) chunk.digest = sha256(file.chunkHash ?? file.hash.copy());
+  }
+
+  #endFile(): void {
+    const { header, hash, crc, body, chunks } = this.#file as OpenFile;
+    body.finish();
+    this.#file = undefined;
+    this.#tarSplit?.file(header, crc.digest());
+    const digest = sha256(hash);
+    this.#queue.mark((endOffset) => this.#toc?.add(header, { digest, endOffset, chunks }));
+  }
+
+  /** Writes what follows the tar, which ended at byte `end`. */
+  async #writeSections(end: number): Promise<void> {
+    this.#tarSplit?.finish();
+    const tarSplit = await this.#tarSplitSection?.finish();
+    if (!tarSplit || !this.#toc || this.#toc.isTooLarge) {
+      this.#stop(`its table of contents is larger than ${TOC_LIMIT} bytes`);
+      return;
+    }
+    const text = this.#toc.format(digestOf(tarSplit.bytes));
+    if (text.length > TOC_LIMIT) {
+      this.#stop(`its table of contents has ${text.length} bytes, more than ${TOC_LIMIT}`);
+      return;
+    }
+    const toc = await this.#compress(text);
+    let at = end;
+    const put = ({ bytes, size }: { readonly bytes: Buffer; readonly size: number }): Section => {
+      const header = skippableHeader(bytes.length);
+      this.#queue.addRaw(header);
+      this.#queue.addRaw(bytes);
+      const offset = at + header.length;
+      at = offset + bytes.length;
+      return { offset, compressedSize: bytes.length, size };
+    };
+    const tocDigest = digestOf(toc.bytes);
+    const sections = { toc: put(toc), tocDigest, tarSplit: put(tarSplit) };
+    this.#queue.addRaw(encodeFooter(sections));
+    this.#result = { annotations: chunkedAnnotations(sections) };
+  }
+
+  #compress(text: Buffer): Promise<{ readonly bytes: Buffer; readonly size: number }> {
+    const section = new SectionBuilder(this.#level, this.#inFlight);
+    section.add(text);
+    return section.finish();
+  }
+}
+
+/**
+ * A compressor of layers as zstd:chunked. What it takes is a tar; any other bytes come out as plain zstd, and the result says why.
+ * The same input gives the same bytes for any `inFlight` and any chunking. Memory is twice 8 MiB for each in flight, and the text of
+ * both sections: the table of contents as it is, the other compressed. `level` is zstd's, 3 by default.
+ */
+export function createChunkedCompressor(
+  level: number | undefined,
+  options: CompressorOptions,
+): ChunkedCompressor {
+  return new ChunkedWriter(level, options);
+}
