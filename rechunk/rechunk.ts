@@ -45,9 +45,9 @@ export type { ComponentChange, PackageChange } from './diff/packages.ts';
 export type { Floor, Pull, UpdateBytes } from './diff/pull.ts';
 export type { RateSource } from './evidence.ts';
 export type { GroupOptions } from './grouping.ts';
+export type { Effect } from './lint/effects.ts';
 export type { LintCode } from './lint/findings.ts';
 export {
-  type Effect,
   type LintedRuntime,
   type LintFinding,
   type LintOptions,

@@ -12,16 +12,8 @@ import {
 } from '../runtimes/compare.ts';
 import type { RuntimeModel } from '../runtimes/model.ts';
 import { compareRuntimes } from '../runtimes/report.ts';
+import { type Effect, effectsOf } from './effects.ts';
 import { FindingCollector, type LintCode } from './findings.ts';
-
-/** What some runtimes make of a path. */
-export interface Effect {
-  /** Ids of the runtimes that show the same. */
-  readonly runtimes: readonly string[];
-  /** What they show, or why they refuse the image. */
-  readonly text: string;
-  readonly refuses: boolean;
-}
 
 /** A finding, and what comes of it. */
 export interface LintFinding {
@@ -79,9 +71,10 @@ export async function lint(source: Source, options: LintOptions & RunOptions): P
     const { tree, warnings } = flattenLayers(loaded, collector);
     for (const warning of warnings) context.onNotice?.(warning);
     const views = compareRuntimes(tree, loaded.layers, options.runtimes);
+    const effectsAt = effectsOf(views);
     const findings = collector.list().map(({ path, ...finding }): LintFinding => {
       const at = show(path);
-      return { ...finding, at, effects: effectsAt(at, views) };
+      return { ...finding, at, effects: effectsAt(at) };
     });
     const explained = new Set(findings.map(({ at }) => at));
     return {
@@ -112,24 +105,4 @@ function describeRuntime(view: ComparedView, explained: ReadonlySet<string>): Li
     paths: new Set(differences.map(({ at }) => at)).size,
     unexplained: differences.filter(({ at }) => !explained.has(at)).slice(0, UNEXPLAINED),
   };
-}
-
-/** What the runtimes make of a path, those that show the same together. */
-function effectsAt(at: string, views: readonly ComparedView[]): Effect[] {
-  const effects = new Map<string, { runtimes: string[]; text: string; refuses: boolean }>();
-  for (const { id, refused, differences } of views) {
-    const refuses = refused?.at === at;
-    const text = refuses ? refused.reason : describeAll(differences.filter((one) => one.at === at));
-    if (text === '') continue;
-    const known = effects.get(`${refuses} ${text}`);
-    if (known) known.runtimes.push(id);
-    else effects.set(`${refuses} ${text}`, { runtimes: [id], text, refuses });
-  }
-  return [...effects.values()];
-}
-
-function describeAll(differences: readonly ViewDifference[]): string {
-  return differences
-    .map(({ what, want, got }) => `${what} ${got} for ${want || 'none'}`)
-    .join(', ');
 }

@@ -54,4 +54,16 @@ test('layers laid on each other by the rules of flattening give the flattened tr
   );
 });
 
+test('deletions that come too late take time that is linear in their number', () => {
+  const names = Array.from({ length: 40_000 }, (_, i) => `f${i}`);
+  const [layer] = stackLayers(layersOf([names.flatMap((name) => [file(name), whiteout(name)])]));
+  assert.ok(layer);
+  const layering = new Layering({ ...FLATTENED, whiteouts: 'in-order' });
+  const started = process.cpuUsage();
+  layering.add(layer);
+  const { user } = process.cpuUsage(started);
+  assert.equal(layering.root.children?.size, 0);
+  assert.ok(user < 2_000_000, `${user} µs`);
+});
+
 test.run();

@@ -29,7 +29,8 @@ export class Layering {
   readonly root: ViewNode = viewDirectory(impliedDirectory().inode);
   readonly #rules: Rules;
   readonly #disks: Disk[] = [];
-  #layer: StackedLayer | undefined;
+  /** What is odd about the layer, each as `KIND PATH`. */
+  #oddities: ReadonlySet<string> = new Set();
   #number = -1;
 
   constructor(rules: Rules) {
@@ -38,7 +39,7 @@ export class Layering {
 
   /** Lays `layer` over those before it; throws a {@link Refusal} where the runtime would not. */
   add(layer: StackedLayer): void {
-    this.#layer = layer;
+    this.#oddities = new Set(layer.oddities.map(({ kind, path }) => `${kind} ${path}`));
     this.#number++;
     this.#check(layer);
     const disk = new DiskWriter(this.#rules, (path) => this.#findLower(path)).write(layer.root);
@@ -120,7 +121,7 @@ export class Layering {
     const gone = new Set<string>();
     const { whiteouts, lateOpaqueDeletes } = this.#rules;
     const isLate = (kind: 'late-whiteout' | 'late-opaque', at: Path): boolean =>
-      this.#layer?.oddities.some((oddity) => oddity.kind === kind && oddity.path === at) === true;
+      this.#oddities.has(`${kind} ${at}`);
     for (const name of upper.whiteouts) {
       const made = upper.children?.get(name);
       const isLeaking = whiteouts === 'overlay' && made?.children && !isBare(made);
