@@ -6,7 +6,8 @@ import { type Ingest, makeDirectories, makeIngest } from '../../registry/ingest.
 
 /** What the names of unfinished trees begin with. */
 const PREFIX = '.rechunk-unpack-';
-const MODE = 0o755;
+/** Not for other users, or they could run what an image has set-user-id root. */
+const MODE = 0o700;
 
 /** Throws `exists` unless `target` is absent or an empty directory. */
 async function checkTarget(target: string): Promise<void> {
@@ -53,7 +54,7 @@ export async function withStage<T>(
 async function publish(directory: string, place: string): Promise<void> {
   // An empty directory that is there gives way, and keeps its mode.
   const known = await stat(place).catch(() => undefined);
-  await chmod(directory, known ? known.mode & 0o7777 : MODE & ~process.umask());
+  await chmod(directory, known ? known.mode & 0o7777 : MODE);
   try {
     await rename(directory, place);
   } catch (error) {

@@ -141,4 +141,14 @@ test('the printed line mounts what was unpacked, wherever it lies', async () => 
   }
 });
 
+test('no other user can reach what is set-user-id root', async () => {
+  const layout = join(work, 'suid');
+  const members = [file('su', '', { mode: 0o4755 })];
+  await writeLayout(layout, [{ layers: [{ tar: await packMembers(members) }] }]);
+  const out = join(work, 'private');
+  await runJson(['unpack', `oci:${layout}:latest`, out]);
+  assert.equal(statSync(out).mode & 0o7777, 0o700);
+  assert.equal(statSync(join(out, '001/su')).mode & 0o7777, 0o4755);
+});
+
 test.run();
