@@ -3,7 +3,7 @@ import { test } from 'uvu';
 import type { Image } from '../registry/image.ts';
 import { memoryTree } from '../test-images/trees.ts';
 import { layOver } from './base.ts';
-import { changesBelow } from './below.ts';
+import { type Below, changesBelow, noticesBelow } from './below.ts';
 import type { Component, ComponentKind } from './components.ts';
 import type { Tree } from './tree.ts';
 
@@ -43,6 +43,19 @@ test('a layer of a base changes where a package changes of which it shows someth
   assert.deepEqual(changesBelow(image, overlay, components, items), [190_000, 100_000, 0]);
   const logs = components.filter(({ kind }) => kind === 'database');
   assert.deepEqual(changesBelow(image, overlay, logs, items), [950_000, 0, 0]);
+});
+
+test('whoever deletes something of the base is told which runtime shows it', () => {
+  const image = { source: { reference: 'oci:base' }, layers: [] } as unknown as Image;
+  const tell = (tree: Tree): string => {
+    const overlay = layOver(base, tree);
+    return noticesBelow({ image, loaded: { tree: base }, overlay } as unknown as Below).join('\n');
+  };
+  assert.match(
+    tell(memoryTree([{ path: 'one', content: '1' }])),
+    /hide 4 names\npodman’s composefs/,
+  );
+  assert.doesNotMatch(tell(base), /composefs/);
 });
 
 test.run();

@@ -96,6 +96,11 @@ export function noticesBelow({ image, loaded, overlay }: Below): string[] {
   const changed = countChanged(loaded, overlay);
   return [
     `the base ${reference} stays: ${image.layers.length} layers, of which ${count} of ${entries.length} entries show; whiteouts hide ${hidden.length} names`,
+    ...(hidden.length > 0
+      ? [
+          'podman’s composefs storage deletes nothing: what whiteouts hide shows there, and they do too (without --base there are none)',
+        ]
+      : []),
     ...(changed > 0
       ? [
           `${changed} directories of the base have other metadata above it: ostree shows the base’s, since the lowest layer counts there`,

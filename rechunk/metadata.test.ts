@@ -149,12 +149,18 @@ for (const [name, history, want] of histories) {
   });
 }
 
+/** `image` as one that was chosen from the index `digest`. */
+function chosenFrom(digest: string, image: Image): Image {
+  return { ...image, source: { ...image.source, root: { descriptor: { digest } } } as never };
+}
+
 test('annotations that name a base stay where its layers do, with its digest', () => {
   const named = {
     'org.opencontainers.image.base.name': 'example.org/base:1',
     'org.opencontainers.image.base.digest': digestOf('an index'),
   };
-  const [image, base] = [imageOf(CONFIG, named), imageOf(BASE.replace('HISTORY', '[]'))];
+  const image = imageOf(CONFIG, named);
+  const base = chosenFrom(digestOf('an index'), imageOf(BASE.replace('HISTORY', '[]')));
   const annotationsOf = (options: { base?: Image }): Record<string, string> => {
     const config = image.configDocument.descriptor;
     const { bytes } = writeManifest(image, [below, ...layers], config, 'zstd', options);
@@ -228,6 +234,36 @@ test('a skeleton has a role and no components, also where its blob was something
     writeConfig(imageOf(CONFIG), [content, skeleton], undefined, {}).bytes,
   );
   assert.equal(config.history?.at(-1)?.comment, 'directories');
+});
+
+test('a base that is kept has the name that the annotations give it, unless they mean another', () => {
+  const index = digestOf('index');
+  const base = chosenFrom(index, imageOf(CONFIG));
+  const { digest } = base.manifestDocument.descriptor;
+  const named = (said?: string): Record<string, string> => {
+    const annotations = {
+      'org.opencontainers.image.base.name': 'debian:12',
+      ...(said ? { 'org.opencontainers.image.base.digest': said } : {}),
+    };
+    const image = imageOf(CONFIG, annotations);
+    const config = image.configDocument.descriptor;
+    const document = writeManifest(image, layers, config, 'zstd', { base });
+    const { 'dev.rechunk.source.digest': _, ...rest } = (
+      parseJson(document.bytes) as { annotations: Record<string, string> }
+    ).annotations;
+    return rest;
+  };
+  const same = {
+    'org.opencontainers.image.base.name': 'debian:12',
+    'org.opencontainers.image.base.digest': digest,
+  };
+  for (const said of [undefined, digest, index]) assert.deepEqual(named(said), same);
+  const other = digestOf('other');
+  assert.deepEqual(named(other), {
+    'dev.rechunk.original.base.name': 'debian:12',
+    'dev.rechunk.original.base.digest': other,
+    'org.opencontainers.image.base.digest': digest,
+  });
 });
 
 test('the manifest is OCI, keeps annotations and unknown fields, and moves what was said of the base', () => {

@@ -201,6 +201,12 @@ export function writeConfig(
   };
 }
 
+/** Whether a digest names the image or the index that it was chosen from; one that is not known may. */
+function isDigestOf(digest: string | undefined, { manifestDocument, source }: Image): boolean {
+  const known = [manifestDocument.descriptor.digest, source.root.descriptor.digest];
+  return digest === undefined || known.some((one) => one === digest);
+}
+
 function editAnnotations(image: Image, options: DescribeOptions): Annotations {
   const {
     [ANNOTATION.baseName]: baseName,
@@ -209,9 +215,10 @@ function editAnnotations(image: Image, options: DescribeOptions): Annotations {
   } = image.manifest.annotations ?? {};
   const own: Annotations = { ...kept };
   const { base } = options;
-  if (baseName !== undefined) own[base ? ANNOTATION.baseName : OWN.baseName] = baseName;
+  const isNamed = base !== undefined && isDigestOf(baseDigest, base);
+  if (baseName !== undefined) own[isNamed ? ANNOTATION.baseName : OWN.baseName] = baseName;
+  if (baseDigest !== undefined && !isNamed) own[OWN.baseDigest] = baseDigest;
   if (base) own[ANNOTATION.baseDigest] = base.manifestDocument.descriptor.digest;
-  else if (baseDigest !== undefined) own[OWN.baseDigest] = baseDigest;
   if (options.created !== undefined && ANNOTATION.created in own)
     own[ANNOTATION.created] = options.created;
   own[OWN.source] = image.manifestDocument.descriptor.digest;

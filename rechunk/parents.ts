@@ -115,15 +115,17 @@ export function skeletonOf(tree: Tree): Entry[] {
 }
 
 /**
- * What skeletons hold above a base. Where content marks its ancestors, the first one holds what the base does not define as it is
- * meant, its own ancestors marked too; else each holds all that layers above the base need.
+ * What skeletons hold above a base: all directories that layers above it need. Where content says of its ancestors what they are,
+ * but marked, the first one holds what the base does not define as it is meant, its own ancestors marked too. (Neutral ones would
+ * count over a base that defines a directory with a mark only.)
  */
 export function skeletonsAbove(
   policy: ParentsPolicy,
   overlay: Overlay,
 ): Skeletons<readonly Entry[]> {
   const { changed, needed } = directoriesAbove(overlay);
-  if (policy.kind !== 'delegate') return { first: needed, last: needed };
+  if (policy.kind !== 'delegate' || policy.fallback === 'neutral')
+    return { first: needed, last: needed };
   const root = changed.filter(({ path }) => path === '');
   return { first: [...root, ...surround(policy, overlay.tree, changed)], last: needed };
 }

@@ -287,6 +287,18 @@ test('a base that annotations name is opened by digest', async () => {
   );
 });
 
+test('a directory that the base defines with a mark only is what it is there', async () => {
+  const mark = new Map([['trusted.overlay.dirmeta_delegate', Buffer.from('y')]]);
+  const marked = { tar: layer({ 'd/': { mode: 0o700, xattrs: mark }, 'd/a': 'a' }) };
+  const { ref } = await layout({
+    base: { layers: [marked] },
+    app: { layers: [marked, { tar: layer({ 'd/b': 'b' }) }] },
+  });
+  const policy = ['--parents', 'delegate', '--delegate-fallback', 'neutral', '--skeleton', 'first'];
+  await build(ref('app'), 'marked', '--base', ref('base'), ...policy);
+  assert.ok(await isEqual(ref('app'), out('marked')));
+});
+
 test('every image of an index has the base for its platform', async () => {
   const of = (architecture: string): ImageInput['layers'] => [
     { tar: layer({ 'etc/': {}, 'etc/arch': architecture }) },
