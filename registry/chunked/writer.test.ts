@@ -216,6 +216,18 @@ for (const [name, tar, wanted] of OBSTACLES) {
   });
 }
 
+test('writes plain zstd where a file is the first chunk of another one', async () => {
+  const holed = Buffer.concat([Buffer.from('x'), Buffer.alloc(5000)]);
+  const files = [
+    { path: 'a', content: 'x' },
+    { path: 'b', content: holed },
+  ];
+  const { blob, result } = await write(packTar(files));
+  assert.match('obstacle' in result ? result.obstacle : '', /first chunk of another one/);
+  assert.ok(Buffer.concat(framesOf(blob)).equals(packTar(files)));
+  assert.ok('annotations' in (await write(packTar(files.slice(1)))).result);
+});
+
 test('cuts no more frames after an obstacle', async () => {
   const files = Array.from({ length: 50 }, (_, i): TarItem => ({ path: `f${i}`, content: 'text' }));
   const { blob } = await write(packTar([{ path: 'a', type: 'fifo' }, ...files]));

@@ -17,7 +17,7 @@ import { chunkedAnnotations, encodeFooter, type Section, skippableHeader } from 
 import { FrameBuilder, FrameQueue } from './frames.ts';
 import type { LayerHeader } from './header.ts';
 import { TarSplitWriter } from './tarsplit.ts';
-import { formatToc, type StoredChunk, TOC_LIMIT, tocEntries } from './toc.ts';
+import { formatToc, type StoredChunk, type StoredFile, TOC_LIMIT, tocEntries } from './toc.ts';
 
 /** Number of the rules above. */
 export const CHUNKED_FORMAT = 1;
@@ -37,21 +37,40 @@ export interface ChunkedCompressor extends Compressor {
 /** The table of contents as it grows; entries are added when the places of their chunks are known. */
 class TocBuilder {
   #entries: string[] = [];
-  #size = 0;
+  /** Bytes of the text so far, with what is around the entries. */
+  #size = formatToc([], digestOf('')).length;
+  /** Digests of files, and of the first of several chunks. */
+  readonly #files = new Set<Digest>();
+  readonly #firstChunks = new Set<Digest>();
 
-  add(...parameters: Parameters<typeof tocEntries>): void {
-    if (this.isTooLarge) return;
-    for (const entry of tocEntries(...parameters)) {
+  add(header: LayerHeader, stored?: StoredFile): void {
+    if (this.#isTooLarge) return;
+    const [first, ...more] = stored?.chunks ?? [];
+    if (stored) this.#files.add(stored.digest);
+    if (first && more.length > 0) this.#firstChunks.add(first.digest);
+    for (const entry of tocEntries(header, stored)) {
       const text = JSON.stringify(entry);
       this.#entries.push(text);
       // And a comma.
       this.#size += Buffer.byteLength(text) + 1;
     }
-    if (this.isTooLarge) this.#entries = [];
+    if (this.#isTooLarge) this.#entries = [];
   }
 
-  get isTooLarge(): boolean {
+  get #isTooLarge(): boolean {
     return this.#size > TOC_LIMIT;
+  }
+
+  /**
+   * Why consumers would fail on it. podman 5.4 looks for files by digest among chunks too: whoever has the layer and meets the
+   * small file again copies the large one (c/storage `findFileInOtherLayers`).
+   */
+  get obstacle(): string | undefined {
+    if (this.#isTooLarge) return `its table of contents is larger than ${TOC_LIMIT} bytes`;
+    for (const digest of this.#firstChunks) {
+      if (this.#files.has(digest)) return `a file is the first chunk of another one (${digest})`;
+    }
+    return undefined;
   }
 
   /** Its text. */
@@ -248,15 +267,12 @@ class ChunkedWriter implements ChunkedCompressor {
   async #writeSections(end: number): Promise<void> {
     this.#tarSplit?.finish();
     const tarSplit = await this.#tarSplitSection?.finish();
-    if (!tarSplit || !this.#toc || this.#toc.isTooLarge) {
-      this.#stop(`its table of contents is larger than ${TOC_LIMIT} bytes`);
+    const obstacle = this.#toc?.obstacle;
+    if (!tarSplit || !this.#toc || obstacle) {
+      this.#stop(obstacle ?? 'it is not finished');
       return;
     }
     const text = this.#toc.format(digestOf(tarSplit.bytes));
-    if (text.length > TOC_LIMIT) {
-      this.#stop(`its table of contents has ${text.length} bytes, more than ${TOC_LIMIT}`);
-      return;
-    }
     const toc = await this.#compress(text);
     let at = end;
     const put = ({ bytes, size }: { readonly bytes: Buffer; readonly size: number }): Section => {
