@@ -33,6 +33,7 @@ export interface Self {
 }
 
 const OWNER_WRITE = 0o200;
+const OWNER_SEARCH = 0o100;
 
 /** Turns entries into items for one layer's directory. */
 export class Fitter {
@@ -91,13 +92,14 @@ export class Fitter {
     return all.length > 0 ? new Map(all) : NO_XATTRS;
   }
 
-  /** The item as one that its own xattrs can be set on. */
+  /** The item as one that its own xattrs can be set on, and that what is in it can be reached through. */
   #writable(item: Item): Item {
-    const isClosed = (item.mode & OWNER_WRITE) === 0 && !this.#privilege.readOnly;
-    if (!isClosed || item.xattrs.size === 0 || (item.type !== 'file' && item.type !== 'dir'))
-      return item;
-    this.lateModes.push({ path: item.path, mode: item.mode });
-    return { ...item, mode: item.mode | OWNER_WRITE };
+    const { path, type, mode, xattrs } = item;
+    if (this.#privilege.readOnly || (type !== 'file' && type !== 'dir')) return item;
+    const needed = (xattrs.size > 0 ? OWNER_WRITE : 0) | (type === 'dir' ? OWNER_SEARCH : 0);
+    if ((mode & needed) === needed) return item;
+    this.lateModes.push({ path, mode });
+    return { ...item, mode: mode | needed };
   }
 }
 

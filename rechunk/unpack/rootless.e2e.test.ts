@@ -41,7 +41,7 @@ const LOWER: readonly Member[] = [
   file('closed/f', 'f', { mode: 0o444, uid: 7, mtime: '6.000000001', xattrs: NOTE }),
   link('closed/g', 'closed/f', { mode: 0o444, uid: 7, mtime: '6.000000001', xattrs: NOTE }),
   dir('none', { mode: 0 }),
-  file('none/f', 'f', { mode: 0 }),
+  file('none/f', 'f', { mode: 0, xattrs: NOTE }),
   dir('o', { mode: 0o755 }),
   file('o/hidden'),
   file('ping', '#!', { mode: 0o4755, xattrs: { 'security.capability': CAPABILITY, ...NOTE } }),
