@@ -287,6 +287,14 @@ test('a base that annotations name is opened by digest', async () => {
   );
 });
 
+test('annotations cannot make a build publish layers that the image does not have', async () => {
+  const annotations = { 'org.opencontainers.image.base.name': pair.ref('base') };
+  const { ref } = await layout({ app: { layers: [{ tar: ABOVE }], annotations } });
+  const { status, stderr } = await runCli(['build', ref('app'), out('not'), '--base', 'annotated']);
+  assert.equal(status, 2);
+  assert.match(stderr, /layer 1 of oci:.* is not that of oci:.*app: .* or --base IMAGE/);
+});
+
 test('a directory that the base defines with a mark only is what it is there', async () => {
   const mark = new Map([['trusted.overlay.dirmeta_delegate', Buffer.from('y')]]);
   const marked = { tar: layer({ 'd/': { mode: 0o700, xattrs: mark }, 'd/a': 'a' }) };

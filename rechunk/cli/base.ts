@@ -1,7 +1,7 @@
 /** The base whose layers stay: an option, and how it is opened. */
 import type { Command } from 'commander';
 import { during, RechunkError } from '../../registry/errors.ts';
-import type { Image, Source } from '../../registry/image.ts';
+import { type Image, openImage, type Source } from '../../registry/image.ts';
 import { ANNOTATION, parseDigest, parseManifest } from '../../registry/oci.ts';
 import { formatReference, parseReference } from '../../registry/reference.ts';
 import type { OpenBase } from '../below.ts';
@@ -30,8 +30,27 @@ export function baseOption(values: Values, session: Session): OpenBase | undefin
   return async (image) => {
     const reference = await annotatedBase(image, session);
     const doing = `opening the base that the annotations of ${image.source.reference} name (--base IMAGE names another)`;
-    return during(doing, () => open(reference));
+    return during(doing, async () => {
+      const source = await open(reference);
+      await checkShared(image, source);
+      return source;
+    });
   };
+}
+
+/**
+ * Throws `usage` unless `image` begins with the layers of its base: else annotations alone could make a build publish the layers of
+ * any image that the user may read.
+ */
+async function checkShared(image: Image, source: Source): Promise<void> {
+  const { platform } = image;
+  const { layers } = await openImage(source, { platform, hostPlatform: platform });
+  const differs = layers.findIndex(({ diffId }, i) => diffId !== image.layers[i]?.diffId);
+  if (differs < 0) return;
+  throw new RechunkError(
+    'usage',
+    `layer ${differs + 1} of ${source.reference} is not that of ${image.source.reference}: got another, want an image that begins with its base's layers, or --base IMAGE`,
+  );
 }
 
 /** `open` that opens each reference once: the images of an index share their base. */
