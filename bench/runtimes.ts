@@ -182,6 +182,13 @@ export function splitReadme(text: string): readonly [string, string, string] {
 }
 
 async function main(parameters: readonly string[]): Promise<void> {
+  if (!parameters.includes('--modelled') && process.geteuid?.() !== 0) {
+    console.error(
+      'bench/runtimes.ts: runtimes are measured as root; --modelled asks the models alone',
+    );
+    process.exitCode = 2;
+    return;
+  }
   const work = mkdtempSync('/var/tmp/rechunk-bench-');
   try {
     const { rows, tree } = await modelRows(work);

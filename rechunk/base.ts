@@ -58,13 +58,16 @@ export function findKept(base: Tree, tree: Tree): ReadonlyMap<Inode, Inode> {
   return kept;
 }
 
-/** A directory that no layer of the base defines looks as each runtime likes: it is not what a layer of the image defines. */
+/**
+ * A directory that no layer of the base defines looks as each runtime likes, and so does one that the base defines and then implies: it is
+ * not what a layer of the image defines.
+ */
 function isSame(inode: Inode, before: Inode): boolean {
   return (
     isAlike(inode, before) &&
     inode.mtime === before.mtime &&
     inode.sha256 === before.sha256 &&
-    (inode.layer < 0 || before.layer >= 0)
+    (inode.layer < 0 || (before.layer >= 0 && !before.isShadowed))
   );
 }
 

@@ -266,6 +266,7 @@ const delegations: readonly (readonly [string, readonly (readonly Line[])[], num
   ['a later entry of the same layer unmarks it', [[dir(1)], [dir(2, marker), dir(3)]], 3],
   ['nothing hidden by a whiteout counts', [[dir(0o711)], ['.wh.d'], [dir(1, marker)]], 1],
   ['nothing behind a file counts', [[dir(0o711)], ['d'], [dir(1, marker)]], 1],
+  ['its own opaque marker ends the search', [[dir(0o711)], [dir(1, marker), 'd/.wh..wh..opq']], 1],
   ['an opaque marker in its parent hides it', [[dir(0o711)], ['.wh..wh..opq', dir(1, marker)]], 1],
 ];
 
@@ -286,6 +287,20 @@ test('a delegation that changes what kernels show today is told of, one that cha
   assert.equal(told(0o711), '');
   const covered = flatten(layers([dir(0o711)], [dir(0o700, marker)], [dir(0o755)]));
   assert.deepEqual(covered.warnings, []);
+});
+
+test('a directory that a layer defines and a later one implies is known to be shadowed', () => {
+  const shadowed = (...lines: Line[][]): string[] =>
+    flatten(layers(...lines))
+      .entries.filter(({ inode }) => inode.isShadowed)
+      .map(({ path }) => path);
+  assert.deepEqual(shadowed(['d/', 'd/e/'], ['d/e/x']), ['d', 'd/e']);
+  assert.deepEqual(shadowed(['d/', 'd/e/'], ['d/e/x'], ['d/e/']), ['d']);
+  assert.deepEqual(shadowed(['d/', 'd/e/'], ['d/e/x'], ['.wh.d', 'd/']), []);
+  assert.deepEqual(shadowed(['d/x']), []);
+  assert.deepEqual(shadowed([dir(0o711)], [dir(0o700, marker)]), ['d']);
+  assert.deepEqual(shadowed([dir(0o711)], [dir(0o711, marker)]), []);
+  assert.deepEqual(shadowed([dir(0o711)], [dir(0o711, marker)], ['d/x']), ['d']);
 });
 
 test('a marker on what is no directory, or with another value, is dropped like any overlay xattr', () => {

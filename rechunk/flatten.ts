@@ -55,6 +55,8 @@ const LIVE_XATTR = /\.overlay\.(opaque|whiteout|redirect|metacopy)$/;
 interface Merged extends Node {
   /** What the topmost layer says of a directory that it delegates: today's kernels show that. */
   shown?: Inode | undefined;
+  /** A layer above the one that defines the directory implies it. */
+  isOverlaid?: boolean;
 }
 
 /** Sees layers while they are laid on each other, the lowest first. */
@@ -93,6 +95,7 @@ function merge(lower: Merged, upper: Node, path: Path, warnings: Warnings): void
     children.delete(name);
   }
   if (!upper.implied) define(lower, upper);
+  else if (path !== '' && isDefined(lower)) lower.isOverlaid = true;
   for (const [name, child] of upper.children as Map<string, Node>) {
     const known = children.get(name);
     if (upper.whiteouts?.has(name) && isBare(child)) continue;
@@ -110,10 +113,16 @@ function merge(lower: Merged, upper: Node, path: Path, warnings: Warnings): void
   }
 }
 
+/** Whether a layer defines the directory without leaving its metadata to those below. */
+function isDefined({ implied, delegates }: Node): boolean {
+  return !implied && !delegates;
+}
+
 /** Gives the directory `lower` the metadata that `upper`, which a layer defines, has; a marked one counts where nothing else does. */
 function define(lower: Merged, upper: Node): void {
-  const isDefined = !lower.implied && !lower.delegates;
-  if (upper.delegates && isDefined) {
+  lower.isOverlaid = false;
+  // Whoever looks for what is delegated stops at an opaque marker.
+  if (upper.delegates && isDefined(lower) && !upper.opaque) {
     lower.shown = upper.inode;
     return;
   }
@@ -151,16 +160,22 @@ export function hasEqualRights(a: Inode, b: Inode): boolean {
   );
 }
 
+/** Whether today's kernels, which show the directory `shown`, show what `inode` is. */
+function isShownAs(shown: Inode, inode: Inode): boolean {
+  return shown.mtime === inode.mtime && hasEqualRights(shown, inode);
+}
+
 /** Adds a directory's names to `entries`, in canonical order. */
 function collect(node: Merged, path: Path, entries: Entry[], warnings: Warnings): void {
-  const { inode, shown, children } = node;
-  entries.push({ path, inode });
+  const { inode, shown, children, isOverlaid = false } = node;
+  const isShadowed = isOverlaid || (shown && !isShownAs(shown, inode));
+  entries.push({ path, inode: isShadowed ? { ...inode, isShadowed: true } : inode });
   if (inode.layer === -1 && path !== '')
     warnings.add(
       'no layer defines a directory; it gets mode 0755, root:root, time 0',
       `/${showPath(path)}`,
     );
-  if (shown && !(shown.mtime === inode.mtime && hasEqualRights(shown, inode)))
+  if (shown && !isShownAs(shown, inode))
     warnings.add(
       'a layer delegates the metadata of a directory, which is taken from below; kernels that know no delegation show the layer’s own',
       `/${showPath(path)}`,

@@ -108,6 +108,8 @@ export function listComponents(components: readonly string[], limit: number): st
   return text;
 }
 
+const ROLES: readonly LayerRole[] = ['content', 'skeleton', 'whiteouts', 'base'];
+
 /**
  * What each layer of an image is for, as its annotations say; `base` for those below all that this program wrote, and undefined for
  * others that say nothing.
@@ -115,7 +117,7 @@ export function listComponents(components: readonly string[], limit: number): st
 export function rolesOf({ layers }: Image): (LayerRole | undefined)[] {
   const said = layers.map(({ descriptor: { annotations = {} } }): LayerRole | undefined => {
     const { [OWN.role]: role, [OWN.components]: components } = annotations ?? {};
-    if (role !== undefined) return role as LayerRole;
+    if (role !== undefined) return ROLES.find((known) => known === role);
     return components === undefined ? undefined : 'content';
   });
   const lowest = said.findIndex((role) => role !== undefined);

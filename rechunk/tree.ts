@@ -42,6 +42,8 @@ export interface Inode {
   readonly body?: Body | undefined;
   /** Which input layer it came from, 0 the lowest; -1 for a directory that no layer defines. */
   readonly layer: number;
+  /** Of a directory: a layer above the one that defines it implies it, or delegates its metadata, so that many runtimes show something else. */
+  readonly isShadowed?: boolean;
 }
 
 /** What an inode has that nothing says anything of: root's, of no time, empty. */

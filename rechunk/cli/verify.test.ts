@@ -80,6 +80,8 @@ test('what runtimes show is told by a line each, and in JSON', async () => {
     runtimes.map(({ id, verdict }) => `${id} ${verdict}`),
     ['umoci right', 'ostree right'],
   );
+  const empty = await runCli(['verify', archive, archive, '--runtimes', '']);
+  assert.equal(empty.status, 2);
   const none = await runCli(['verify', archive, archive, '--runtimes', 'podman']);
   assert.equal(none.status, 2);
   assert.match(none.stderr, /got 'podman', want all, or some of podman-overlay/);

@@ -46,7 +46,10 @@ export function addVerify(program: Command, host: Host): void {
 async function verify(a: string, b: string, values: Values, host: Host): Promise<void> {
   const { runtimes } = values;
   const options = {
-    runtimes: runtimes ? parseRuntimes(runtimes === true ? 'all' : String(runtimes)) : undefined,
+    runtimes:
+      runtimes === undefined
+        ? undefined
+        : parseRuntimes(runtimes === true ? 'all' : String(runtimes)),
     ...metadataOptions(values, host),
     ...platformOptions(values),
     policy: policyOptions(values, host),

@@ -38,7 +38,17 @@ const cases: readonly (readonly [string, Line[][], string[]])[] = [
     [base, ['usr/b'], ['usr/c']],
     ['implied-parent /usr 2,3'],
   ],
-  ['a whiteout implies its parents too', [base, ['usr/.wh.lib']], ['implied-parent /usr 2']],
+  [
+    'a whiteout implies its parents too',
+    [base, ['usr/.wh.lib']],
+    ['implied-parent /usr 2', 'deletion /usr/lib 2'],
+  ],
+  ['a whiteout of nothing is no deletion', [base, ['.wh.nothing']], []],
+  [
+    'an opaque marker deletes every name',
+    [base, ['usr/', 'usr/.wh..wh..opq', 'usr/b']],
+    ['deletion /usr/lib 2'],
+  ],
   [
     'a chain that lacks its upper part is partial',
     [base, ['usr/lib/', 'usr/lib/b']],
@@ -58,7 +68,7 @@ const cases: readonly (readonly [string, Line[][], string[]])[] = [
     ['implied-parent /lib 2', 'symlinked-ancestor /lib 2 -> usr/lib'],
   ],
   ['a directory over a symlink', [base, ['lib/']], ['symlinked-ancestor /lib 2 -> usr/lib']],
-  ['a directory where a symlink was deleted', [base, ['.wh.lib'], ['lib/']], []],
+  ['a directory where a symlink was deleted', [base, ['.wh.lib'], ['lib/']], ['deletion /lib 2']],
   ['an entry below a symlink of its layer', [[...base, 'lib/b']], ['symlinked-ancestor /lib/b 1']],
   [
     'layers that disagree',

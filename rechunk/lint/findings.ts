@@ -13,7 +13,8 @@ export type LintCode =
   | 'overlay-xattr'
   | 'delegate-marker'
   | 'duplicate-path'
-  | 'lower-hard-link';
+  | 'lower-hard-link'
+  | 'deletion';
 
 /** What each code means. */
 export const LINT_CODES: Readonly<Record<LintCode, string>> = {
@@ -26,6 +27,7 @@ export const LINT_CODES: Readonly<Record<LintCode, string>> = {
   'delegate-marker': 'a directory is marked to delegate its metadata, which some runtimes show',
   'duplicate-path': 'a layer lists a path twice',
   'lower-hard-link': 'a hard link names a file of a lower layer',
+  deletion: 'a layer deletes what a lower one has, which podman’s composefs storage does not',
 };
 
 /** One path that has something of one kind. */
@@ -95,6 +97,9 @@ export class FindingCollector implements Watcher {
     const isDefined = path !== '' && !upper.implied;
     const isBelowDefined = place.isBelowDefined || isDefined;
     const shows = upper.opaque ? undefined : lower;
+    for (const name of (upper.opaque ? lower?.children?.keys() : upper.whiteouts) ?? []) {
+      if (lower?.children?.has(name)) this.#add('deletion', joinPath(path, name), [number]);
+    }
     let definesBelow = false;
     for (const [name, child] of upper.children ?? []) {
       if (!child.children) continue;

@@ -92,6 +92,9 @@ function show(path: Path): string {
   return `/${showPath(path)}`;
 }
 
+/** What a marker of a deletion adds to the name that it deletes. */
+const MARKER = /\/\.wh\.(?=[^/]+$)/;
+
 /** Differences that no finding explains which a report names. */
 const UNEXPLAINED = 5;
 
@@ -103,6 +106,8 @@ function describeRuntime(view: ComparedView, explained: ReadonlySet<string>): Li
     verdict,
     ...(refused ? { refused } : {}),
     paths: new Set(differences.map(({ at }) => at)).size,
-    unexplained: differences.filter(({ at }) => !explained.has(at)).slice(0, UNEXPLAINED),
+    unexplained: differences
+      .filter(({ at }) => !explained.has(at.replace(MARKER, '/')))
+      .slice(0, UNEXPLAINED),
   };
 }

@@ -188,7 +188,8 @@ export class Layering {
     // What a layer empties it makes anew.
     if (this.#rules.layering === 'union' && isKnown && !upper.opaque) return;
     if (upper.isKept && isKnown) return;
-    if (upper.marked && isKnown && !lower.marked) return;
+    // Whoever looks for what is delegated stops at an opaque marker.
+    if (upper.marked && isKnown && !lower.marked && !upper.opaque) return;
     const merges = this.#rules.mergesXattrs === 'layers';
     lower.inode = withXattrs(upper.inode, merges ? lower.inode : undefined);
     lower.isNow = upper.isNow;

@@ -102,6 +102,26 @@ test('the base’s descriptors are in the manifest as they were, and its history
   assert.ok(await isEqual(pair.ref('app'), out('app')));
 });
 
+test('directories that a base defines and then implies are stated again above it', async () => {
+  const sparse = [
+    { tar: layer({ 'usr/': {}, 'usr/lib/': { mode: 0o2750, gid: 9 }, 'usr/lib/a': 'a' }) },
+    { tar: layer({ 'usr/lib/b': 'b' }) },
+  ];
+  const above = { tar: layer({ 'opt/': {}, 'opt/app': 'application' }) };
+  const { ref } = await layout({ base: { layers: sparse }, app: { layers: [...sparse, above] } });
+  for (const policy of ['full', 'shared', 'delegate']) {
+    const tag = `sparse-${policy}`;
+    await build(ref('app'), tag, '--base', ref('base'), '--parents', policy);
+    const runtimes = 'podman-overlay,docker-overlay2,containerd-parallel';
+    const verification = await runJson<Verification>([
+      ...['verify', ref('app'), out(tag), '--runtimes', runtimes],
+    ]);
+    assert.ok(verification.equal);
+    const verdicts = verification.runtimes?.map(({ verdict }) => verdict);
+    assert.deepEqual(verdicts, ['right', 'right', 'right'], JSON.stringify(verification.runtimes));
+  }
+});
+
 test('inspect says which layers are the base’s', async () => {
   const { layers } = await inspect(out('app'));
   assert.deepEqual(
