@@ -1,36 +1,50 @@
 /**
  * Frames compressed at once and written in their order, each on its own: the same bytes for any number of threads.
  *
- * Layers of many small files have a frame or two for each, and starting one costs about 80 µs of a core; the thread pool takes
- * several at a time, so that none of its threads waits for the next.
+ * Layers of many small files have a frame or two for each. Handing one to the thread pool costs more than compressing it, so
+ * small ones are compressed at once, by the synchronous call: with the size pledged it gives the same bytes.
  */
 import * as zlib from 'node:zlib';
 import { type CompressorOptions, DEFAULT_LEVEL, ZSTD_FRAME_SIZE } from '../compress.ts';
+import { encodeRuns } from './runs.ts';
 
-/** Frames that are compressed at once, for each of those in flight: small ones are done before the next can be handed over. */
+/** Frames on the thread pool at once, for each of those in flight: small ones are done before the next can be handed over. */
 const SMALL_FRAMES = 8;
+/** Largest frame that is compressed synchronously, bytes: 45 µs for 5.6 kB, against 80 to 200 by way of the pool. */
+const SYNC_LIMIT: number = 32 << 10;
+/** Bytes that are written at once, about. */
+const WRITE_SIZE: number = 256 << 10;
 /** Frames and marks that may wait to be written. */
 const WAITING_LIMIT = 4096;
 /** Room for output that is taken at a time, bytes; it does not change what is written. */
 const OUTPUT_LIMIT: number = 3 << 20;
 const OUTPUT_MINIMUM = 1024;
 
+/** Bytes that compression makes hardly smaller, whatever they are. */
+const TINY_FRAME = 64;
+
 /** What is written in turn: a frame (compressed, or being so), or a mark. */
 interface Item {
+  /** Bytes that wait. */
   readonly size: number;
-  readonly output?: Promise<Buffer>;
+  readonly output?: Promise<Buffer> | Buffer;
   readonly told?: (offset: number) => void;
 }
 
 /** One zstd frame with its content size and without a checksum, as `compress.ts` makes them. */
-function compressFrame(bytes: Buffer, level: number): Promise<Buffer> {
-  const options = {
+function frameOptions({ length }: Uint8Array, level: number): zlib.ZstdOptions {
+  return {
     params: { [zlib.constants.ZSTD_c_compressionLevel]: level },
-    pledgedSrcSize: bytes.length,
-    chunkSize: Math.min(OUTPUT_LIMIT, Math.max(OUTPUT_MINIMUM, bytes.length)),
+    pledgedSrcSize: length,
+    chunkSize: Math.min(OUTPUT_LIMIT, Math.max(OUTPUT_MINIMUM, length)),
   };
+}
+
+function compressFrame(bytes: Buffer, level: number): Promise<Buffer> {
   return new Promise((resolve, reject) => {
-    zlib.zstdCompress(bytes, options, (error, frame) => (error ? reject(error) : resolve(frame)));
+    zlib.zstdCompress(bytes, frameOptions(bytes, level), (error, frame) =>
+      error ? reject(error) : resolve(frame),
+    );
   });
 }
 
@@ -44,7 +58,11 @@ export class FrameQueue {
   #active = 0;
   /** Uncompressed bytes of the frames that are not written. */
   #waiting = 0;
+  /** Bytes that were written, or are gathered to be so. */
   #written = 0;
+  #gathered: Buffer[] = [];
+  #gatheredSize = 0;
+  #isPumping = false;
   #pump: Promise<void> | undefined;
   /** Called when something was written. */
   #progress: (() => void) | undefined;
@@ -57,15 +75,18 @@ export class FrameQueue {
 
   /** Adds a frame of at most {@link ZSTD_FRAME_SIZE} bytes, which are kept. */
   add(bytes: Buffer): void {
+    if (bytes.length <= SYNC_LIMIT) {
+      this.addRaw(zlib.zstdCompressSync(bytes, frameOptions(bytes, this.#level)));
+      return;
+    }
     const output = this.#place().then(() => this.#compress(bytes));
     output.catch(() => {});
-    this.#waiting += bytes.length;
     this.#push({ size: bytes.length, output });
   }
 
   /** Adds bytes that are written as they are. */
   addRaw(bytes: Buffer): void {
-    this.#push({ size: 0, output: Promise.resolve(bytes) });
+    this.#push({ size: bytes.length, output: bytes });
   }
 
   /** Has `told` called with the number of bytes before whatever is added next, once that is known. */
@@ -80,10 +101,11 @@ export class FrameQueue {
     return this.#untilRoom();
   }
 
-  /** Resolves with the number of bytes when all is written. */
+  /** Resolves with the number of bytes when all is written; nothing may be added meanwhile. */
   async drain(): Promise<number> {
     await this.#pump;
     this.#throwIfFailed();
+    await this.#flush();
     return this.#written;
   }
 
@@ -127,32 +149,44 @@ export class FrameQueue {
   }
 
   #push(item: Item): void {
+    if (this.#failure) return;
     this.#items.push(item);
-    this.#pump ??= this.#writeAll();
+    this.#waiting += item.size;
+    if (this.#isPumping) return;
+    this.#isPumping = true;
+    this.#pump = this.#writeAll();
   }
 
   async #writeAll(): Promise<void> {
     try {
       for (let item = this.#items[0]; item; item = this.#items[0]) {
-        await this.#write(item);
+        const { size, output, told } = item;
+        if (output) this.#gather(output instanceof Promise ? await output : output);
+        told?.(this.#written);
         this.#items.shift();
-        this.#waiting -= item.size;
+        this.#waiting -= size;
+        if (this.#gatheredSize >= WRITE_SIZE) await this.#flush();
         this.#tell();
       }
     } catch (error) {
       this.#failure = { error };
       this.#tell();
     }
-    this.#pump = undefined;
+    this.#isPumping = false;
   }
 
-  async #write({ output, told }: Item): Promise<void> {
-    const bytes = await output;
-    if (bytes) {
-      await this.#options.write(bytes);
-      this.#written += bytes.length;
-    }
-    told?.(this.#written);
+  #gather(bytes: Buffer): void {
+    this.#gathered.push(bytes);
+    this.#gatheredSize += bytes.length;
+    this.#written += bytes.length;
+  }
+
+  async #flush(): Promise<void> {
+    if (this.#gatheredSize === 0) return;
+    const bytes = Buffer.concat(this.#gathered);
+    this.#gathered = [];
+    this.#gatheredSize = 0;
+    await this.#options.write(bytes);
   }
 
   #tell(): void {
@@ -187,11 +221,13 @@ export class FrameBuilder {
     }
   }
 
-  /** Ends the frame; there is no empty one. */
-  end(): void {
+  /** Ends the frame; there is no empty one. Those of at most `runsLimit` bytes are made by hand (`runs.ts`). */
+  end(runsLimit: number = TINY_FRAME): void {
     if (this.#size === 0) return;
     const [first, ...more] = this.#pieces as [Buffer, ...Buffer[]];
-    this.#queue.add(more.length === 0 ? first : Buffer.concat(this.#pieces));
+    const bytes = more.length === 0 ? first : Buffer.concat(this.#pieces);
+    if (bytes.length <= runsLimit) this.#queue.addRaw(encodeRuns(bytes));
+    else this.#queue.add(bytes);
     this.#pieces = [];
     this.#size = 0;
   }

@@ -136,7 +136,7 @@ test('gives the bytes of format 1', async () => {
   assert.equal(CHUNKED_FORMAT, 1);
   assert.equal(
     digestOf(blob),
-    'sha256:dcc0f2b09186c17683047620d3333aa6d5fed67fe774763e541890d14f4479c6',
+    'sha256:6f32857426f9abe7cc82f8d38fbc817354a6758a8eba9977acaa2deee4e5a543',
   );
   assert.ok('annotations' in result);
 });

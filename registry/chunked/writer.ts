@@ -3,8 +3,9 @@
  * what consumers need to fetch only some of them. Whoever does not know of that reads an ordinary zstd layer.
  *
  * Format 1, frozen like that of `compress.ts`: a frame ends where content begins or ends, at each end of a chunk (`chunker.ts`), and
- * after 8 MiB. From the first obstacle on only after 8 MiB, and nothing follows the tar. The tar-split section is cut into
- * frames after each line that fills 1 MiB, the table of contents after 8 MiB.
+ * after 8 MiB. From the first obstacle on only after 8 MiB, and nothing follows the tar. Frames of up to 1 KiB that are no content, and of
+ * up to 64 bytes, are made by `runs.ts`. The tar-split section is cut into frames after each line that fills 1 MiB, the
+ * table of contents after 8 MiB.
  */
 import { createHash, type Hash } from 'node:crypto';
 import type { Compressor, CompressorOptions } from '../compress.ts';
@@ -16,6 +17,7 @@ import { LayerCutter } from './cutter.ts';
 import { chunkedAnnotations, encodeFooter, type Section, skippableHeader } from './footer.ts';
 import { FrameBuilder, FrameQueue } from './frames.ts';
 import type { LayerHeader } from './header.ts';
+import { RUNS_LIMIT } from './runs.ts';
 import { TarSplitWriter } from './tarsplit.ts';
 import { formatToc, type StoredChunk, type StoredFile, TOC_LIMIT, tocEntries } from './toc.ts';
 
@@ -74,8 +76,8 @@ class TocBuilder {
   }
 
   /** Its text. */
-  format(tarSplitDigest: Digest): Buffer {
-    return Buffer.from(formatToc(this.#entries, tarSplitDigest));
+  format(tarSplitDigest: Digest): string {
+    return formatToc(this.#entries, tarSplitDigest);
   }
 }
 
@@ -85,6 +87,7 @@ class SectionBuilder {
   readonly #queue: FrameQueue;
   readonly #frames: FrameBuilder;
   #size = 0;
+  #lines: string[] = [];
   #inFrame = 0;
 
   constructor(level: number | undefined, inFlight: number) {
@@ -97,12 +100,17 @@ class SectionBuilder {
     this.#frames = new FrameBuilder(this.#queue);
   }
 
-  add(text: Buffer): void {
-    this.#frames.append(text);
-    this.#size += text.length;
-    this.#inFrame += text.length;
-    if (this.#inFrame < TAR_SPLIT_FRAME) return;
+  add(line: string): void {
+    this.#lines.push(line);
+    this.#inFrame += Buffer.byteLength(line);
+    if (this.#inFrame >= TAR_SPLIT_FRAME) this.#endFrame();
+  }
+
+  #endFrame(): void {
+    this.#frames.append(Buffer.from(this.#lines.join('')));
     this.#frames.end();
+    this.#size += this.#inFrame;
+    this.#lines = [];
     this.#inFrame = 0;
   }
 
@@ -111,7 +119,7 @@ class SectionBuilder {
   }
 
   async finish(): Promise<{ readonly bytes: Buffer; readonly size: number }> {
-    this.#frames.end();
+    this.#endFrame();
     await this.#queue.drain();
     return { bytes: Buffer.concat(this.#blob), size: this.#size };
   }
@@ -156,7 +164,7 @@ class ChunkedWriter implements ChunkedCompressor {
     this.#frames = new FrameBuilder(this.#queue);
     const section = new SectionBuilder(level, options.inFlight);
     this.#tarSplitSection = section;
-    this.#tarSplit = new TarSplitWriter((line) => section.add(Buffer.from(line)));
+    this.#tarSplit = new TarSplitWriter((line) => section.add(line));
     this.#cutter = new LayerCutter({
       literal: (bytes) => this.#literal(bytes),
       entry: (header) => this.#entry(header),
@@ -176,7 +184,7 @@ class ChunkedWriter implements ChunkedCompressor {
 
   async finish(): Promise<void> {
     this.#cutter.finish();
-    this.#frames.end();
+    this.#frames.end(RUNS_LIMIT);
     if (this.#isEmpty) this.#queue.add(Buffer.alloc(0));
     const size = await this.#queue.drain();
     if (!this.#result) await this.#writeSections(size);
@@ -211,7 +219,7 @@ class ChunkedWriter implements ChunkedCompressor {
   }
 
   #startFile(header: LayerHeader): void {
-    this.#frames.end();
+    this.#frames.end(RUNS_LIMIT);
     const body = new BodyCutter({
       data: (bytes) => this.#data(bytes),
       end: (chunk) => this.#endChunk(chunk),
@@ -289,7 +297,7 @@ class ChunkedWriter implements ChunkedCompressor {
     this.#result = { annotations: chunkedAnnotations(sections) };
   }
 
-  #compress(text: Buffer): Promise<{ readonly bytes: Buffer; readonly size: number }> {
+  #compress(text: string): Promise<{ readonly bytes: Buffer; readonly size: number }> {
     const section = new SectionBuilder(this.#level, this.#inFlight);
     section.add(text);
     return section.finish();
