@@ -175,9 +175,9 @@ const MUTATIONS: readonly Mutation[] = [
   ],
   [
     'a lost empty directory',
-    'rechunk/writer.ts',
-    'planned.components.flatMap((id) => this.#components.get(id)?.entries ?? [])',
-    "planned.components.flatMap((id) => this.#components.get(id)?.entries ?? []).filter(({ inode }) => inode.type !== 'dir')",
+    'rechunk/stack.ts',
+    'planned.components.flatMap((id) => byId.get(id)?.entries ?? [])',
+    "planned.components.flatMap((id) => byId.get(id)?.entries ?? []).filter(({ inode }) => inode.type !== 'dir')",
     ['/"empty": only in the first'],
   ],
   [
