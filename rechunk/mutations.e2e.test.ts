@@ -149,7 +149,7 @@ const MUTATIONS: readonly Mutation[] = [
     'a directory that keeps its old attributes',
     'rechunk/flatten.ts',
     'if (!upper.implied) define(lower, upper);',
-    '',
+    'if (!upper.implied) lower.implied = false;',
     ['/"d": mode "711" became "755"'],
   ],
   [
