@@ -128,6 +128,21 @@ test('ends chunks within short runs of zeros, never within a hole', () => {
   assert.ok(found > 5, `${found} cases`);
 });
 
+test('begins anew after a hole', () => {
+  let found = 0;
+  for (let seed = 1; seed < 20_000; seed++) {
+    const after = noise(64, seed);
+    const [first] = plainChunks(after);
+    if (!first || first.size === 64) continue;
+    found++;
+    const bytes = Buffer.concat([noise(64, seed + 1), Buffer.alloc(HOLE_MINIMUM), after]);
+    const ends = chunksOf(bytes).map(({ offset, size }) => offset + size);
+    assert.ok(ends.includes(64 + HOLE_MINIMUM + first.size), `seed ${seed}`);
+    assert.deepEqual(chunksOf(bytes), plainChunks(bytes), `seed ${seed}`);
+  }
+  assert.ok(found > 5, `${found} cases`);
+});
+
 test('gives the chunks of the definition for any bytes in any pieces', () => {
   const part = fc.oneof(
     fc.uint8Array({ maxLength: 300 }),
