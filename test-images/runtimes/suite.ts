@@ -13,7 +13,7 @@ export type Suite = 'bookworm' | 'trixie' | 'built';
 /** Where roots are kept: not in the memory that `/tmp` may be. */
 const CACHE = '/var/tmp/rechunk-runtimes';
 /** Counts up with the packages. */
-const VERSION = 4;
+const VERSION = 5;
 
 const PACKAGES = [
   'composefs',
@@ -27,9 +27,12 @@ const PACKAGES = [
   'uidmap',
 ];
 
-/** trixie has no composefs: that one package comes from the release after it, which a frozen mirror may have of long ago. */
+/**
+ * trixie has no composefs: that one package comes from the release after it, from the same mirror, which may be frozen and have
+ * it as of long ago.
+ */
 const NEWER =
-  'echo "deb [check-valid-until=no] http://deb.debian.org/debian forky main" > "$1/etc/apt/sources.list.d/forky.list"';
+  'sed -n "s/^deb .*\\(http[^ ]*\\) trixie main.*/deb [check-valid-until=no] \\1 forky main/p" "$1/etc/apt/sources.list" | head -n 1 > "$1/etc/apt/sources.list.d/forky.list"; test -s "$1/etc/apt/sources.list.d/forky.list"';
 
 /** The root that has the runtimes of `suite`, built if need be; undefined for this machine's own. */
 export async function suiteRoot(suite: Suite): Promise<string | undefined> {
