@@ -18,7 +18,15 @@ import {
 } from '../registry/path.ts';
 import { DIRECTORIES } from './assign.ts';
 import type { Component } from './components.ts';
-import { BLANK, contentSize, type Entry, type Inode, isAlike, type Tree } from './tree.ts';
+import {
+  BLANK,
+  contentSize,
+  type Entry,
+  type Inode,
+  isAlike,
+  isDefined,
+  type Tree,
+} from './tree.ts';
 
 /** What is meant, and how a base is to be changed into it. */
 export interface Overlay {
@@ -160,8 +168,6 @@ function addAncestors(path: Path, paths: Set<Path>): void {
     paths.add(at);
   }
 }
-
-const isDefined = (path: Path, { layer }: Inode): boolean => path !== '' || layer >= 0;
 
 function addDirectories(components: readonly Component[], left: readonly Entry[]): Component[] {
   const known = components.find(({ id }) => id === DIRECTORIES.id);

@@ -16,7 +16,7 @@ import { RechunkError } from '../registry/errors.ts';
 import { ancestorsOf, type Path } from '../registry/path.ts';
 import { directoriesAbove, type Overlay } from './base.ts';
 import type { Component } from './components.ts';
-import { BLANK, type Entry, type Inode, type Tree } from './tree.ts';
+import { BLANK, type Entry, type Inode, isDefined, type Tree } from './tree.ts';
 import { DELEGATE_XATTRS } from './upper.ts';
 
 /** Where skeletons lie among an image's layers. */
@@ -131,8 +131,6 @@ export function skeletonsAbove(
 }
 
 const isDirectory = ({ type }: Inode): boolean => type === 'dir';
-/** A directory that no layer defines is still there; but whether there is an entry for the root is the image's choice. */
-const isDefined = (path: Path, { layer }: Inode): boolean => path !== '' || layer >= 0;
 
 /** What a content layer holds whose own are `entries`: both in canonical order, each path once, parents before what is in them. */
 export function* surround(

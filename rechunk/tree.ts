@@ -59,6 +59,11 @@ export const BLANK: Omit<Inode, 'type' | 'mode' | 'layer'> = {
   sha256: '',
 };
 
+/** Whether an image has an entry for `path`: a directory that no layer defines is still there, but a root that none defines is not. */
+export function isDefined(path: Path, { layer }: Inode): boolean {
+  return path !== '' || layer >= 0;
+}
+
 /** A name and what it stands for. */
 export interface Entry {
   readonly path: Path;
@@ -109,6 +114,41 @@ export interface Contents {
 export const READ_LIMIT: number = 512 << 20;
 /** Longest chain of symlinks that is followed (Linux: MAXSYMLINKS). */
 const SYMLINK_HOPS = 40;
+
+/**
+ * The path that `path` stands for once the symlinks among its parents are followed, where `get` gives what is at a path; the last
+ * part is followed only with `follow: 'all'`. Undefined when a parent is missing or no directory, or for a loop.
+ */
+export function resolvePath(
+  get: (path: Path) => Inode | undefined,
+  path: string,
+  follow: 'parents' | 'all',
+): Path | undefined {
+  const pending = path.split('/').reverse();
+  let at = '' as Path;
+  let hops = 0;
+  while (pending.length > 0) {
+    const part = pending.pop() as string;
+    if (part === '' || part === '.') continue;
+    if (part === '..') {
+      at = parentOf(at);
+      continue;
+    }
+    const next = joinPath(at, part);
+    const inode = get(next);
+    const last = pending.every((rest) => rest === '' || rest === '.');
+    if (inode?.type === 'symlink' && (!last || follow === 'all')) {
+      if (++hops > SYMLINK_HOPS) return undefined;
+      if (inode.target.startsWith('/')) at = '' as Path;
+      pending.push(...inode.target.split('/').reverse());
+      continue;
+    }
+    if (!last && inode?.type !== 'dir') return undefined;
+    if (follow === 'all' && !inode) return undefined;
+    at = next;
+  }
+  return at;
+}
 
 /** A file system, immutable. Entries are in canonical order: parents first, siblings bytewise. */
 export class Tree {
@@ -170,30 +210,7 @@ export class Tree {
    * followed only with `follow: 'all'`. Undefined when a parent is missing or no directory, or for a loop.
    */
   resolve(path: string, follow: 'parents' | 'all' = 'parents'): Path | undefined {
-    const pending = path.split('/').reverse();
-    let at = '' as Path;
-    let hops = 0;
-    while (pending.length > 0) {
-      const part = pending.pop() as string;
-      if (part === '' || part === '.') continue;
-      if (part === '..') {
-        at = parentOf(at);
-        continue;
-      }
-      const next = joinPath(at, part);
-      const inode = this.get(next);
-      const last = pending.every((rest) => rest === '' || rest === '.');
-      if (inode?.type === 'symlink' && (!last || follow === 'all')) {
-        if (++hops > SYMLINK_HOPS) return undefined;
-        if (inode.target.startsWith('/')) at = '' as Path;
-        pending.push(...inode.target.split('/').reverse());
-        continue;
-      }
-      if (!last && inode?.type !== 'dir') return undefined;
-      if (follow === 'all' && !inode) return undefined;
-      at = next;
-    }
-    return at;
+    return resolvePath((at) => this.get(at), path, follow);
   }
 
   /** Reads the regular file at `path`, following symlinks; undefined when there is none. */

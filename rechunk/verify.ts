@@ -197,11 +197,12 @@ const FIELDS: readonly (readonly [Difference['what'], (inode: Inode) => string])
   ['content', (inode) => inode.sha256],
   ['target', (inode) => showPath(inode.target)],
   ['device', (inode) => `${inode.devMajor}:${inode.devMinor}`],
-  ['xattrs', showXattrs],
+  ['xattrs', ({ xattrs }) => showXattrs(xattrs)],
 ];
 
-function showXattrs(inode: Inode): string {
-  return [...inode.xattrs]
+/** Xattrs in the order of their names, values in hex; '' for none. */
+export function showXattrs(xattrs: Inode['xattrs']): string {
+  return [...xattrs]
     .sort(([a], [b]) => (a < b ? -1 : 1))
     .map(([name, value]) => `${showPath(name)}=${Buffer.from(value).toString('hex')}`)
     .join(' ');

@@ -7,6 +7,7 @@ import { type BuiltImage, writeLayout } from './build.ts';
 import { type Case, CHANGESETS } from './changesets.ts';
 import {
   type Attributes,
+  CAPABILITY,
   contentOf,
   dir,
   file,
@@ -18,8 +19,7 @@ import {
   symlink,
 } from './member.ts';
 
-/** `cap_net_raw=ep`, revision 2 (Linux: struct vfs_cap_data), and an ACL for user 1000 (posix_acl_xattr.h). */
-const CAPABILITY = '\x01\0\0\x02\0\x20\0\0\0\0\0\0\0\0\0\0\0\0\0\0';
+/** An ACL for user 1000 (posix_acl_xattr.h). */
 const ACL =
   '\x02\0\0\0\x01\0\x06\0\xff\xff\xff\xff\x02\0\x06\0\xe8\x03\0\0\x04\0\x04\0\xff\xff\xff\xff\x10\0\x06\0\xff\xff\xff\xff\x20\0\x04\0\xff\xff\xff\xff';
 

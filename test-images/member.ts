@@ -52,6 +52,9 @@ export type Attributes = Partial<Pick<Member, 'mode' | 'uid' | 'gid' | 'mtime' |
 /** Seconds since the epoch, where no other time is given. */
 const TIME = '1600000000';
 
+/** The value of `security.capability` for `cap_net_raw=ep`, revision 2 (Linux: struct vfs_cap_data). */
+export const CAPABILITY = '\x01\0\0\x02\0\x20\0\0\0\0\0\0\0\0\0\0\0\0\0\0';
+
 /** A regular file. */
 export function file(path: string, content: string = path, more: Attributes = {}): Member {
   return { type: 'file', path, mode: 0o644, uid: 0, gid: 0, mtime: TIME, content, ...more };

@@ -8,8 +8,8 @@ import { type ChildProcess, spawn } from 'node:child_process';
 import { once } from 'node:events';
 import { mkdir, readFile, rm, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
-import { setTimeout as sleep } from 'node:timers/promises';
 import { command, output } from './command.ts';
+import { untilUp } from './daemon.ts';
 
 /** A way to unpack an image. */
 export type Tool = 'umoci' | 'podman-overlay' | 'podman-vfs' | 'containerd' | 'skopeo+tar';
@@ -116,16 +116,8 @@ disabled_plugins = ["io.containerd.grpc.v1.cri", "io.containerd.internal.v1.opt"
   // A test that fails half-way must neither hang on the daemon nor leave it.
   daemon.unref();
   daemons.add(daemon);
-  const deadline = Date.now() + START_TIMEOUT_MS;
-  for (;;) {
-    try {
-      await output('ctr', ['--address', socket, 'version']);
-      return { daemon, socket };
-    } catch (error) {
-      if (daemon.exitCode !== null || Date.now() > deadline) throw error;
-      await sleep(100);
-    }
-  }
+  await untilUp(daemon, () => output('ctr', ['--address', socket, 'version']), START_TIMEOUT_MS);
+  return { daemon, socket };
 }
 
 async function unpackContainerd(image: ToolReference, dir: string): Promise<Unpacked> {

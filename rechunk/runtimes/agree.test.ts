@@ -8,7 +8,7 @@ import { compareView, type Measured, type Result } from '../../test-images/runti
 import { SHAPES } from '../../test-images/runtimes/shapes.ts';
 import type { MergedView, ViewEntry } from '../../test-images/runtimes/view.ts';
 import type { RuntimeModel } from './model.ts';
-import { stackLayers } from './stack.ts';
+import { isolateLayers } from './stack.ts';
 import { listView, type ViewNode, viewOf } from './view.ts';
 
 const measured: Measured = JSON.parse(
@@ -30,7 +30,7 @@ function entryOf({ inode, isNow, leaked, dangling }: ViewNode): ViewEntry {
 }
 
 function mergedView(model: RuntimeModel, shape: (typeof SHAPES)[number]): MergedView {
-  const view = viewOf(model, stackLayers(layersOf(shape.layers)));
+  const view = viewOf(model, isolateLayers(layersOf(shape.layers)));
   if (view.refused) return { refused: view.refused.reason, sinceNs: NOW, entries: new Map() };
   const entries = new Map([...listView(view.root)].map(([path, node]) => [path, entryOf(node)]));
   return { sinceNs: NOW, entries };

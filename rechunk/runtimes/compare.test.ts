@@ -8,7 +8,7 @@ import { type Contents, Tree } from '../tree.ts';
 import { type ComparedView, canBeRight, compareViews, type TimesOf } from './compare.ts';
 import { MODELS, modelOf } from './models.ts';
 import { compareRuntimes, parseRuntimes } from './report.ts';
-import { stackLayers } from './stack.ts';
+import { isolateLayers } from './stack.ts';
 import { viewOf } from './view.ts';
 
 const NO_CONTENTS: Contents = {
@@ -23,7 +23,7 @@ function compare(id: string, want: Members, got: Members, timesOf?: TimesOf): Co
   const model = modelOf(id);
   if (!model) throw new Error(id);
   const tree = new Tree(flatten(layersOf(want)).entries, NO_CONTENTS);
-  return compareViews(tree, viewOf(model, stackLayers(layersOf(got))), timesOf);
+  return compareViews(tree, viewOf(model, isolateLayers(layersOf(got))), timesOf);
 }
 
 /** The differences as lines, those that no image can change in brackets; the root's left out. */

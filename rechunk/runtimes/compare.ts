@@ -1,7 +1,7 @@
 /** What a runtime's view has other than it should, and what of that no image can change. */
 import { type Path, showPath } from '../../registry/path.ts';
 import type { Inode, Tree } from '../tree.ts';
-import { showTime } from '../verify.ts';
+import { showTime, showXattrs } from '../verify.ts';
 import { type Flaw, ROOT_FLAW, type RuntimeModel } from './model.ts';
 import { listView, type View, type ViewNode } from './view.ts';
 
@@ -137,13 +137,6 @@ function contentOf({ type, size, sha256, target, devMajor, devMinor }: Inode): s
   if (type === 'file') return `${sha256} (${size} bytes)`;
   if (type === 'symlink') return showPath(target);
   return type === 'char' || type === 'block' ? `${devMajor}:${devMinor}` : '';
-}
-
-function showXattrs(xattrs: Inode['xattrs']): string {
-  return [...xattrs]
-    .sort(([a], [b]) => (a < b ? -1 : 1))
-    .map(([name, value]) => `${showPath(name)}=${Buffer.from(value).toString('hex')}`)
-    .join(' ');
 }
 
 function show(path: Path): string {

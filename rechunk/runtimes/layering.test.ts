@@ -9,7 +9,7 @@ import { layersOf } from '../../test-images/memberlayers.ts';
 import { flatten } from '../flatten.ts';
 import type { Inode } from '../tree.ts';
 import { FLATTENED, Layering } from './layering.ts';
-import { stackLayers } from './stack.ts';
+import { isolateLayers } from './stack.ts';
 import { listView } from './view.ts';
 
 const SEED = 20261121;
@@ -46,7 +46,7 @@ test('layers laid on each other by the rules of flattening give the flattened tr
         throw error;
       }
       const layering = new Layering(FLATTENED);
-      for (const layer of stackLayers(layersOf(members))) layering.add(layer);
+      for (const layer of isolateLayers(layersOf(members))) layering.add(layer);
       const found = [...listView(layering.root)].map(([at, { inode }]) => line(at, inode));
       assert.deepEqual(found.sort(), flat.sort());
     }),
@@ -56,7 +56,7 @@ test('layers laid on each other by the rules of flattening give the flattened tr
 
 test('deletions that come too late take time that is linear in their number', () => {
   const names = Array.from({ length: 40_000 }, (_, i) => `f${i}`);
-  const [layer] = stackLayers(layersOf([names.flatMap((name) => [file(name), whiteout(name)])]));
+  const [layer] = isolateLayers(layersOf([names.flatMap((name) => [file(name), whiteout(name)])]));
   assert.ok(layer);
   const layering = new Layering({ ...FLATTENED, whiteouts: 'in-order' });
   const started = process.cpuUsage();

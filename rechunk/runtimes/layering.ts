@@ -4,12 +4,12 @@
  */
 import { joinPath, nameOf, type Path, parentOf } from '../../registry/path.ts';
 import { NO_XATTRS } from '../../registry/tar.ts';
-import type { Inode } from '../tree.ts';
+import { type Inode, resolvePath } from '../tree.ts';
 import { addXattrs, impliedDirectory } from '../upper.ts';
 import { type Disk, DiskWriter, inheritGroup, keepXattrs, withXattrs } from './disk.ts';
 import type { Copying, Rules } from './model.ts';
 import { Refusal } from './refusal.ts';
-import type { StackedLayer } from './stack.ts';
+import type { IsolatedLayer } from './stack.ts';
 import type { ViewNode } from './view.ts';
 
 /** How layers are flattened by `flatten.ts`: no runtime's rules, but the specification's. */
@@ -38,7 +38,7 @@ export class Layering {
   }
 
   /** Lays `layer` over those before it; throws a {@link Refusal} where the runtime would not. */
-  add(layer: StackedLayer): void {
+  add(layer: IsolatedLayer): void {
     this.#oddities = new Set(layer.oddities.map(({ kind, path }) => `${kind} ${path}`));
     this.#number++;
     this.#check(layer);
@@ -62,7 +62,7 @@ export class Layering {
     run.inode = { ...run.inode, mtime: usr.inode.mtime };
   }
 
-  #check({ oddities }: StackedLayer): void {
+  #check({ oddities }: IsolatedLayer): void {
     const { refuses, fresh } = this.#rules;
     for (const { kind, path } of oddities) {
       const reason = refuses[kind];
@@ -247,9 +247,6 @@ export function find<T extends { readonly children?: ReadonlyMap<string, T> }>(
   return node;
 }
 
-/** Longest chain of symlinks that is followed (Linux: MAXSYMLINKS). */
-const SYMLINK_HOPS = 40;
-
 /** A name in a tree with symlinks. */
 interface Linked<T> {
   readonly inode: Inode;
@@ -258,25 +255,8 @@ interface Linked<T> {
 
 /** The directory that a path from the directory `from` leads to, symlinks followed. */
 function resolve<T extends Linked<T>>(root: T, from: Path, target: string): T | undefined {
-  let at = target.startsWith('/') ? ('' as Path) : from;
-  const pending = target.split('/').reverse();
-  for (let hops = 0; pending.length > 0; ) {
-    const part = pending.pop() as string;
-    if (part === '' || part === '.') continue;
-    if (part === '..') {
-      at = parentOf(at);
-      continue;
-    }
-    const next = joinPath(at, part);
-    const found = find(root, next);
-    if (found?.inode.type === 'symlink') {
-      if (++hops > SYMLINK_HOPS) return undefined;
-      if (found.inode.target.startsWith('/')) at = '' as Path;
-      pending.push(...found.inode.target.split('/').reverse());
-      continue;
-    }
-    if (!found?.children) return undefined;
-    at = next;
-  }
-  return find(root, at);
+  const path = target.startsWith('/') ? target : `${from}/${target}`;
+  const found = resolvePath((at) => find(root, at)?.inode, path, 'all');
+  const node = found === undefined ? undefined : find(root, found);
+  return node?.children ? node : undefined;
 }

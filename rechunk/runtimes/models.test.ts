@@ -15,7 +15,7 @@ import { layersOf } from '../../test-images/memberlayers.ts';
 import { showTime } from '../verify.ts';
 import { find } from './layering.ts';
 import { MODELS, modelOf } from './models.ts';
-import { stackLayers } from './stack.ts';
+import { isolateLayers } from './stack.ts';
 import { type ViewNode, viewOf } from './view.ts';
 
 const BASE: Attributes = { mode: 0o2770, uid: 1, gid: 2, mtime: '5.5', xattrs: { 'user.a': 'a' } };
@@ -247,7 +247,7 @@ const cases: readonly Case[] = [
 
 for (const { name, layers, all, but } of cases) {
   // Without it composefs-rs takes no image.
-  const stack = stackLayers(layersOf([[dir('usr')], ...layers]));
+  const stack = isolateLayers(layersOf([[dir('usr')], ...layers]));
   for (const model of MODELS) {
     test(`${model.id}: ${name}`, () => {
       const { refused, root } = viewOf(model, stack);
@@ -260,7 +260,7 @@ for (const { name, layers, all, but } of cases) {
 test('a directory in a set-group-id one takes what the runtime lets it', () => {
   const shown = (...members: Member[]): string[] =>
     ['podman-overlay', 'containerd', 'podman-vfs', 'podman-composefs'].map((id) => {
-      const { refused, root } = viewOf(modelOf(id) as never, stackLayers(layersOf([members])));
+      const { refused, root } = viewOf(modelOf(id) as never, isolateLayers(layersOf([members])));
       return refused ? 'refused' : show(find(root, 'd/e' as never));
     });
   const inner = file('d/e/f');
@@ -276,7 +276,7 @@ test('a directory in a set-group-id one takes what the runtime lets it', () => {
 
 test('a live opaque marker among the xattrs hides what lies below, where it is obeyed', () => {
   const opaqueXattr = { xattrs: { 'trusted.overlay.opaque': 'y' } };
-  const stack = stackLayers(layersOf([[dir('d'), file('d/a')], [dir('d', opaqueXattr)]]));
+  const stack = isolateLayers(layersOf([[dir('d'), file('d/a')], [dir('d', opaqueXattr)]]));
   const hides = MODELS.filter((model) => !find(viewOf(model, stack).root, 'd/a' as never)).map(
     ({ id }) => id,
   );
@@ -289,7 +289,7 @@ test('a live opaque marker among the xattrs hides what lies below, where it is o
 });
 
 test('podman’s composefs deletes nothing, and shows the deletion', () => {
-  const stack = stackLayers(
+  const stack = isolateLayers(
     layersOf([
       [dir('d'), file('d/a')],
       [dir('d'), whiteout('d/a')],
@@ -300,14 +300,14 @@ test('podman’s composefs deletes nothing, and shows the deletion', () => {
 });
 
 test('a hard link to a file of a lower layer is refused where layers are unpacked apart', () => {
-  const stack = stackLayers(layersOf([[dir('usr'), file('a')], [link('b', 'a')]]));
+  const stack = isolateLayers(layersOf([[dir('usr'), file('a')], [link('b', 'a')]]));
   const takes = MODELS.filter((model) => !viewOf(model, stack).refused).map(({ id }) => id);
   assert.deepEqual(takes, [...IN_PLACE, 'umoci', 'composefs-rs']);
 });
 
 test('what a layer puts beside its own opaque marker stays; composefs-rs loses what came first, podman’s composefs hides nothing', () => {
   const members = [dir('d'), file('d/own'), opaque('d')];
-  const stack = stackLayers(layersOf([[dir('d'), file('d/low')], members]));
+  const stack = isolateLayers(layersOf([[dir('d'), file('d/low')], members]));
   for (const model of MODELS) {
     const found = [...(find(viewOf(model, stack).root, 'd' as never)?.children?.keys() ?? [])];
     const wanted: Readonly<Record<string, readonly string[]>> = {

@@ -15,7 +15,7 @@ import {
 } from '../../test-images/runtimes/runtimes.ts';
 import { showTime } from '../verify.ts';
 import type { RuntimeModel } from './model.ts';
-import { type StackedLayer, stackLayers } from './stack.ts';
+import { type IsolatedLayer, isolateLayers } from './stack.ts';
 import { listView, type View, type ViewNode, viewOf } from './view.ts';
 
 const work = mkdtempSync('/var/tmp/rechunk-real-');
@@ -24,7 +24,7 @@ process.once('exit', () => rmSync(work, { recursive: true, force: true }));
 const odd = join(work, 'odd');
 await writeOdd(odd);
 const { tree } = await readLayout(odd, work);
-const stacks = new Map<string, readonly StackedLayer[]>();
+const stacks = new Map<string, readonly IsolatedLayer[]>();
 /** The rows in which runtimes differ most; `npm run runtimes` measures all. */
 const ROWS: ReadonlySet<string> = new Set([
   'full',
@@ -36,7 +36,7 @@ const ROWS: ReadonlySet<string> = new Set([
 
 for (const row of POLICY_ROWS.filter(({ id }) => ROWS.has(id))) {
   await buildRow(odd, join(work, row.id), row, work);
-  stacks.set(row.id, stackLayers((await readLayout(join(work, row.id), work)).layers));
+  stacks.set(row.id, isolateLayers((await readLayout(join(work, row.id), work)).layers));
 }
 
 function showXattrs(xattrs: ReadonlyMap<string, Uint8Array>): string[] {

@@ -5,7 +5,7 @@ import type { LayerIndex } from '../upper.ts';
 import { type ComparedView, compareViews, type TimesOf } from './compare.ts';
 import type { RuntimeModel } from './model.ts';
 import { MODELS, modelOf } from './models.ts';
-import { stackLayers } from './stack.ts';
+import { isolateLayers } from './stack.ts';
 import { viewOf } from './view.ts';
 
 /** The models that `ids` name: ids separated by commas, or `all`. Throws `usage` for an unknown one. */
@@ -26,6 +26,6 @@ export function compareRuntimes(
   models: readonly RuntimeModel[] = MODELS,
   timesOf?: TimesOf,
 ): ComparedView[] {
-  const stack = stackLayers(layers);
+  const stack = isolateLayers(layers);
   return models.map((model) => compareViews(tree, viewOf(model, stack), timesOf));
 }

@@ -11,7 +11,7 @@ export interface Oddity {
 }
 
 /** A layer on its own. */
-export interface StackedLayer {
+export interface IsolatedLayer {
   /** How messages name it. */
   readonly name: string;
   /** Not to be changed. */
@@ -23,7 +23,7 @@ export interface StackedLayer {
  * Unpacks each of `layers`, lowest first. Throws `tar` for what no runtime could unpack: an entry below a file, a hard link to nothing
  * or to a directory.
  */
-export function stackLayers(layers: readonly LayerIndex[]): StackedLayer[] {
+export function isolateLayers(layers: readonly LayerIndex[]): IsolatedLayer[] {
   const lower = new Layering(FLATTENED);
   return layers.map((index, number) => {
     const oddities: Oddity[] = [];

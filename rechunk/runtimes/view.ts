@@ -8,7 +8,7 @@ import type { Inode } from '../tree.ts';
 import { Layering } from './layering.ts';
 import type { RuntimeModel } from './model.ts';
 import { Refusal } from './refusal.ts';
-import type { StackedLayer } from './stack.ts';
+import type { IsolatedLayer } from './stack.ts';
 
 /** What a container sees at a name. */
 export interface ViewNode {
@@ -46,7 +46,7 @@ export interface View {
 }
 
 /** What the runtime `model` shows of `layers`, lowest first. */
-export function viewOf(model: RuntimeModel, layers: readonly StackedLayer[]): View {
+export function viewOf(model: RuntimeModel, layers: readonly IsolatedLayer[]): View {
   const layering = new Layering(model.rules);
   let name = 'the image';
   try {

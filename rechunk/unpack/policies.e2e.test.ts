@@ -9,6 +9,7 @@ import { type LayerInput, writeLayout } from '../../test-images/build.ts';
 import { runJson } from '../../test-images/cli.ts';
 import { command } from '../../test-images/command.ts';
 import {
+  CAPABILITY,
   dir,
   file,
   type Member,
@@ -27,9 +28,6 @@ const layout = join(work, 'odd');
 const sparse = join(work, 'sparse');
 const map = join(work, 'map');
 let original: Map<string, Facts>;
-
-/** `cap_net_raw=ep` (Linux: struct vfs_cap_data). */
-const CAPABILITY = '\x01\0\0\x02\0\x20\0\0\0\0\0\0\0\0\0\0\0\0\0\0';
 
 /** Directories of odd metadata, each above files of two components. */
 const DIRECTORIES: readonly Member[] = [

@@ -8,6 +8,7 @@ import { writeLayout } from '../../test-images/build.ts';
 import { runCli } from '../../test-images/cli.ts';
 import { command } from '../../test-images/command.ts';
 import {
+  CAPABILITY,
   dir,
   factsOf,
   file,
@@ -31,8 +32,6 @@ const work = mkdtempSync('/var/tmp/rechunk-rootless-');
 const layout = join(work, 'source');
 const source = `oci:${layout}:latest`;
 
-/** `cap_net_raw=ep`, and an ACL for user 1000. */
-const CAPABILITY = '\x01\0\0\x02\0\x20\0\0\0\0\0\0\0\0\0\0\0\0\0\0';
 const NOTE = { 'user.note': 'n\0' };
 
 const LOWER: readonly Member[] = [

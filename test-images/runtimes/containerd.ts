@@ -1,8 +1,8 @@
 /** containerd as `ctr` drives it: unpacked by a snapshotter, mounted as for a container, and removed with its content. */
 import { createHash } from 'node:crypto';
 import { mkdir, readFile, writeFile } from 'node:fs/promises';
-import { setTimeout as sleep } from 'node:timers/promises';
 import { command } from '../command.ts';
+import { untilUp } from '../daemon.ts';
 import { startRegistry } from '../registry.ts';
 import { layerTars, ociArchive } from './image.ts';
 import type { Sandbox } from './sandbox.ts';
@@ -51,16 +51,8 @@ ${isParallel ? PARALLEL : ''}`;
   ];
   const daemon = start('containerd', [program('containerd'), ...parameters]);
   const ctr: Ctr = (...more) => run(program('ctr'), ['--address', socket, ...more]);
-  const deadline = Date.now() + START_TIMEOUT_MS;
-  for (;;) {
-    try {
-      await ctr('version');
-      return ctr;
-    } catch (error) {
-      if (daemon.exitCode !== null || Date.now() > deadline) throw error;
-      await sleep(100);
-    }
-  }
+  await untilUp(daemon, () => ctr('version'), START_TIMEOUT_MS);
+  return ctr;
 }
 
 function sha256(data: string | Uint8Array): string {

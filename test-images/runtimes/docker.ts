@@ -7,7 +7,7 @@ import { mkdir, readFile } from 'node:fs/promises';
 import { type IncomingMessage, request } from 'node:http';
 import { text } from 'node:stream/consumers';
 import { pipeline } from 'node:stream/promises';
-import { setTimeout as sleep } from 'node:timers/promises';
+import { untilUp } from '../daemon.ts';
 import { dockerArchive, NAME } from './image.ts';
 import type { Sandbox } from './sandbox.ts';
 import { asked, type Look, readView } from './view.ts';
@@ -45,16 +45,8 @@ async function startDockerd({ dir, firstId, run, start, outside }: Sandbox): Pro
   const parameters = [...places, ...files, ...network, '--storage-driver', 'overlay2'];
   const program = firstId > 0 ? ['dockerd', '--rootless'] : ['dockerd'];
   const daemon = start('dockerd', [...program, ...parameters]);
-  const deadline = Date.now() + START_TIMEOUT_MS;
-  for (;;) {
-    try {
-      await call(outside(socket), 'GET', '/_ping');
-      return outside(socket);
-    } catch (error) {
-      if (daemon.exitCode !== null || Date.now() > deadline) throw error;
-      await sleep(100);
-    }
-  }
+  await untilUp(daemon, () => call(outside(socket), 'GET', '/_ping'), START_TIMEOUT_MS);
+  return outside(socket);
 }
 
 /** The layers' directories, topmost first, by the short names that the driver makes so that mount options stay short. */
