@@ -4,7 +4,7 @@
  */
 import { createHash } from 'node:crypto';
 import { createReadStream, createWriteStream } from 'node:fs';
-import { mkdir, rename, stat, writeFile } from 'node:fs/promises';
+import { link, mkdir, rename, stat, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { PassThrough, Readable, Transform } from 'node:stream';
 import { pipeline } from 'node:stream/promises';
@@ -19,10 +19,18 @@ export interface LayerInput {
   readonly annotations?: Readonly<Record<string, string>>;
 }
 
+/** A layer that another layout on the same file system has: its blob is linked, not made again. */
+export interface StoredLayer {
+  /** The blob. */
+  readonly file: string;
+  readonly descriptor: BuiltDescriptor;
+  readonly diffId: string;
+}
+
 /** One image of a layout. */
 export interface ImageInput {
   /** Lowest first. */
-  readonly layers: readonly LayerInput[];
+  readonly layers: readonly (LayerInput | StoredLayer)[];
   /** Its name in the layout; default `latest`. */
   readonly tag?: string;
   /** The `config` of the image config: Cmd, Env, Labels, … */
@@ -89,8 +97,13 @@ let temporary = 0;
 
 async function putLayer(
   dir: string,
-  { tar, compression = 'gzip', annotations }: LayerInput,
+  input: LayerInput | StoredLayer,
 ): Promise<{ descriptor: BuiltDescriptor; diffId: string }> {
+  if ('file' in input) {
+    await link(input.file, blobPath(dir, input.descriptor.digest));
+    return input;
+  }
+  const { tar, compression = 'gzip', annotations } = input;
   const [plain, stored] = [digesting(), digesting()];
   const file = join(dir, `layer-${process.pid}-${temporary++}`);
   const stages = [open(tar), plain.stream, compressor(compression), stored.stream];

@@ -27,10 +27,10 @@ const FILES_PER_DIRECTORY = 50;
 const LARGE_EVERY = 10;
 const LARGE_SHARE = 0.7;
 /** 2026-01-01T00:00:00Z. */
-const MTIME = new Date(1767225600_000);
+export const MTIME: Date = new Date(1767225600_000);
 
 /** 32-bit numbers that depend on the seed alone (xorshift32, Marsaglia 2003). */
-function randomNumbers(seed: number): () => number {
+export function randomNumbers(seed: number): () => number {
   let state = seed >>> 0 || 1;
   return () => {
     state ^= state << 13;
@@ -87,14 +87,15 @@ function* contentOf(
 }
 
 /** Adds one file; done when the archive has taken all of it, which keeps what is in memory small. */
-async function addFile(
+export async function addFile(
   archive: Pack,
   name: string,
   size: number,
   pieces: Iterable<Buffer>,
+  mtime: Date = MTIME,
 ): Promise<void> {
   const { promise, resolve, reject } = Promise.withResolvers<void>();
-  const entry = archive.entry({ name, size, mode: 0o644, mtime: MTIME }, (error) =>
+  const entry = archive.entry({ name, size, mode: 0o644, mtime }, (error) =>
     error ? reject(error) : resolve(),
   );
   for (const piece of pieces) {
