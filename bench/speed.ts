@@ -1,210 +1,196 @@
 /**
- * Time and memory of whole runs, beside other tools on the same input in the same session: `node bench/speed.ts [--rounds N]
- * [--only NAME,…]`. Results go to `bench/results/speed.json` and the table in `bench/README.md`.
+ * Time, memory and bytes of whole runs, beside other tools on the same input in the same session:
  *
- * The built command line is timed (`npm run build` first), by GNU time; runs of ours and theirs alternate, and ratios are of
- * medians, since these machines are noisy.
+ * `node bench/speed.ts [--only NAME,…] [--rounds N] [--prepare] [--quick] [--results DIR]`
+ *
+ * Runs of all commands take turns, ratios are medians over rounds, since machines are noisy. All runs are kept in `results/speed.json`
+ * (inputs that are not named keep theirs), the chart in `results/speed.svg`, the tables in `bench/README.md`. Needs root (umoci),
+ * `CHUNKAH=FILE` names chunkah's binary. `--prepare` only makes the inputs; `--quick` tries the machinery on tiny ones.
  */
-import { execFileSync, spawnSync } from 'node:child_process';
 import { existsSync, mkdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { cpus } from 'node:os';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { parseArgs } from 'node:util';
-import { cacheDirectory, debianImage } from '../test-images/debian.ts';
-import { writeSynthetic } from '../test-images/synthetic.ts';
+import { output } from '../test-images/command.ts';
+import { cacheDirectory } from '../test-images/debian.ts';
+import { chart } from './speed/chart.ts';
+import { commandsOf } from './speed/commands.ts';
+import {
+  INPUTS,
+  type Input,
+  type InputName,
+  layersOf,
+  prepare,
+  type Scale,
+  warmUp,
+} from './speed/inputs.ts';
+import { measure, type Run } from './speed/measure.ts';
+import { goalTable, progressLine, report } from './speed/report.ts';
+import { merge, type Row, type Section } from './speed/results.ts';
+import { openTools, type Tools } from './speed/tools.ts';
+import { measureWarm } from './speed/warm.ts';
 
 const root = fileURLToPath(new URL('..', import.meta.url));
-const CLI = join(root, 'dist/rechunk/cli/entry.cjs');
-const DEFAULT_ROUNDS = 5;
 
-/** One timed run of a whole process tree. */
-export interface Run {
-  readonly wallSeconds: number;
-  readonly cpuSeconds: number;
-  readonly peakMiB: number;
-}
+/** Inputs from disk to disk, then from registry to registry. */
+const SECTIONS = [...INPUTS, 'warm-debian', 'warm-small-files'] as const;
+type SectionName = (typeof SECTIONS)[number];
 
-/** An input and the commands that are timed on it. */
-interface Subject {
-  readonly name: string;
-  readonly input: () => Promise<string>;
-  readonly rounds?: number;
-}
+const isWarm = (name: SectionName): name is 'warm-debian' | 'warm-small-files' =>
+  name.startsWith('warm-');
+const inputOf = (name: SectionName): InputName =>
+  isWarm(name) ? (name.slice('warm-'.length) as InputName) : name;
 
-/** Where each command gets its input layout from and writes its output layout to. */
-type Command = (from: string, to: string) => readonly string[];
+/** Inputs that a run takes about a second or two of have five rounds, the others three. */
+const roundsOf = (name: SectionName): number => (inputOf(name) === 'debian' ? 5 : 3);
 
-const COMMANDS: Readonly<Record<string, Command>> = {
-  rechunk: (from, to) => [
-    process.execPath,
-    CLI,
-    'build',
-    '--quiet',
-    `oci:${from}:latest`,
-    `oci:${to}:x`,
-  ],
-  'skopeo zstd': (from, to) => [
-    'skopeo',
-    'copy',
-    '-q',
-    '--dest-compress-format',
-    'zstd',
-    `oci:${from}:latest`,
-    `oci:${to}:x`,
-  ],
-  floor: (from, to) => [
-    'sh',
-    '-c',
-    `mkdir ${to}; for blob in ${largeBlobs(from).join(' ')}; do gzip -dc $blob | zstd -q -3 -T0 | tee ${to}/out | sha256sum > ${to}/sum; done`,
-  ],
+const LAYOUTS = 'OCI layout to OCI layout, page cache warm, no cache of rechunk, destination empty';
+const STATES = {
+  layout: LAYOUTS,
+  rootfs: 'to OCI layout, page cache warm, no cache of rechunk, destination empty',
+  warm: 'registry to registry on this machine, page cache warm; cold: destination empty, no cache of rechunk; warm: the destination holds what the release before became, the cache is as that run left it',
 };
 
-function layersOf(layout: string): string[] {
-  const read = (digest: string): string =>
-    readFileSync(join(layout, 'blobs', digest.replace(':', '/')), 'utf8');
-  const [entry] = JSON.parse(readFileSync(join(layout, 'index.json'), 'utf8')).manifests;
-  return JSON.parse(read(entry.digest)).layers.map(({ digest }: { digest: string }) => digest);
+function tell(name: string, command: string, run: Run): void {
+  console.error(progressLine(name, command, run));
 }
 
-function largeBlobs(layout: string): string[] {
-  return layersOf(layout).map((digest) => join(layout, 'blobs', digest.replace(':', '/')));
+/** Bytes of a written layout, by what its files hold. */
+async function sizeOf(path: string): Promise<number> {
+  return Number((await output('du', ['-sb', path])).split('\t')[0]);
 }
 
-function synthetic(files: number, bytes: number, layers: number): () => Promise<string> {
-  return async () => {
-    const directory = join(cacheDirectory(), `synthetic-${files}-${bytes}-${layers}-gzip`);
-    if (!existsSync(join(directory, 'index.json'))) {
-      await writeSynthetic(directory, { files, bytes, layers, compression: 'gzip' });
-    }
-    return directory;
-  };
-}
-
-const SUBJECTS: readonly Subject[] = [
-  { name: 'debian', input: () => debianImage({ include: ['python3', 'perl'] }) },
-  { name: 'small-files', input: synthetic(150_000, 2 * 2 ** 30, 20), rounds: 3 },
-  { name: 'four-gib', input: synthetic(200_000, 4 * 2 ** 30, 20), rounds: 3 },
-  { name: 'large-files', input: synthetic(400, 4 * 2 ** 30, 4), rounds: 3 },
-];
-
-/** Runs a command under GNU time; throws when it fails. */
-function measure(command: readonly string[]): Run {
-  const format = '%e %U %S %M';
-  const { status, stderr } = spawnSync('/usr/bin/time', ['-f', format, ...command], {
-    encoding: 'utf8',
-  });
-  const numbers = stderr.trim().split('\n').at(-1)?.split(' ').map(Number);
-  if (status !== 0 || numbers?.length !== 4)
-    throw new Error(`${command.join(' ')}: exit ${status}\n${stderr}`);
-  const [wall = 0, user = 0, system = 0, peak = 0] = numbers;
-  return { wallSeconds: wall, cpuSeconds: user + system, peakMiB: Math.round(peak / 1024) };
-}
-
-function median(values: readonly number[]): number {
-  const sorted = [...values].sort((a, b) => a - b);
-  return sorted[sorted.length >> 1] ?? Number.NaN;
-}
-
-/** Medians of one command on one input. */
-interface Row {
-  readonly subject: string;
-  readonly command: string;
-  readonly runs: readonly Run[];
-  readonly wallSeconds: number;
-  readonly cpuSeconds: number;
-  readonly peakMiB: number;
-  /** Wall time of this command by that of ours. */
-  readonly oursToThis: number;
-  readonly outputBytes: number;
-}
-
-async function benchSubject(subject: Subject, rounds: number): Promise<Row[]> {
-  const from = await subject.input();
-  const work = join(cacheDirectory(), 'speed-output');
-  const runs = new Map<string, Run[]>();
-  const sizes = new Map<string, number>();
+/** All commands on one input from disk to disk, in turn. */
+async function measureCold(
+  name: InputName,
+  input: Input,
+  rounds: number,
+  tools: Tools,
+): Promise<Row[]> {
+  const to = join(cacheDirectory(), `speed-output-${process.pid}`);
+  const clean = (): void => rmSync(to, { recursive: true, force: true });
+  process.once('exit', clean);
+  const rows = commandsOf(name, tools).map((command) => ({ command, runs: [] as Run[], bytes: 0 }));
   for (let round = 0; round < rounds; round++) {
-    for (const [name, command] of Object.entries(COMMANDS)) {
-      rmSync(work, { recursive: true, force: true });
-      const run = measure(command(from, work));
-      runs.set(name, [...(runs.get(name) ?? []), run]);
-      sizes.set(
-        name,
-        Number(execFileSync('du', ['-sb', work], { encoding: 'utf8' }).split('\t')[0]),
-      );
-      console.error(`${subject.name} ${name}: ${run.wallSeconds} s, ${run.peakMiB} MiB`);
+    for (const row of rows.filter(({ command }) => round === 0 || command.rounds === 'all')) {
+      const run = await measure(row.command.make(input, to));
+      row.runs.push(run);
+      if (existsSync(to)) row.bytes = await sizeOf(to);
+      clean();
+      tell(name, row.command.name, run);
     }
   }
-  rmSync(work, { recursive: true, force: true });
-  const wall = (name: string): number =>
-    median((runs.get(name) ?? []).map(({ wallSeconds }) => wallSeconds));
-  return [...runs].map(([command, all]) => ({
-    subject: subject.name,
-    command,
-    runs: all,
-    wallSeconds: wall(command),
-    cpuSeconds: median(all.map(({ cpuSeconds }) => cpuSeconds)),
-    peakMiB: median(all.map(({ peakMiB }) => peakMiB)),
-    oursToThis: Number((wall('rechunk') / wall(command)).toFixed(2)),
-    outputBytes: sizes.get(command) ?? 0,
+  process.off('exit', clean);
+  return rows.map(({ command: { name, beside }, runs, bytes }) => ({
+    command: name,
+    beside,
+    runs,
+    ...(bytes > 0 && { outputBytes: bytes }),
   }));
 }
 
-function table(rows: readonly Row[]): string {
-  const lines = rows.map(
-    ({ subject, command, wallSeconds, cpuSeconds, peakMiB, oursToThis, outputBytes }) =>
-      `| ${subject} | ${command} | ${wallSeconds.toFixed(2)} | ${cpuSeconds.toFixed(2)} | ${peakMiB} | ${(outputBytes / 1e6).toFixed(1)} | ${oursToThis.toFixed(2)} |`,
-  );
-  return [
-    '| input | command | wall s | CPU s | peak RSS MiB | output MB | rechunk ÷ this |',
-    '|---|---|---|---|---|---|---|',
-    ...lines,
-  ].join('\n');
+type Facts = Pick<Section, 'commit' | 'machine' | 'node' | 'tools'>;
+
+/** What is the same for all sections of a run; results that are written meanwhile are no change. */
+async function facts(tools: Tools): Promise<Facts> {
+  const commit = await output('git', ['-C', root, 'rev-parse', '--short', 'HEAD']);
+  const others = ['.', ':!bench/results', ':!bench/README.md'];
+  const changed = await output('git', [
+    '-C',
+    root,
+    'status',
+    '--porcelain',
+    '-uno',
+    '--',
+    ...others,
+  ]);
+  const machine = `${cpus().length} cores, ${cpus()[0]?.model.trim()}`;
+  return {
+    commit: changed === '' ? commit : `${commit} with changes`,
+    machine,
+    node: process.version,
+    tools: tools.versions,
+  };
+}
+
+async function measureSection(
+  name: SectionName,
+  rounds: number,
+  scale: Scale,
+  tools: Tools,
+  same: Facts,
+): Promise<Section> {
+  const input = await prepare(inputOf(name), scale);
+  await warmUp(input);
+  const state = isWarm(name) ? STATES.warm : input.isTree ? STATES.rootfs : STATES.layout;
+  const about = `${input.about}; ${state}`;
+  const common = { name, about, ...same };
+  if (!isWarm(name)) {
+    return { ...common, rows: await measureCold(inputOf(name), input, rounds, tools) };
+  }
+  const rows = await measureWarm(input, rounds, tools, (command, run) => tell(name, command, run));
+  const changedLayerBytes = layersOf(input.next as string).at(-1)?.size ?? 0;
+  return { ...common, changedLayerBytes, rows };
 }
 
 const MARKS = ['<!-- speed -->', '<!-- /speed -->'] as const;
 
-function writeReadme(rows: readonly Row[], about: string): void {
+function writeReadme(text: string): void {
   const file = join(root, 'bench/README.md');
-  const text = readFileSync(file, 'utf8');
-  const [start, end] = MARKS.map((mark) => text.indexOf(mark)) as [number, number];
-  if (start < 0 || end < 0) throw new Error(`${file} has no place for the table`);
-  writeFileSync(
-    file,
-    `${text.slice(0, start + MARKS[0].length)}\n${about}\n\n${table(rows)}\n${text.slice(end)}`,
-  );
+  const old = readFileSync(file, 'utf8');
+  const [start, end] = MARKS.map((mark) => old.indexOf(mark)) as [number, number];
+  if (start < 0 || end < 0) throw new Error(`${file} has no place for the tables`);
+  writeFileSync(file, `${old.slice(0, start + MARKS[0].length)}\n${text}\n${old.slice(end)}`);
+}
+
+/** Keeps the results; those of a quick run do not belong in the README. */
+function store(sections: readonly Section[], directory: string, scale: Scale): Section[] {
+  const file = join(directory, 'speed.json');
+  const old: Section[] = existsSync(file)
+    ? (JSON.parse(readFileSync(file, 'utf8')).sections ?? [])
+    : [];
+  const all = merge(old, sections, SECTIONS);
+  mkdirSync(directory, { recursive: true });
+  writeFileSync(file, `${JSON.stringify({ sections: all }, null, 1)}\n`);
+  writeFileSync(join(directory, 'speed.svg'), chart(all));
+  const picture = '![Wall time of each command on each input](results/speed.svg)';
+  if (scale === 'full') writeReadme(`${picture}\n\n${report(all)}`);
+  return all;
+}
+
+function parseNames(text: string | undefined): readonly SectionName[] {
+  const names = text?.split(',') ?? SECTIONS;
+  const unknown = names.filter((name) => !(SECTIONS as readonly string[]).includes(name));
+  if (unknown.length > 0)
+    throw new Error(`--only: got ${unknown.join(', ')}, want some of ${SECTIONS.join(', ')}`);
+  return names as readonly SectionName[];
 }
 
 async function main(): Promise<void> {
   const { values } = parseArgs({
-    options: { rounds: { type: 'string' }, only: { type: 'string' } },
+    options: {
+      only: { type: 'string' },
+      rounds: { type: 'string' },
+      results: { type: 'string', default: join(root, 'bench/results') },
+      prepare: { type: 'boolean' },
+      quick: { type: 'boolean' },
+    },
   });
-  if (!existsSync(CLI)) throw new Error('the command line is not built: npm run build');
-  const rows: Row[] = [];
-  for (const subject of SUBJECTS.filter(
-    ({ name }) => values.only === undefined || values.only.split(',').includes(name),
-  )) {
-    rows.push(
-      ...(await benchSubject(subject, Number(values.rounds ?? subject.rounds ?? DEFAULT_ROUNDS))),
-    );
+  const scale = values.quick ? 'quick' : 'full';
+  const names = parseNames(values.only);
+  for (const name of new Set(names.map(inputOf))) await prepare(name, scale);
+  if (values.prepare) return;
+  const tools = await openTools(scale);
+  const directory = values.results;
+  const same = await facts(tools);
+  for (const name of names) {
+    const rounds = Number(values.rounds ?? (scale === 'quick' ? 1 : roundsOf(name)));
+    // Kept after each input, so that a run that is ended loses one.
+    store([await measureSection(name, rounds, scale, tools, same)], directory, scale);
   }
-  const commit = execFileSync('git', ['rev-parse', '--short', 'HEAD'], {
-    cwd: root,
-    encoding: 'utf8',
-  }).trim();
-  const [cpu] = cpus();
-  const machine = `${cpus().length} cores, ${cpu?.model.trim()}`;
-  console.log(table(rows));
-  mkdirSync(join(root, 'bench/results'), { recursive: true });
-  writeFileSync(
-    join(root, 'bench/results/speed.json'),
-    `${JSON.stringify({ commit, machine, node: process.version, rows }, null, 2)}\n`,
-  );
-  writeReadme(
-    rows,
-    `\`node bench/speed.ts\` at ${commit}, Node ${process.version}, ${machine}; input gzip OCI layouts, warm page cache.`,
-  );
+  const { sections } = JSON.parse(readFileSync(join(directory, 'speed.json'), 'utf8'));
+  console.log(scale === 'quick' ? report(sections) : goalTable(sections));
 }
 
 await main();

@@ -3,11 +3,12 @@
  * that no two files are equal and all compress as they really do. What two copies share lies as far apart as the pool is large, out
  * of any compressor's reach. The same pool and parameters give the same layers.
  *
- * Small files keep the sizes of the pool's, of which the largest are left out until the mean is right; they stand in packages
- * below `node_modules`, neighbours together. Files that are larger on average than the pool's are made of many, with sizes
- * as uneven as an exponential distribution's.
+ * Small files keep the sizes of the pool's, of which the largest (or the smallest) are left out until the mean is right; they stand in
+ * packages below `node_modules`, neighbours together. Files that are much larger on average than the pool's are made of many, with
+ * sizes as uneven as an exponential distribution's.
  */
-import { readdirSync, readFileSync, statSync } from 'node:fs';
+import { execFileSync } from 'node:child_process';
+import { readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { PassThrough } from 'node:stream';
 import { type Pack, pack } from 'tar-stream';
@@ -28,6 +29,10 @@ export interface RealFilesOptions {
 const PACKAGE_FILES = 75;
 /** In a new release one package in so many of the changed layer is another version. */
 const CHANGED_EVERY = 10;
+/** Files that are to be larger than the pool's by this factor are made of many. */
+const MANY_FROM = 4;
+/** Most that find may print of a pool, bytes. */
+const LISTING_LIMIT = 1 << 28;
 const RELEASE_MTIME = new Date(MTIME.getTime() + 7 * 86_400_000);
 
 interface PoolFile {
@@ -35,50 +40,52 @@ interface PoolFile {
   readonly size: number;
 }
 
-/** A file to be made: its own line, then the pool's files from `from` on, `count` of them. */
+/** A file to be made: its own line, then `size` bytes of the pool's files from `from` on. */
 interface Made {
   readonly from: number;
-  readonly count: number;
   readonly size: number;
 }
 
-/** Regular files of the tree with content, by path. */
+/** Regular files of the tree with content, by path. Node's own recursive listing runs in circles at a link to a directory above. */
 function listPool(directory: string): PoolFile[] {
-  const files = readdirSync(directory, { recursive: true, withFileTypes: true })
-    .filter((entry) => entry.isFile())
-    .map((entry) => join(entry.parentPath, entry.name));
+  const parameters = [directory, '-type', 'f', '-size', '+0', '-printf', '%s %p\\0'];
+  const listed = execFileSync('find', parameters, { encoding: 'utf8', maxBuffer: LISTING_LIMIT });
+  const files = listed.split('\0').slice(0, -1);
   return files
-    .map((path) => ({ path, size: statSync(path).size }))
-    .filter(({ size }) => size > 0)
+    .map((line) => line.split(/ (.*)/s) as [size: string, path: string])
+    .map(([size, path]) => ({ path, size: Number(size) }))
     .sort((a, b) => (a.path < b.path ? -1 : 1));
 }
 
-/** The pool without its largest files, as many of them as bring the mean down to `mean` bytes. */
+/** The pool without its largest files, or without its smallest, as many of them as bring the mean to `mean` bytes. */
 function withMean(pool: readonly PoolFile[], mean: number): readonly PoolFile[] {
   const sizes = pool.map(({ size }) => size).sort((a, b) => a - b);
   let sum = sizes.reduce((total, size) => total + size, 0);
-  let kept = sizes.length;
-  while (kept > 1 && sum / kept > mean) sum -= sizes[--kept] as number;
-  const most = sizes[kept - 1] as number;
-  return pool.filter(({ size }) => size <= most);
+  let [from, to] = [0, sizes.length];
+  while (to - from > 1 && sum / (to - from) > mean) sum -= sizes[--to] as number;
+  while (to - from > 1 && sum / (to - from) < mean && to === sizes.length)
+    sum -= sizes[from++] as number;
+  const [least, most] = [sizes[from] as number, sizes[to - 1] as number];
+  return pool.filter(({ size }) => size >= least && size <= most);
 }
 
-const isSmall = (pool: readonly PoolFile[], mean: number): boolean =>
-  pool.reduce((sum, { size }) => sum + size, 0) / pool.length >= mean;
+const meanOf = (pool: readonly PoolFile[]): number =>
+  pool.reduce((sum, { size }) => sum + size, 0) / pool.length;
 
-/** Each file's part of the pool. */
-function makeFiles(pool: readonly PoolFile[], { files, bytes }: RealFilesOptions): Made[] {
-  const mean = bytes / files;
-  const isOneEach = isSmall(pool, mean);
+/** Sizes as uneven as an exponential distribution's, `bytes` together. */
+function unevenSizes({ files, bytes }: RealFilesOptions): number[] {
   const next = randomNumbers(1);
+  const weights = Array.from({ length: files }, () => -Math.log((next() + 1) / (2 ** 32 + 1)));
+  const sum = weights.reduce((total, weight) => total + weight, 0);
+  return weights.map((weight) => Math.ceil((bytes * weight) / sum));
+}
+
+/** Files made of so many of the pool's, in turn, as have the sizes together; the last is cut. */
+function fromMany(pool: readonly PoolFile[], sizes: readonly number[]): Made[] {
   let from = 0;
-  return Array.from({ length: files }, () => {
-    const wanted = isOneEach ? 1 : -Math.log((next() + 1) / 2 ** 32) * mean;
-    let [count, size] = [0, 0];
-    do size += (pool[(from + count++) % pool.length] as PoolFile).size;
-    while (size < wanted);
-    const made = { from, count, size };
-    from += count;
+  return sizes.map((size) => {
+    const made = { from, size };
+    for (let left = size; left > 0; from++) left -= (pool[from % pool.length] as PoolFile).size;
     return made;
   });
 }
@@ -94,9 +101,11 @@ class Images {
     const pool = listPool(options.pool);
     const mean = options.bytes / options.files;
     this.#options = options;
-    this.#isSmall = isSmall(pool, mean);
+    this.#isSmall = mean < meanOf(pool) * MANY_FROM;
     this.#pool = this.#isSmall ? withMean(pool, mean) : pool;
-    this.#files = makeFiles(this.#pool, options);
+    this.#files = this.#isSmall
+      ? Array.from({ length: options.files }, (_, from) => ({ from, size: this.#file(from).size }))
+      : fromMany(pool, unevenSizes(options));
   }
 
   /** A layer as a stream; `release` 2 has other versions of some packages. */
@@ -150,16 +159,23 @@ class Images {
 
   /** Directory and name of a file: those that its first part has in the pool. */
   #placeOf({ from }: Made, top: string, i: number): [directory: string, name: string] {
-    const parts = (this.#pool[from % this.#pool.length] as PoolFile).path.split('/');
+    const parts = this.#file(from).path.split('/');
     const [parent = 'lib', name = ''] = parts.slice(-2);
     // Two directories of one name may meet in a package.
     return [`${top}/${parent.slice(0, 60)}`, `${i}-${name.slice(-60)}`];
   }
 
-  *#content(line: string, { from, count }: Made): Generator<Buffer> {
+  #file(i: number): PoolFile {
+    return this.#pool[i % this.#pool.length] as PoolFile;
+  }
+
+  *#content(line: string, { from, size }: Made): Generator<Buffer> {
     yield Buffer.from(line);
-    for (let i = from; i < from + count; i++)
-      yield readFileSync((this.#pool[i % this.#pool.length] as PoolFile).path);
+    for (let [i, left] = [from, size]; left > 0; i++) {
+      const content = readFileSync(this.#file(i).path).subarray(0, left);
+      left -= content.length;
+      yield content;
+    }
   }
 }
 

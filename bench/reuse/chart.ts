@@ -1,4 +1,6 @@
 /** The results as a picture: for each series and packing three dots, one for each number of layers, over the package floor. */
+
+import { BASE_STYLE, DARK_BASE_STYLE, escapeText, round, rule, svg, text } from '../svg.ts';
 import { PACKINGS } from './packings.ts';
 import { AVERAGED, COUNTS, Figures, type Results } from './results.ts';
 
@@ -14,33 +16,16 @@ const TICKS = [0.5, 1, 2, 5, 10, 20, 50, 100];
 /** Room on each side of the smallest and the largest figure, as a factor. */
 const MARGIN = 1.12;
 
-const STYLE = `
-  text { font: 12px system-ui, sans-serif; fill: #24292f }
-  .head { font-weight: 600 } .small { font-size: 11px; fill: #57606a }
-  .grid { stroke: #d0d7de } .floor { stroke: #57606a; stroke-dasharray: 3 3 }
+const STYLE = `${BASE_STYLE} .floor { stroke: #57606a; stroke-dasharray: 3 3 }
   .plain { fill: #6e7781; stroke: #6e7781 } .shipped { fill: #9a6700; stroke: #9a6700 }
   .rule { fill: #bc4c00; stroke: #bc4c00 } .ours { fill: #0969da; stroke: #0969da }
   .hindsight { fill: #8250df; stroke: #8250df } .bottom { fill: #1a7f37; stroke: #1a7f37 }
-  @media (prefers-color-scheme: dark) {
-    text { fill: #e6edf3 } .small { fill: #9198a1 }
-    .grid { stroke: #3d444d } .floor { stroke: #9198a1 }
+  @media (prefers-color-scheme: dark) {${DARK_BASE_STYLE} .floor { stroke: #9198a1 }
     .plain { fill: #9198a1; stroke: #9198a1 } .shipped { fill: #d29922; stroke: #d29922 }
     .rule { fill: #f0883e; stroke: #f0883e } .ours { fill: #4493f8; stroke: #4493f8 }
     .hindsight { fill: #ab7df8; stroke: #ab7df8 } .bottom { fill: #3fb950; stroke: #3fb950 }
   }
 `;
-
-const escapeText = (text: string): string =>
-  text.replace(/[&<>"]/g, (char) => `&#${char.charCodeAt(0)};`);
-const round = (value: number): number => Math.round(value * 10) / 10;
-
-function text(x: number, y: number, content: string, attributes = ''): string {
-  return `<text x="${round(x)}" y="${round(y)}"${attributes && ` ${attributes}`}>${escapeText(content)}</text>`;
-}
-
-function rule(x1: number, y1: number, x2: number, y2: number, name: string): string {
-  return `<line class="${name}" x1="${round(x1)}" y1="${round(y1)}" x2="${round(x2)}" y2="${round(y2)}"/>`;
-}
 
 /** The figure of a packing, in times the package floor, for each number of layers that it was measured with. */
 function ratiosOf(figures: Figures, series: string, packing: string): number[] {
@@ -112,14 +97,7 @@ export function chart(results: Results): string {
   const panels = shown.map((series, i) => panel(figures, series, LABELS + i * (PANEL + GAP)));
   const title = 'Compressed bytes that an update pulls, in times the package floor';
   const legend = `small to large dots: at most ${COUNTS.join(', ')} layers; further left is better; logarithmic; dashed: each changed package once`;
-  return [
-    `<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 ${width} ${height}" width="${width}" height="${height}" role="img" aria-label="${escapeText(title)}">`,
-    `<style>${STYLE}</style>`,
-    text(0, 18, title, 'class="head"'),
-    ...labels,
-    ...panels,
-    text(LABELS, chartBottom + 44, legend, 'class="small"'),
-    '</svg>',
-    '',
-  ].join('\n');
+  const head = text(0, 18, title, 'class="head"');
+  const foot = text(LABELS, chartBottom + 44, legend, 'class="small"');
+  return svg([width, height], title, STYLE, [head, ...labels, ...panels, foot]);
 }

@@ -2,11 +2,11 @@
  * What is timed: images and trees, made once and kept in the cache of test images. Contents are real: a Debian image by mmdebstrap, and the
  * files of a larger Debian root with a compiler, git and npm (some 50,000 files), cut to the sizes that are wanted (`realfiles.ts`).
  */
-import { existsSync, readdirSync, readFileSync, rmSync } from 'node:fs';
+import { existsSync, readFileSync, rmSync } from 'node:fs';
 import { mkdir } from 'node:fs/promises';
 import { basename, join } from 'node:path';
 import { fileURLToPath } from 'node:url';
-import { command } from '../../test-images/command.ts';
+import { command, output } from '../../test-images/command.ts';
 import { cacheDirectory, cached, debianImage } from '../../test-images/debian.ts';
 import {
   type RealFilesOptions,
@@ -20,6 +20,8 @@ export interface Input {
   readonly about: string;
   /** An OCI layout, or a tree for `rootfs:`. */
   readonly path: string;
+  /** False by default. */
+  readonly isTree?: boolean;
   /** A layout with the next release, for the warm path. */
   readonly next?: string;
 }
@@ -118,9 +120,9 @@ export async function prepare(name: InputName, scale: Scale): Promise<Input> {
   await mkdir(directoryOf(scale), { recursive: true });
   if (name === 'rootfs') {
     const path = await tree(scale);
-    const files = readdirSync(path, { recursive: true }).length;
+    const files = (await output('find', [path])).split('\n').length;
     const what = scale === 'full' ? `Debian bookworm with ${ROOT_PACKAGES.join(', ')}` : 'sources';
-    return { about: `tree, ${files.toLocaleString('en')} paths: ${what}`, path };
+    return { about: `tree, ${files.toLocaleString('en')} paths: ${what}`, path, isTree: true };
   }
   if (name === 'debian') {
     if (scale === 'quick') return madeOf(QUICK_DEBIAN, scale, true);

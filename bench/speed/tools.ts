@@ -1,0 +1,69 @@
+/** The programs that are timed: the built command line, skopeo of Debian 13, umoci, chunkah where `CHUNKAH` names it. */
+import { existsSync } from 'node:fs';
+import { join } from 'node:path';
+import { fileURLToPath } from 'node:url';
+import { output } from '../../test-images/command.ts';
+import { suiteRoot } from '../../test-images/runtimes/suite.ts';
+import type { Scale } from './inputs.ts';
+
+/** Programs as the first words of a command, and what they are able to do. */
+export interface Tools {
+  readonly rechunk: readonly string[];
+  readonly skopeo: readonly string[];
+  /** chunkah's binary; undefined where there is none. */
+  readonly chunkah: string | undefined;
+  readonly canChunked: boolean;
+  readonly canCache: boolean;
+  /** Names and versions, for the report. */
+  readonly versions: string;
+}
+
+const root = fileURLToPath(new URL('../..', import.meta.url));
+
+/** What a full run times, built now; a quick one runs the sources. */
+async function commandLine(scale: Scale): Promise<string> {
+  if (scale === 'quick') return join(root, 'rechunk/cli/entry.cjs');
+  await output(process.execPath, [join(root, '.ci/build.ts')]);
+  return join(root, 'dist/rechunk/cli/entry.cjs');
+}
+
+/** skopeo of the root with Debian 13's runtimes by that root's own loader and libraries; for quick runs this machine's. */
+async function findSkopeo(scale: Scale): Promise<string[]> {
+  const suite = scale === 'full' ? await suiteRoot('trixie') : undefined;
+  if (suite === undefined) return ['skopeo', '--insecure-policy'];
+  const [loader] = ['lib64/ld-linux-x86-64.so.2', 'lib/ld-linux-aarch64.so.1']
+    .map((name) => join(suite, name))
+    .filter((path) => existsSync(path));
+  if (loader === undefined) throw new Error(`${suite}: no dynamic loader`);
+  const libraries = ['x86_64-linux-gnu', 'aarch64-linux-gnu'].flatMap((name) => [
+    join(suite, 'lib', name),
+    join(suite, 'usr/lib', name),
+  ]);
+  const program = join(suite, 'usr/bin/skopeo');
+  return [loader, '--library-path', libraries.join(':'), program, '--insecure-policy'];
+}
+
+const run = ([program = '', ...words]: readonly string[], more: string): Promise<string> =>
+  output(program, [...words, ...more.split(' ')]);
+
+/** Finds the tools and builds the command line. */
+export async function openTools(scale: Scale): Promise<Tools> {
+  const rechunk = [process.execPath, await commandLine(scale)];
+  const skopeo = await findSkopeo(scale);
+  const chunkah = process.env['CHUNKAH'];
+  const help = await run(rechunk, 'build --help');
+  const versions = [
+    await run(skopeo, '--version'),
+    (await run(['umoci'], '--version')).split('\n')[0],
+    (await run(['zstd'], '--version')).replace(/.*v(\d[\d.]*).*/s, 'zstd $1'),
+    chunkah === undefined ? [] : await run([chunkah], '--version'),
+  ];
+  return {
+    rechunk,
+    skopeo,
+    chunkah,
+    canChunked: help.includes('zstd:chunked'),
+    canCache: help.includes('--cache <') && help.includes('--no-cache'),
+    versions: versions.flat().join(', '),
+  };
+}
