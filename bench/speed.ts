@@ -144,8 +144,11 @@ function writeReadme(text: string): void {
   writeFileSync(file, `${old.slice(0, start + MARKS[0].length)}\n${text}\n${old.slice(end)}`);
 }
 
-/** Keeps the results; those of a quick run do not belong in the README. */
-function store(sections: readonly Section[], directory: string, scale: Scale): Section[] {
+/** Where results are kept that the README shows. */
+const RESULTS = join(root, 'bench/results');
+
+/** Keeps the results. */
+function store(sections: readonly Section[], directory: string): void {
   const file = join(directory, 'speed.json');
   const old: Section[] = existsSync(file)
     ? (JSON.parse(readFileSync(file, 'utf8')).sections ?? [])
@@ -155,8 +158,7 @@ function store(sections: readonly Section[], directory: string, scale: Scale): S
   writeFileSync(file, `${JSON.stringify({ sections: all }, null, 1)}\n`);
   writeFileSync(join(directory, 'speed.svg'), chart(all));
   const picture = '![Wall time of each command on each input](results/speed.svg)';
-  if (scale === 'full') writeReadme(`${picture}\n\n${report(all)}`);
-  return all;
+  if (directory === RESULTS) writeReadme(`${picture}\n\n${report(all)}`);
 }
 
 function parseNames(text: string | undefined): readonly SectionName[] {
@@ -172,7 +174,7 @@ async function main(): Promise<void> {
     options: {
       only: { type: 'string' },
       rounds: { type: 'string' },
-      results: { type: 'string', default: join(root, 'bench/results') },
+      results: { type: 'string' },
       prepare: { type: 'boolean' },
       quick: { type: 'boolean' },
     },
@@ -182,12 +184,14 @@ async function main(): Promise<void> {
   for (const name of new Set(names.map(inputOf))) await prepare(name, scale);
   if (values.prepare) return;
   const tools = await openTools(scale);
-  const directory = values.results;
+  const directory = values.results ?? RESULTS;
+  if (directory === RESULTS && scale === 'quick')
+    throw new Error('--quick: want --results DIR too');
   const same = await facts(tools);
   for (const name of names) {
     const rounds = Number(values.rounds ?? (scale === 'quick' ? 1 : roundsOf(name)));
     // Kept after each input, so that a run that is ended loses one.
-    store([await measureSection(name, rounds, scale, tools, same)], directory, scale);
+    store([await measureSection(name, rounds, scale, tools, same)], directory);
   }
   const { sections } = JSON.parse(readFileSync(join(directory, 'speed.json'), 'utf8'));
   console.log(scale === 'quick' ? report(sections) : goalTable(sections));

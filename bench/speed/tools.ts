@@ -56,7 +56,7 @@ export async function openTools(scale: Scale): Promise<Tools> {
     await run(skopeo, '--version'),
     (await run(['umoci'], '--version')).split('\n')[0],
     (await run(['zstd'], '--version')).replace(/.*v(\d[\d.]*).*/s, 'zstd $1'),
-    chunkah === undefined ? [] : await run([chunkah], '--version'),
+    chunkah === undefined ? [] : 'chunkah',
   ];
   return {
     rechunk,
