@@ -1,11 +1,12 @@
 /**
  * Time, memory and bytes of whole runs, beside other tools on the same input in the same session:
  *
- * `node bench/speed.ts [--only NAME,…] [--rounds N] [--prepare] [--quick] [--results DIR]`
+ * `node bench/speed.ts [--only NAME,…] [--rounds N] [--prepare] [--quick] [--results DIR] [--cli FILE]`
  *
  * Runs of all commands take turns, ratios are medians over rounds, since machines are noisy. All runs are kept in `results/speed.json`
  * (inputs that are not named keep theirs), the chart in `results/speed.svg`, the tables in `bench/README.md`. Needs root (umoci),
- * `CHUNKAH=FILE` names chunkah's binary. `--prepare` only makes the inputs; `--quick` tries the machinery on tiny ones.
+ * `CHUNKAH=FILE` names chunkah's binary. `--prepare` only makes the inputs; `--quick` tries the machinery on tiny ones;
+ * `--cli` times another build, and keeps its results elsewhere.
  */
 import { existsSync, mkdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { cpus } from 'node:os';
@@ -124,8 +125,7 @@ async function measureSection(
   const input = await prepare(inputOf(name), scale);
   await warmUp(input);
   const state = isWarm(name) ? STATES.warm : input.isTree ? STATES.rootfs : STATES.layout;
-  const about = `${input.about}; ${state}`;
-  const common = { name, about, ...same };
+  const common = { name, about: input.about, state, ...same };
   if (!isWarm(name)) {
     return { ...common, rows: await measureCold(inputOf(name), input, rounds, tools) };
   }
@@ -175,6 +175,7 @@ async function main(): Promise<void> {
       only: { type: 'string' },
       rounds: { type: 'string' },
       results: { type: 'string' },
+      cli: { type: 'string' },
       prepare: { type: 'boolean' },
       quick: { type: 'boolean' },
     },
@@ -183,11 +184,12 @@ async function main(): Promise<void> {
   const names = parseNames(values.only);
   for (const name of new Set(names.map(inputOf))) await prepare(name, scale);
   if (values.prepare) return;
-  const tools = await openTools(scale);
+  const tools = await openTools(scale, values.cli);
   const directory = values.results ?? RESULTS;
-  if (directory === RESULTS && scale === 'quick')
-    throw new Error('--quick: want --results DIR too');
-  const same = await facts(tools);
+  if (directory === RESULTS && (scale === 'quick' || values.cli !== undefined))
+    throw new Error('--quick, --cli: want --results DIR too');
+  const own = await facts(tools);
+  const same = { ...own, commit: values.cli ?? own.commit };
   for (const name of names) {
     const rounds = Number(values.rounds ?? (scale === 'quick' ? 1 : roundsOf(name)));
     // Kept after each input, so that a run that is ended loses one.

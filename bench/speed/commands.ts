@@ -76,18 +76,23 @@ const umoci: Command = {
   make: ({ path }, to) => ['umoci', 'unpack', '--image', `${path}:latest`, to],
 };
 
-function chunkah(path: string, name: string, options: readonly string[]): Command {
-  const make = (input: Input, to: string): string[] => [
-    path,
+function chunkah(
+  binary: string,
+  name: string,
+  beside: string,
+  options: readonly string[],
+): Command {
+  const make = ({ path }: Input, to: string): string[] => [
+    binary,
     'build',
     '--skip-special-files',
     '--rootfs',
-    input.path,
+    path,
     '--output',
     `oci:${to}`,
     ...options,
   ];
-  return { name, rounds: 'all', beside: OURS, make };
+  return { name, rounds: 'all', beside, make };
 }
 
 const once = (command: Command): Command => ({ ...command, rounds: 'once' });
@@ -117,16 +122,20 @@ export function commandsOf(name: InputName, tools: Tools): Command[] {
       return [zstd];
     case 'entries-200k':
       return [zstd, ...chunked.map(once)];
-    case 'rootfs': {
-      const binary = tools.chunkah;
-      const rivals =
-        binary === undefined
-          ? []
-          : [
-              chunkah(binary, 'chunkah, uncompressed', []),
-              once(chunkah(binary, 'chunkah gzip', ['--compressed'])),
-            ];
-      return [zstd, floor, ...chunked.map(once), ...rivals];
-    }
+    case 'rootfs':
+      return [zstd, floor, ...chunked.map(once), ...besideChunkah(tools, gzip)];
   }
+}
+
+/** chunkah without compression, as it is by default, and with gzip; ours in the same forms. */
+function besideChunkah(tools: Tools, gzip: Command): Command[] {
+  const { chunkah: binary } = tools;
+  if (binary === undefined) return [];
+  const none = ours(tools, 'rechunk uncompressed', ['--compression', 'none']);
+  return [
+    none,
+    chunkah(binary, 'chunkah uncompressed', none.name, []),
+    once(gzip),
+    once(chunkah(binary, 'chunkah gzip', gzip.name, ['--compressed'])),
+  ];
 }

@@ -83,7 +83,7 @@ function sectionText(section: Section): string {
   const isRegistry = section.rows.some((row) => row.runs[0]?.fetchedBytes !== undefined);
   const columns = [...COMMON, ...(isRegistry ? REGISTRY : [OUTPUT, BESIDE])];
   const rows = section.rows.map((row) => columns.map(({ cell }) => cell(row, section)));
-  const about = `${section.about}. At ${section.commit}, Node ${section.node}, ${section.machine}; ${section.tools}.`;
+  const about = `${section.about}; ${section.state}. At ${section.commit}, Node ${section.node}, ${section.machine}; ${section.tools}.`;
   const heads = columns.map(({ head }) => head);
   return `### ${section.name}\n\n${about}\n\n${table(heads, rows)}`;
 }

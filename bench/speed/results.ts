@@ -23,8 +23,10 @@ export interface Row {
 /** What was measured on one input in one session, commands in turn in each round. */
 export interface Section {
   readonly name: string;
-  /** The input, and the state of caches. */
+  /** What the input is. */
   readonly about: string;
+  /** From where to where, and the state of caches. */
+  readonly state: string;
   readonly commit: string;
   readonly machine: string;
   readonly node: string;

@@ -29,6 +29,7 @@ const walls = (...seconds: number[]) => seconds.map((wallSeconds) => ({ wallSeco
 const section = (name: string, ...rows: Row[]): Section => ({
   name,
   about: 'an input',
+  state: 'a state',
   commit: 'abc',
   machine: 'm',
   node: 'v24',
@@ -113,7 +114,7 @@ test('the report has a line for each goal and command', () => {
   assert.match(goals, /\| 2\. large-files by the floor \| at most 1\.6 \| {2}\| not measured \|/);
   assert.equal(goals.split('\n').length, GOALS.length + 2);
   const text = report(all);
-  assert.match(text, /### small-files\n\nan input\. At abc/);
+  assert.match(text, /### small-files\n\nan input; a state\. At abc/);
   assert.match(text, /\| floor \| 1 \| 10\.00 \| .* \| 1\.60 \|/);
   assert.match(text, /\| next release, warm \| 1 \| 2\.00 \| .* \| 0\.20 \|/);
 });

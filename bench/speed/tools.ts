@@ -46,9 +46,9 @@ async function findSkopeo(scale: Scale): Promise<string[]> {
 const run = ([program = '', ...words]: readonly string[], more: string): Promise<string> =>
   output(program, [...words, ...more.split(' ')]);
 
-/** Finds the tools and builds the command line. */
-export async function openTools(scale: Scale): Promise<Tools> {
-  const rechunk = [process.execPath, await commandLine(scale)];
+/** Finds the tools and builds the command line, unless `cli` names another's entry. */
+export async function openTools(scale: Scale, cli?: string): Promise<Tools> {
+  const rechunk = [process.execPath, cli ?? (await commandLine(scale))];
   const skopeo = await findSkopeo(scale);
   const chunkah = process.env['CHUNKAH'];
   const help = await run(rechunk, 'build --help');
