@@ -72,6 +72,22 @@ function withMean(pool: readonly PoolFile[], mean: number): readonly PoolFile[] 
 const meanOf = (pool: readonly PoolFile[]): number =>
   pool.reduce((sum, { size }) => sum + size, 0) / pool.length;
 
+/** The pool's files in turn, the packages that they make in an order by chance, so that layers are about as large as each other. */
+function oneEach(pool: readonly PoolFile[], { files }: RealFilesOptions): Made[] {
+  const next = randomNumbers(1);
+  const packages = Array.from({ length: Math.ceil(files / PACKAGE_FILES) }, (_, i) => i);
+  // Fisher and Yates
+  for (let i = packages.length - 1; i > 0; i--) {
+    const j = next() % (i + 1);
+    [packages[i], packages[j]] = [packages[j] as number, packages[i] as number];
+  }
+  return Array.from({ length: files }, (_, i) => {
+    const from = (packages[Math.floor(i / PACKAGE_FILES)] as number) * PACKAGE_FILES;
+    const place = (from + (i % PACKAGE_FILES)) % pool.length;
+    return { from: place, size: (pool[place] as PoolFile).size };
+  });
+}
+
 /** Sizes as uneven as an exponential distribution's, `bytes` together. */
 function unevenSizes({ files, bytes }: RealFilesOptions): number[] {
   const next = randomNumbers(1);
@@ -104,7 +120,7 @@ class Images {
     this.#isSmall = mean < meanOf(pool) * MANY_FROM;
     this.#pool = this.#isSmall ? withMean(pool, mean) : pool;
     this.#files = this.#isSmall
-      ? Array.from({ length: options.files }, (_, from) => ({ from, size: this.#file(from).size }))
+      ? oneEach(this.#pool, options)
       : fromMany(pool, unevenSizes(options));
   }
 
