@@ -199,4 +199,6 @@ async function main(): Promise<void> {
   console.log(scale === 'quick' ? report(sections) : goalTable(sections));
 }
 
+// What is written on the way is removed when the process exits, not when a signal ends it.
+for (const signal of ['SIGINT', 'SIGTERM'] as const) process.once(signal, () => process.exit(2));
 await main();

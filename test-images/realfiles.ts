@@ -1,7 +1,7 @@
 /**
  * Images of any size whose files are real ones: those of a tree (`pool`), over and over, each with a line of its own at its start, so
- * that no two files are equal and all compress as they really do. What two copies share lies as far apart as the pool is large, out
- * of any compressor's reach. The same pool and parameters give the same layers.
+ * that no two files are equal and all compress as they really do: copies of a file hardly ever lie within a compressor's
+ * reach of each other. The same pool and parameters give the same layers.
  *
  * Small files keep the sizes of the pool's, of which the largest (or the smallest) are left out until the mean is right; they stand in
  * packages below `node_modules`, neighbours together. Files that are much larger on average than the pool's are made of many, with

@@ -112,12 +112,9 @@ export function commandsOf(name: InputName, tools: Tools): Command[] {
     case 'debian':
       return [zstd, theirs, floor, ...chunked, theirsChunked, verify, gzip, umoci];
     case 'small-files':
+      return [zstd, floor, ...[...chunked, theirs, theirsChunked, verify, umoci].map(once)];
     case 'large-files':
-      return [
-        zstd,
-        floor,
-        ...[...chunked, theirs, theirsChunked, verify, umoci].map((command) => once(command)),
-      ];
+      return [zstd, floor, ...[...chunked, theirs, theirsChunked, umoci].map(once)];
     case 'entries-20k':
       return [zstd];
     case 'entries-200k':
