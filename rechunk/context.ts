@@ -1,6 +1,8 @@
 /** What one run has for itself: threads, temporary files, and a way to be stopped. */
-import type { Progress } from './load.ts';
+import { Cache, type CacheOptions } from './cache/cache.ts';
+import { Holdings } from './holdings.ts';
 import { Pool } from './pool.ts';
+import type { Progress } from './read.ts';
 import { Spool } from './spool.ts';
 
 /** Settings of a run that do not change what is written. */
@@ -11,33 +13,39 @@ export interface RunOptions {
   readonly tempDirectory: string;
   /** Stops the run; what was written so far is taken back. */
   readonly signal?: AbortSignal | undefined;
+  /** What earlier runs learnt; default: nothing is known and nothing remembered. What proves something does not use it. */
+  readonly cache?: CacheOptions | undefined;
   readonly onProgress?: ((progress: Progress) => void) | undefined;
   /** Told of what a person should know, as it is found. */
   readonly onNotice?: ((notice: string) => void) | undefined;
 }
 
-/** Threads and temporary files of one run. */
-export interface Context extends RunOptions {
+/** Threads, temporary files and the cache of one run. */
+export interface Context extends Omit<RunOptions, 'cache'> {
   readonly pool: Pool;
   readonly spool: Spool;
+  readonly cache: Cache | undefined;
 }
 
-/** Runs `work` with a pool and a spool, which are gone afterwards. */
+/** Runs `work` with a pool, a spool and the cache that is asked for; pool and spool are gone afterwards. */
 export async function withContext<T>(
   options: RunOptions,
   work: (context: Context) => Promise<T>,
 ): Promise<T> {
   options.signal?.throwIfAborted();
+  const notice = (text: string): void => options.onNotice?.(text);
+  const cache = options.cache && (await Cache.open(options.cache, notice));
   const pool = new Pool(options.threads);
-  const spool = new Spool(options.tempDirectory);
+  const spool = new Spool(options.tempDirectory, new Holdings(options.threads));
   const stop = (): void => void pool.close();
   options.signal?.addEventListener('abort', stop, { once: true });
   try {
-    return await work({ ...options, pool, spool });
+    return await work({ ...options, pool, spool, cache });
   } finally {
     options.signal?.removeEventListener('abort', stop);
     await pool.close();
     await spool.close();
+    await cache?.close();
   }
 }
 

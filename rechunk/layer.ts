@@ -15,8 +15,18 @@ export const LAYER_FORMAT = 1;
 /** Literal bytes (headers and padding) in a segment, about. */
 const SEGMENT_BYTES = 1 << 20;
 
+/** What {@link compileLayer} may be told, and tells. */
+export interface CompileOptions {
+  /** Where an inode's content lies; default: its own body. */
+  readonly locate?: ((inode: Inode) => Body | undefined) | undefined;
+  /** Told of each entry, the first name of its hard-link group, and where its content begins in the tar. */
+  readonly onEntry?: ((entry: Entry, first: Path, offset: number) => void) | undefined;
+}
+
 /** Gathers literal bytes and bodies into segments. */
 class SegmentMaker {
+  /** Bytes of the tar so far. */
+  position = 0;
   #pieces: Buffer[] = [];
   #steps: Step[] = [];
   #bytes = 0;
@@ -26,11 +36,13 @@ class SegmentMaker {
     this.#pieces.push(piece);
     this.#bytes += piece.length;
     this.#literal += piece.length;
+    this.position += piece.length;
   }
 
   body(body: Body, size: number): void {
     this.#steps.push({ literal: this.#literal, body, size });
     this.#literal = 0;
+    this.position += size;
   }
 
   get isFull(): boolean {
@@ -51,13 +63,20 @@ class SegmentMaker {
  * The segments of a layer that holds exactly `entries` of `tree`, which are in canonical order and have hard-link groups
  * whole; made as they are asked for.
  */
-export function* compileLayer(tree: Tree, entries: Iterable<Entry>): Generator<Segment> {
+export function* compileLayer(
+  tree: Tree,
+  entries: Iterable<Entry>,
+  { locate, onEntry }: CompileOptions = {},
+): Generator<Segment> {
   const maker = new SegmentMaker();
-  for (const { path, inode } of entries) {
+  for (const entry of entries) {
+    const { path, inode } = entry;
     const first = tree.links.get(inode)?.[0] ?? path;
     maker.literal(header(path, inode, first));
-    if (inode.body && first === path) {
-      maker.body(inode.body, inode.size);
+    onEntry?.(entry, first, maker.position);
+    const body = inode.body && first === path ? (locate?.(inode) ?? inode.body) : undefined;
+    if (body) {
+      maker.body(body, inode.size);
       const padding = paddingOf(inode.size);
       if (padding > 0) maker.literal(PADDING.subarray(0, padding));
     }

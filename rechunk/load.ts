@@ -1,33 +1,16 @@
 /** Reads an image into a {@link Tree}: every layer on the pool, each checked, then flattened. */
-import { readSync } from 'node:fs';
-import { detectCompression } from '../registry/blob.ts';
 import { during, RechunkError } from '../registry/errors.ts';
 import type { Image, Layer } from '../registry/image.ts';
 import type { TarEntry } from '../registry/tar.ts';
 import { type Batch, type IndexedEntry, unpackBatch } from './batch.ts';
-import { readBody } from './digests.ts';
+import { contentsOf, digestAll } from './contents.ts';
 import { flatten, type Watcher } from './flatten.ts';
-import type { IngestInput } from './ingest.ts';
-import { type Pool, sendStream } from './pool.ts';
-import type { Spool } from './spool.ts';
-import { type Body, type Contents, type FileDigest, type Inode, Tree } from './tree.ts';
+import { bodyOf, type ReadContext, type ReadLayer, readLayer, recallLayer } from './read.ts';
+import { type Body, type Contents, Tree } from './tree.ts';
 import type { LayerIndex } from './upper.ts';
 
-/** How far a step has come, for a progress display. */
-export interface Progress {
-  readonly step: 'read' | 'previous' | 'write' | 'send' | 'verify';
-  /** Bytes done since the last call. */
-  readonly bytes: number;
-  /** Bytes that the step will take, as far as known. */
-  readonly total: number;
-}
-
 /** What reading an image needs. */
-export interface LoadContext {
-  readonly pool: Pool;
-  readonly spool: Spool;
-  readonly onProgress?: ((progress: Progress) => void) | undefined;
-  readonly step?: 'read' | 'previous' | 'verify';
+export interface LoadContext extends ReadContext {
   /** Layers that are read once for several images; default: none. */
   readonly shared?: SharedLayers | undefined;
   /** Bytes that the step takes, where several images are read in it; default: those of the image. */
@@ -70,9 +53,6 @@ export interface Loaded {
   /** Bytes of each layer that was read, uncompressed. */
   readonly tarSizes: readonly number[];
 }
-
-/** Bytes at the start of a blob that tell its compression. */
-const HEAD_BYTES = 16;
 
 /** Layer kinds that cannot be taken apart, by a part of their media type, and why. */
 const REFUSED: readonly (readonly [RegExp, string])[] = [
@@ -133,10 +113,10 @@ export interface LoadedLayers {
   readonly tarSizes: readonly number[];
 }
 
-/** Reads all layers of `image`; their entries can be gone through as often as wanted. */
+/** Reads all layers of `image`, whatever is remembered of them; their entries can be gone through as often as wanted. */
 export async function loadLayers(image: Image, context: LoadContext): Promise<LoadedLayers> {
   if (image.source.tree) return loadDirectory(image, context);
-  return readLayers(image, context, () => true, 'often');
+  return readLayers(image, { ...context, cache: undefined }, () => true, 'often');
 }
 
 async function readLayers(
@@ -147,12 +127,13 @@ async function readLayers(
 ): Promise<LoadedLayers> {
   const queue = [...image.layers.entries()].filter(([number]) => wanted(number));
   const own = queue.reduce((sum, [, layer]) => sum + layer.descriptor.size, 0);
-  const total = context.total ?? own;
+  const how = { total: context.total ?? own, use };
+  const reading = await recallLayers(image, queue, context);
   const found: LoadedLayer[] = [];
   const loadNext = async (): Promise<void> => {
     for (let next = queue.shift(); next; next = queue.shift()) {
       const [i, layer] = next;
-      found[i] = await loadLayer(image, layer, i, { total, use }, context);
+      found[i] = await loadLayer(image, layer, i, { ...how, recalled: reading.get(i) }, context);
     }
   };
   // No more at once than threads take: a stream that nobody reads holds a connection that another may wait for.
@@ -160,10 +141,39 @@ async function readLayers(
   const layers = Object.values(found);
   return {
     layers: layers.map(({ index }) => index),
-    contents: contentsOf(context.pool),
+    contents: contentsOf(context.pool, context.spool),
     warnings: layers.flatMap((layer) => layer.warnings),
     tarSizes: layers.map(({ size }) => size),
   };
+}
+
+/** Layers that are asked for in the cache, and of their source, at a time. */
+const RECALLS = 8;
+
+/** The layers that need not be read, by number. */
+async function recallLayers(
+  image: Image,
+  layers: readonly (readonly [number, Layer])[],
+  context: LoadContext,
+): Promise<Map<number, ReadLayer>> {
+  const found = new Map<number, ReadLayer>();
+  const queue = layers.filter(([, layer]) => !context.shared?.read.has(keyOf(layer)));
+  const next = async (): Promise<void> => {
+    for (let one = queue.shift(); one; one = queue.shift()) {
+      const [number, layer] = one;
+      const name = nameOf(image, layer, number);
+      const recalled = await during(`reading ${name}`, () =>
+        recallLayer(image, layer, name, context),
+      );
+      if (recalled) found.set(number, recalled);
+    }
+  };
+  if (context.cache) await Promise.all(Array.from({ length: RECALLS }, next));
+  return found;
+}
+
+function nameOf({ source }: Image, { descriptor }: Layer, number: number): string {
+  return `layer ${number + 1} (${descriptor.digest.slice(0, 19)}…) of ${source.reference}`;
 }
 
 interface LoadedLayer {
@@ -172,74 +182,51 @@ interface LoadedLayer {
   readonly warnings: readonly string[];
 }
 
+/** How a layer is loaded. */
+interface LoadOptions {
+  /** Bytes that the step takes. */
+  readonly total: number;
+  /** Whether its entries are gone through more than once. */
+  readonly use: 'once' | 'often';
+  readonly recalled: ReadLayer | undefined;
+}
+
 async function loadLayer(
   image: Image,
   layer: Layer,
   number: number,
-  { total, use }: { readonly total: number; readonly use: 'once' | 'often' },
+  { total, use, recalled }: LoadOptions,
   context: LoadContext,
 ): Promise<LoadedLayer> {
-  const name = `layer ${number + 1} (${layer.descriptor.digest.slice(0, 19)}…) of ${image.source.reference}`;
+  const name = nameOf(image, layer, number);
   checkLayer(layer, name);
   const key = keyOf(layer);
   const isShared = context.shared?.keys.has(key) === true;
+  const onBytes = (bytes: number): void => report(context, bytes, total);
+  const readNow = (): Promise<ReadLayer> =>
+    during(`reading ${name}`, () => readLayer(image, layer, name, onBytes, context));
+  if (recalled) onBytes(layer.descriptor.size);
   const reading =
-    context.shared?.read.get(key) ??
-    during(`reading ${name}`, () => readLayer(image, layer, name, total, context));
+    context.shared?.read.get(key) ?? (recalled ? Promise.resolve(recalled) : readNow());
   if (isShared) context.shared?.read.set(key, reading);
-  const { batches, bodies, base, size, warnings } = await reading;
-  const body = (entry: IndexedEntry): Body => {
-    const extents = entry.extents?.map((extent) => ({ ...extent, offset: extent.offset + base }));
-    const plain = { file: bodies, offset: entry.offset + base };
-    return extents ? { ...plain, extents } : plain;
-  };
+  const read = await reading;
+  const { size, warnings } = read;
+  const body = (entry: IndexedEntry): Body => bodyOf(read, entry);
   const dropped = isStargz(layer) ? STARGZ_FILES : NO_FILES;
   // A batch is let go of when it was read, unless it is wanted again.
   const isKept = isShared || use === 'often';
   const entries = {
-    [Symbol.iterator]: () => unpackBatches(isKept ? [...batches] : batches, dropped),
+    [Symbol.iterator]: () => unpackBatches(read.batches(isKept), dropped),
   };
   return { index: { entries, body, name }, size, warnings };
 }
 
-/** A layer that was read, and checked against its descriptor and diffID. */
-interface ReadLayer {
-  readonly batches: Batch[];
-  /** The file that bodies are read from, and where in it the tar stream begins. */
-  readonly bodies: number;
-  readonly base: number;
-  /** Bytes uncompressed. */
-  readonly size: number;
-  readonly warnings: readonly string[];
-}
-
-async function readLayer(
-  image: Image,
-  layer: Layer,
-  name: string,
-  total: number,
-  context: LoadContext,
-): Promise<ReadLayer> {
-  const opened = await openLayer(image, layer, total, context);
-  const batches: Batch[] = [];
-  const onPart = (batch: Batch): number => batches.push(batch);
-  const { descriptor, diffId } = layer;
-  const spool = opened.spool === undefined ? {} : { spool: opened.spool };
-  const job = { input: opened.input, descriptor, diffId, name, ...spool };
-  const transfer = opened.input.kind === 'port' ? [opened.input.port] : [];
-  const [result] = await Promise.all([
-    context.pool.run('ingest', job, { onPart, transfer }),
-    opened.sent,
-  ]);
-  if (opened.input.kind === 'file') report(context, descriptor.size, total);
-  const { bodies, base } = opened;
-  const warnings = result.warnings.map((warning) => `${name}: ${warning}`);
-  return { batches, bodies, base, size: result.size, warnings };
-}
-
-/** Entries of all `batches`, which are taken out one by one, but those at the paths `dropped`. */
-function* unpackBatches(batches: Batch[], dropped: ReadonlySet<string>): Generator<IndexedEntry> {
-  for (let batch = batches.shift(); batch; batch = batches.shift()) {
+/** Entries of all `batches` but those at the paths `dropped`. */
+function* unpackBatches(
+  batches: Iterable<Batch>,
+  dropped: ReadonlySet<string>,
+): Generator<IndexedEntry> {
+  for (const batch of batches) {
     for (const entry of unpackBatch(batch)) if (!dropped.has(entry.path)) yield entry;
   }
 }
@@ -261,97 +248,6 @@ function isStargz(layer: Layer): boolean {
   return layer.descriptor.annotations?.['containerd.io/snapshot/stargz/toc.digest'] !== undefined;
 }
 
-interface OpenedLayer {
-  readonly input: IngestInput;
-  readonly spool?: number;
-  /** The file that bodies are read from, and where in it the tar stream begins. */
-  readonly bodies: number;
-  readonly base: number;
-  /** Settles when a streamed input was sent whole. */
-  readonly sent?: Promise<void>;
-}
-
-/** Opens a layer: uncompressed layers that lie on disk are used in place, all others are spooled. */
-async function openLayer(
-  image: Image,
-  layer: Layer,
-  total: number,
-  context: LoadContext,
-): Promise<OpenedLayer> {
-  const blob = await image.source.blob(layer.descriptor);
-  if (!blob.file) {
-    const spool = context.spool.create();
-    const { port, done } = sendStream(
-      counted(blob.stream(), (bytes) => report(context, bytes, total)),
-    );
-    return { input: { kind: 'port', port }, spool, bodies: spool, base: 0, sent: done };
-  }
-  const { path, offset, size } = blob.file;
-  const fd = context.spool.open(path);
-  const input: IngestInput = { kind: 'file', fd, offset, size };
-  const head = Buffer.alloc(Math.min(HEAD_BYTES, size));
-  readSync(fd, head, 0, head.length, offset);
-  if (detectCompression(head) === 'none') return { input, bodies: fd, base: offset };
-  const spool = context.spool.create();
-  return { input, spool, bodies: spool, base: 0 };
-}
-
-async function* counted(
-  chunks: AsyncIterable<Uint8Array>,
-  count: (bytes: number) => void,
-): AsyncGenerator<Uint8Array> {
-  for await (const chunk of chunks) {
-    count(chunk.length);
-    yield chunk;
-  }
-}
-
-/** Bytes read at a time. */
-const READ_BYTES = 1 << 20;
-/** Bytes of content that one digest task takes, so that all threads share the work. */
-const DIGEST_SHARE_BYTES = 16 << 20;
-
-async function digestAll(
-  pool: Pool,
-  algorithm: FileDigest | 'sha256',
-  inodes: readonly { body?: Body | undefined; size: number }[],
-): Promise<string[]> {
-  const shares: { body: Body | undefined; size: number }[][] = [];
-  let bytes = DIGEST_SHARE_BYTES;
-  for (const { body, size } of inodes) {
-    if (bytes >= DIGEST_SHARE_BYTES) {
-      shares.push([]);
-      bytes = 0;
-    }
-    shares.at(-1)?.push({ body, size });
-    // A file costs as much as a few kilobytes more.
-    bytes += size + 4096;
-  }
-  const digests = await Promise.all(
-    shares.map((items) => pool.run('digests', { algorithm, items })),
-  );
-  return digests.flat();
-}
-
-/** Reads and digests content on the pool. */
-function contentsOf(pool: Pool): Contents {
-  return {
-    read: async (inode, limit) => readContent(inode, limit),
-    digests: (algorithm, inodes) => digestAll(pool, algorithm, inodes),
-  };
-}
-
-function readContent(inode: Inode, limit = inode.size): Buffer {
-  const content = Buffer.allocUnsafe(Math.min(inode.size, limit));
-  const buffer = Buffer.allocUnsafe(Math.max(1, Math.min(content.length, READ_BYTES)));
-  let at = 0;
-  for (const chunk of inode.body ? readBody(inode.body, inode.size, buffer) : []) {
-    if (at >= content.length) break;
-    at += chunk.copy(content, at);
-  }
-  return content;
-}
-
 /** A directory tree read in place: only digests are computed. */
 async function loadDirectory(image: Image, context: LoadContext): Promise<LoadedLayers> {
   const { tree } = image.source;
@@ -369,7 +265,7 @@ async function loadDirectory(image: Image, context: LoadContext): Promise<Loaded
   const entries = tree.entries.map((entry) => ({ ...entry, sha256: sha256.get(entry) ?? '' }));
   return {
     layers: [{ entries, body: bodyOf, name }],
-    contents: contentsOf(context.pool),
+    contents: contentsOf(context.pool, context.spool),
     warnings: [],
     tarSizes: [total],
   };

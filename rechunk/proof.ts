@@ -37,7 +37,7 @@ export async function proveEqual(
     close: async () => {},
   };
   const result = await openImage(source, { hostPlatform: original.platform });
-  const loaded = await loadTree(result, { ...context, step: 'verify' });
+  const loaded = await loadTree(result, { ...context, step: 'verify', cache: undefined });
   const compared = await compareTrees(tree, loaded.tree, { dirMtime: 'keep' });
   const differences = [...compared.differences, ...compareConfigs(original, result, options)];
   if (differences.length === 0) return;

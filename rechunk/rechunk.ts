@@ -31,6 +31,7 @@ import { compareConfigs, compareTrees, intend, type Verification } from './verif
 import { type BuiltImage, type Written, writeImage } from './write.ts';
 
 export type { OpenBase } from './below.ts';
+export type { CacheOptions } from './cache/cache.ts';
 export type { RunOptions } from './context.ts';
 export {
   type ComparedImage,
@@ -54,7 +55,6 @@ export {
   type LintReport,
   lint,
 } from './lint/lint.ts';
-export type { Progress } from './load.ts';
 export type { MetadataOptions } from './metadata.ts';
 export type { ParentsPolicy, SkeletonPlace } from './parents.ts';
 export type { Excuse, MtimePolicy, Policy } from './policy.ts';
@@ -65,6 +65,7 @@ export {
   planSource,
   type ReportedLayer,
 } from './preview.ts';
+export type { Progress } from './read.ts';
 export type { UpdateNow } from './rehearse.ts';
 export { parseMap } from './repos/map.ts';
 export type { ComparedView, Verdict, ViewDifference } from './runtimes/compare.ts';
@@ -125,7 +126,7 @@ export async function rechunk(
   options: BuildOptions & RunOptions,
 ): Promise<BuildResult> {
   const compression = chooseCompression(destination, options.compression);
-  return withContext(options, async (context) => {
+  return withContext(unlessProven(options), async (context) => {
     const built = options.allPlatforms
       ? await buildIndex(source, destination, compression, options, context)
       : await buildOne(source, destination, compression, options, context);
@@ -139,6 +140,13 @@ export async function rechunk(
       images: built.images,
     };
   });
+}
+
+/** The run's options; what is proved is read, whatever is remembered of it. */
+export function unlessProven(
+  options: RunOptions & { readonly verify?: boolean | undefined },
+): RunOptions {
+  return options.verify ? { ...options, cache: undefined } : options;
 }
 
 /** The compression of layers that is asked for, else the first that the destination can hold. */
@@ -256,7 +264,7 @@ export async function verify(
   result: Source,
   options: VerifyOptions & RunOptions,
 ): Promise<Verification> {
-  return withContext(options, async (context) => {
+  return withContext({ ...options, cache: undefined }, async (context) => {
     const { platform, hostPlatform, policy = {} } = options;
     const choice = platform ? { platform, hostPlatform } : { hostPlatform };
     const [a, b] = [await openImage(original, choice), await openImage(result, choice)];

@@ -60,7 +60,7 @@ const NOWHERE: Destination = {
 /** Layers as a build would write them, stored nowhere. */
 export function measureLayers(
   layers: Stack,
-  options: Pick<WriteOptions, 'compression' | 'known'>,
+  options: Pick<WriteOptions, 'compression' | 'known' | 'past'>,
   context: Context,
 ): Promise<BuiltLayer[]> {
   return writeLayers(layers, NOWHERE, { ...options, dryRun: true }, context);
@@ -78,7 +78,11 @@ export async function rehearse(
   const compression = compressionOf(ownLayer(past)?.descriptor.mediaType ?? '');
   const trusted = [image.manifestDocument.descriptor.digest];
   const known = knownLayers(memory, { compression, trusted });
-  const written = await measureLayers(grouping, { compression, known }, context);
+  const written = await measureLayers(
+    grouping,
+    { compression, known, past: memory.previous },
+    context,
+  );
   const had = image.layers.map(({ descriptor }) => descriptor.digest);
   const layers = written.map(({ digest, size }, i): RehearsedLayer => {
     // A blob may be there twice; at the same place, if so.

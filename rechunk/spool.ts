@@ -7,17 +7,21 @@ import { closeSync, openSync, unlinkSync } from 'node:fs';
 import { join } from 'node:path';
 import { RechunkError, systemCode } from '../registry/errors.ts';
 import { type Ingest, makeIngest } from '../registry/ingest.ts';
+import { Holdings } from './holdings.ts';
 
 /** Files of one run; `close` closes and removes them all. */
 export class Spool {
   readonly #directory: string;
   readonly #open = new Set<number>();
   readonly #inner: Spool[] = [];
+  /** What is known of the files; of all spools of the run. */
+  readonly holdings: Holdings;
   #blobs: Promise<Ingest> | undefined;
 
   /** `directory` must exist; it needs room for the uncompressed image and one round of finished layers. */
-  constructor(directory: string) {
+  constructor(directory: string, holdings: Holdings = new Holdings(1)) {
     this.#directory = directory;
+    this.holdings = holdings;
   }
 
   /** A new file without a name, open for reading and writing. */
@@ -54,14 +58,17 @@ export class Spool {
 
   /** Files of a part of the run, closed with this spool where not before. */
   makeInner(): Spool {
-    const inner = new Spool(this.#directory);
+    const inner = new Spool(this.#directory, this.holdings);
     this.#inner.push(inner);
     return inner;
   }
 
   async close(): Promise<void> {
     for (const inner of this.#inner) await inner.close();
-    for (const fd of this.#open) closeSync(fd);
+    for (const fd of this.#open) {
+      this.holdings.delete(fd);
+      closeSync(fd);
+    }
     this.#open.clear();
     const blobs = await this.#blobs?.catch(() => undefined);
     await blobs?.remove();

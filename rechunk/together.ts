@@ -12,7 +12,7 @@ import {
 } from './grouping.ts';
 import type { Sibling } from './known.ts';
 import { type Memory, type MemorySources, openMemory } from './memory.ts';
-import { type BuildOptions, type BuildResult, chooseCompression } from './rechunk.ts';
+import { type BuildOptions, type BuildResult, chooseCompression, unlessProven } from './rechunk.ts';
 import { planTogether } from './variants.ts';
 import { type Written, writeImage } from './write.ts';
 
@@ -34,7 +34,7 @@ export async function rechunkTogether(
     chooseCompression(destination, options.compression),
   );
   const bounds = contentBounds(options);
-  return withContext(options, async (context) => {
+  return withContext(unlessProven(options), async (context) => {
     tellParents(options, context);
     const choice = platform ? { platform, hostPlatform } : { hostPlatform };
     const read: {

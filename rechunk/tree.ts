@@ -99,6 +99,19 @@ export function contentSize(entries: readonly Entry[]): number {
   return [...inodes].reduce((sum, { size }) => sum + size, 0);
 }
 
+/** The files that content of `entries` lies in, each once; `locate` says where an inode's does, default its own body. */
+export function filesOf(
+  entries: readonly Entry[],
+  locate: (inode: Inode) => Body | undefined = ({ body }) => body,
+): ReadonlySet<Body['file']> {
+  const files = new Set<Body['file']>();
+  for (const { inode } of entries) {
+    const body = locate(inode);
+    if (body) files.add(body.file);
+  }
+  return files;
+}
+
 /** Digest algorithms that package databases use, besides sha256 which every inode has. */
 export type FileDigest = 'md5' | 'sha1' | 'sha384' | 'sha512';
 

@@ -71,7 +71,7 @@ export async function writeImage(
   for (const notice of grouping.below ? noticesBelow(grouping.below) : [])
     context.onNotice?.(notice);
   const known = withSiblings(knownLayers(memory, options), options.siblings ?? [], compression);
-  const how = { compression, level, dryRun, known };
+  const how = { compression, level, dryRun, known, past: memory.previous };
   const layers = await writeLayers(grouping, destination, how, context);
   const record = recordOf(grouping, layers);
   const diffIds = layers.map(({ diffId }) => diffId);

@@ -12,12 +12,15 @@ import type { LayerResult } from './assemble.ts';
 import type { Context } from './context.ts';
 import { fingerprintLayer } from './fingerprint.ts';
 import type { Grouping } from './grouping.ts';
+import { LayerIndexer } from './indexer.ts';
 import type { KnownLayer, KnownLayers } from './known.ts';
-import { compileLayer, tarSizeOf } from './layer.ts';
+import { type CompileOptions, compileLayer, tarSizeOf } from './layer.ts';
+import type { PastImage } from './memory.ts';
 import type { WrittenLayer } from './metadata.ts';
 import { sendStream } from './pool.ts';
 import type { ExistingLayer, LayerRole, StackedLayer } from './stack.ts';
-import type { Entry } from './tree.ts';
+import { fetchContent, type Places, placeOf } from './supply.ts';
+import { type Entry, filesOf } from './tree.ts';
 
 /** One layer that was built. */
 export interface BuiltLayer extends WrittenLayer {
@@ -41,6 +44,8 @@ export interface WriteOptions {
   readonly dryRun?: boolean | undefined;
   /** Layers of earlier images. */
   readonly known: KnownLayers;
+  /** Images whose layers may have content that is not there; default none. */
+  readonly past?: readonly PastImage[] | undefined;
 }
 
 /** Layers, and the tree that their entries are of. */
@@ -55,6 +60,7 @@ export async function writeLayers(
 ): Promise<BuiltLayer[]> {
   const writer = new Writer(grouping, destination, options, context);
   const { stack } = grouping;
+  await writer.prepare(new Set(stack));
   const queue = [...new Set(stack)].sort((a, b) => b.tarSize - a.tarSize);
   const built = new Map<StackedLayer, BuiltLayer>();
   const writeNext = async (): Promise<void> => {
@@ -84,7 +90,15 @@ interface Job {
   readonly number: number;
   /** Bytes of its tar, as planned. */
   readonly tarSize: number;
-  readonly entries: readonly Entry[];
+  /** Made anew each time. */
+  readonly entries: () => readonly Entry[];
+  readonly fingerprint: string;
+}
+
+/** An earlier layer that is this one, which is known without making it. */
+interface SureLayer {
+  readonly layer: KnownLayer;
+  readonly tarSize: number | undefined;
 }
 
 type Placed = Omit<BuiltLayer, 'role' | 'components' | 'changes' | 'fingerprint'>;
@@ -95,6 +109,9 @@ class Writer {
   readonly #options: WriteOptions;
   readonly #context: Context;
   readonly #total: number;
+  readonly #fingerprints = new Map<StackedLayer, string>();
+  /** Where content lies that was not there. */
+  #places: Promise<Places> = Promise.resolve(new Map());
 
   constructor(grouping: Stack, destination: Destination, options: WriteOptions, context: Context) {
     this.#grouping = grouping;
@@ -105,16 +122,34 @@ class Writer {
     this.#total = own.reduce((sum, layer) => sum + layer.tarSize, 0);
   }
 
+  /** Begins to fetch the content of layers that were recalled, as far as `layers` must be made of it. */
+  async prepare(layers: Iterable<StackedLayer>): Promise<void> {
+    if (this.#context.spool.holdings.areFilled) return;
+    const own = [...layers].filter(({ existing }) => !existing);
+    const sure = await Promise.all(own.map((layer) => this.#findSure(this.#fingerprintOf(layer))));
+    const needed = own.filter((_, i) => sure[i] === undefined);
+    this.#places = fetchContent(needed, this.#options.past ?? [], this.#context);
+    // Who waits for it is told.
+    this.#places.catch(() => {});
+  }
+
+  #fingerprintOf(layer: StackedLayer): string {
+    const known = this.#fingerprints.get(layer);
+    if (known !== undefined) return known;
+    const fingerprint = fingerprintLayer(this.#grouping.tree, layer.entries());
+    this.#fingerprints.set(layer, fingerprint);
+    return fingerprint;
+  }
+
   async write(layer: StackedLayer, number: number): Promise<BuiltLayer> {
     const { role, components, changes, tarSize, existing } = layer;
     if (existing) {
       const placed = await this.#placeExisting(existing, tarSize);
       return { ...placed, role, components, changes, fingerprint: '' };
     }
-    const entries = layer.entries();
-    const fingerprint = fingerprintLayer(this.#grouping.tree, entries);
-    const job = { number, tarSize, entries };
-    const placed = (await this.#placeExpected(job, fingerprint)) ?? (await this.#placeNew(job));
+    const fingerprint = this.#fingerprintOf(layer);
+    const job = { number, tarSize, entries: layer.entries, fingerprint };
+    const placed = (await this.#placeExpected(job)) ?? (await this.#placeNew(job));
     return { ...placed, role, components, changes, fingerprint };
   }
 
@@ -128,12 +163,25 @@ class Writer {
     return { diffId, tarSize, digest, size, reused, known: true };
   }
 
+  /** The earlier layer that the entries gave before, or that is believed to be what they give. */
+  async #findSure(fingerprint: string): Promise<SureLayer | undefined> {
+    const { known } = this.#options;
+    const written = await this.#context.cache?.findWritten(fingerprint);
+    const expected = known.expect(fingerprint);
+    const layer = expected?.isTrusted ? expected.layer : written && known.find(written.diffId);
+    return layer && { layer, tarSize: written?.tarSize };
+  }
+
   /** Uses the earlier layer that is said to be this one, if it is. */
-  async #placeExpected(job: Job, fingerprint: string): Promise<Placed | undefined> {
-    const expected = this.#options.known.expect(fingerprint);
+  async #placeExpected(job: Job): Promise<Placed | undefined> {
+    const sure = await this.#findSure(job.fingerprint);
+    if (sure) {
+      const tarSize = sure.tarSize ?? tarSizeOf(this.#grouping.tree, job.entries());
+      return this.#placeKnown(sure.layer, tarSize);
+    }
+    const expected = this.#options.known.expect(job.fingerprint);
     if (!expected) return undefined;
-    const { layer, isTrusted } = expected;
-    if (isTrusted) return this.#placeKnown(layer, tarSizeOf(this.#grouping.tree, job.entries));
+    const { layer } = expected;
     const { diffId, tarSize } = await this.#assemble(job, undefined);
     if (diffId === layer.diffId) return this.#placeKnown(layer, tarSize);
     this.#context.onNotice?.(
@@ -190,12 +238,40 @@ class Writer {
     return (bytes) => this.#context.onProgress?.({ step: 'send', bytes, total });
   }
 
-  /** Makes the layer's tar: digested, and compressed into a file at `path` where there is one. */
-  async #assemble({ tarSize, entries }: Job, path: string | undefined): Promise<LayerResult> {
+  /** Makes the layer's tar: digested, and compressed into a file at `path` where there is one; what it is is remembered. */
+  async #assemble(job: Job, path: string | undefined): Promise<LayerResult> {
+    const { cache, spool } = this.#context;
+    const entries = job.entries();
+    const places = await this.#places;
+    const files = filesOf(entries, (inode) => placeOf(inode, places));
+    await spool.holdings.ready(files);
+    const record = cache?.recordLayer();
+    const indexer = record && new LayerIndexer(record);
+    const result = await this.#run(job, { entries, path, places, indexer });
+    // What was changed while it was read is not what its entries say.
+    if (!record || ![...files].every((file) => spool.holdings.isSound(file))) {
+      record?.discard();
+      return result;
+    }
+    const { diffId, tarSize } = result;
+    indexer?.finish();
+    record.commit(diffId, { size: tarSize, warnings: [] });
+    cache?.noteWritten(job.fingerprint, result);
+    cache?.noteBlob(result, diffId);
+    return result;
+  }
+
+  async #run({ tarSize }: Job, { entries, path, places, indexer }: Assembly): Promise<LayerResult> {
     const { compression, level } = this.#options;
     const { pool, threads, onProgress } = this.#context;
     const total = this.#total;
-    const segments = sendStream(compileLayer(this.#grouping.tree, entries));
+    const options: CompileOptions = {
+      locate: (inode) => placeOf(inode, places),
+      ...(indexer && {
+        onEntry: ({ path: at, inode }, first, offset) => indexer.add(at, inode, first, offset),
+      }),
+    };
+    const segments = sendStream(compileLayer(this.#grouping.tree, entries, options));
     const inFlight = framesFor(tarSize / Math.max(1, total), threads);
     const job = { segments: segments.port, compression, level, path, inFlight };
     const [result] = await Promise.all([
@@ -207,6 +283,15 @@ class Writer {
     ]);
     return result;
   }
+}
+
+/** What a layer is made of, and where it goes. */
+interface Assembly {
+  readonly entries: readonly Entry[];
+  /** Where the blob goes; without it the tar is only digested. */
+  readonly path: string | undefined;
+  readonly places: Places;
+  readonly indexer: LayerIndexer | undefined;
 }
 
 /**

@@ -50,6 +50,8 @@ export interface Source {
   document(descriptor: Descriptor): Promise<Document>;
   /** Opens a layer's blob; throws `not-found` if the source lacks it. The reader checks digest and size. */
   blob(descriptor: Descriptor): Promise<Blob>;
+  /** Whether the source has a layer's blob, cheaply; absent where opening it tells. */
+  has?(descriptor: Descriptor): Promise<boolean>;
   /** Signatures, SBOMs and attestations that name `digest`; empty where the transport cannot know. */
   referrers(digest: Digest): Promise<readonly Descriptor[]>;
   /** The layers of a source that has no blobs but a directory tree (`rootfs:`), in place of `blob`. */

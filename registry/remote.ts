@@ -161,6 +161,10 @@ export async function openRemote(
     document: (descriptor) => reading(() => readDocument(client, repository, descriptor)),
     blob: async (descriptor) =>
       explained(remoteBlob(client, repository, descriptor), `reading ${name}`),
+    has: (descriptor) =>
+      reading(() =>
+        hasBlob(client, repository, descriptor.digest, { scope: pullScope(repository) }),
+      ),
     referrers: (digest) => referrersOf(client, repository, digest),
     close: () => client.close(),
   };

@@ -46,18 +46,18 @@ const CANCEL_TIMEOUT_MS = 3000;
 const NOTHING: RequestBody = { size: 0, open: () => new Uint8Array(0) };
 const OCTETS: Readonly<Record<string, string>> = { 'content-type': 'application/octet-stream' };
 
-/** Whether `repository` has the blob, by a HEAD. */
+/** Whether `repository` has the blob, by a HEAD; `scope` is what the token is for, default to push. */
 export async function hasBlob(
   client: RegistryClient,
   repository: string,
   digest: Digest,
-  tries?: 'once',
+  { tries, scope = pushScope(repository) }: { tries?: 'once'; scope?: string } = {},
 ): Promise<boolean> {
   const response = await client.request({
     ...(tries && { tries }),
     method: 'HEAD',
     to: `/v2/${repository}/blobs/${digest}`,
-    scopes: [pushScope(repository)],
+    scopes: [scope],
     want: [200, 404],
   });
   await response.discard();
@@ -318,7 +318,7 @@ class Upload {
   async #arrived(): Promise<boolean> {
     const { client, repository } = this.#options;
     try {
-      return await hasBlob(client, repository, this.#content.digest, 'once');
+      return await hasBlob(client, repository, this.#content.digest, { tries: 'once' });
     } catch {
       return false;
     }

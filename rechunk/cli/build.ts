@@ -8,6 +8,7 @@ import { parseReference } from '../../registry/reference.ts';
 import { type BuildResult, type BuiltImage, rechunk } from '../rechunk.ts';
 import { rechunkTogether, type VariantInput } from '../together.ts';
 import { addBaseOption, baseOption } from './base.ts';
+import { addCacheOptions, cacheOptions } from './cache.ts';
 import { addMemoryOptions, openMemorySources } from './memory.ts';
 import {
   addGroupOptions,
@@ -68,9 +69,10 @@ export function addBuild(program: Command, host: Host): void {
       ),
     )
     .addOption(option('--dry-run', 'do everything but store the result'));
-  addRunOptions(
-    addPolicyOptions(addMemoryOptions(addBaseOption(addParentsOptions(addGroupOptions(command))))),
-  ).action((images, values) => build(images, values, host));
+  const grouped = addBaseOption(addParentsOptions(addGroupOptions(command)));
+  addRunOptions(addCacheOptions(addPolicyOptions(addMemoryOptions(grouped)))).action(
+    (images, values) => build(images, values, host),
+  );
 }
 
 /** Bounds of compression levels, by kind. */
@@ -124,6 +126,7 @@ async function build(images: readonly string[], values: Values, host: Host): Pro
     dryRun: values['dryRun'] === true,
     recompress: values['recompress'] === true,
     trusted: parseTrusted(values),
+    cache: cacheOptions(values, host),
   };
   const results = await withSession(values, host, async (session) => {
     const open: VariantInput[] = [];

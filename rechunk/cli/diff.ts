@@ -3,6 +3,7 @@ import type { Command } from 'commander';
 import { RechunkError } from '../../registry/errors.ts';
 import type { Source } from '../../registry/image.ts';
 import { type DiffReport, diffImages } from '../rechunk.ts';
+import { addCacheOptions, cacheOptions } from './cache.ts';
 import { formatMarkdown, type Limits } from './diffmarkdown.ts';
 import {
   changedLayers,
@@ -44,7 +45,7 @@ export function addDiff(program: Command, host: Host): void {
     .addOption(
       option('--max-update-bytes <size>', 'exit status 1 if the update pulls more blobs than that'),
     );
-  addRunOptions(addComponentOptions(command)).action((old, next, values) =>
+  addRunOptions(addCacheOptions(addComponentOptions(command))).action((old, next, values) =>
     diff(old, next, values, host),
   );
 }
@@ -54,7 +55,8 @@ async function diff(old: string, next: string, values: Values, host: Host): Prom
     throw new RechunkError('usage', '--json and --markdown: want one of them');
   const limit = values['maxUpdateBytes'] as string | undefined;
   const budget = limit === undefined ? undefined : parseSize(limit, '--max-update-bytes');
-  const options = { ...componentOptions(values), ...platformOptions(values) };
+  const cache = cacheOptions(values, host);
+  const options = { ...componentOptions(values), ...platformOptions(values), cache };
   const report = await withSession(values, host, async (session) => {
     const sources = [await session.source(old), await session.source(next)] as const;
     if (budget !== undefined) sources.forEach(checkBlobs);

@@ -8,6 +8,7 @@ import { type PlannedComponent, type PlanReport, planSource } from '../preview.t
 import type { LayerRole } from '../stack.ts';
 import type { BaseReport, Way } from '../weigh.ts';
 import { addBaseOption, baseOption } from './base.ts';
+import { addCacheOptions, cacheOptions } from './cache.ts';
 import { countOf } from './difftext.ts';
 import { addMemoryOptions, openMemorySources } from './memory.ts';
 import {
@@ -34,9 +35,10 @@ export function addPlan(program: Command, host: Host): void {
     .argument('<source>', 'the image to read')
     .addOption(option('--all', 'list every component, below its layer'))
     .addOption(option('--svg <file>', 'draw layers and components as a treemap'));
-  addRunOptions(
-    addPolicyOptions(addMemoryOptions(addBaseOption(addParentsOptions(addGroupOptions(command))))),
-  ).action((source, values) => plan(source, values, host));
+  const grouped = addBaseOption(addParentsOptions(addGroupOptions(command)));
+  addRunOptions(addCacheOptions(addPolicyOptions(addMemoryOptions(grouped)))).action(
+    (source, values) => plan(source, values, host),
+  );
 }
 
 async function plan(source: string, values: Values, host: Host): Promise<void> {
@@ -46,6 +48,7 @@ async function plan(source: string, values: Values, host: Host): Promise<void> {
     ...metadataOptions(values, host),
     ...platformOptions(values),
     policy: policyOptions(values, host),
+    cache: cacheOptions(values, host),
   };
   const result = await withSession(values, host, async (session) => {
     const memory = await openMemorySources(undefined, values, session);

@@ -1,6 +1,6 @@
 /** What a run shows while it works, all on stderr: bars on a terminal, plain lines elsewhere, nothing with `--quiet`. */
 import { MultiBar, type SingleBar } from 'cli-progress';
-import type { Progress } from '../load.ts';
+import type { Progress } from '../read.ts';
 import { formatSize } from './values.ts';
 
 /** Shows progress and notices; `close` leaves the terminal clean. */

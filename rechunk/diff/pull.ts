@@ -8,7 +8,7 @@ import { comparePaths, type Path } from '../../registry/path.ts';
 import type { Context } from '../context.ts';
 import { compileLayer } from '../layer.ts';
 import { sendStream } from '../pool.ts';
-import type { Entry, Inode, Tree } from '../tree.ts';
+import { type Entry, filesOf, type Inode, type Tree } from '../tree.ts';
 import type { FileChangeKind, FilePair, Side } from './files.ts';
 
 /** Layers that a node pulls. */
@@ -109,6 +109,7 @@ async function compressedSize(
   context: Context,
 ): Promise<number> {
   if (entries.length === 0) return 0;
+  await context.spool.holdings.ready(filesOf(entries));
   const directory = await context.spool.blobDirectory();
   const path = join(directory, `floor-${randomBytes(8).toString('hex')}`);
   const segments = sendStream(compileLayer(tree, [...entries].sort(byPath)));

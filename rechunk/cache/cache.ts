@@ -1,0 +1,136 @@
+/**
+ * What earlier runs of this user learnt, so that it need not be learnt again: what is in a layer, by its diffID; which blob
+ * was found to be which layer; what was asked of files' content; and which layer entries give, by their fingerprint.
+ *
+ * All of it was computed from content that was checked, and what is read back is checked against damage, so a build with
+ * the cache gives the same bytes as one without.
+ */
+import { deserialize, serialize } from 'node:v8';
+import type { Descriptor, Digest } from '../../registry/oci.ts';
+import type { Batch } from '../batch.ts';
+import { CacheDirectory, type CacheOptions } from './directory.ts';
+import { ContentMemo } from './memo.ts';
+import { expand, packPiece, squeeze, unpackPieces } from './pieces.ts';
+
+export type { CacheOptions } from './directory.ts';
+
+const KINDS = ['layer', 'blob', 'content', 'fingerprint'];
+
+/** What reading a layer finds besides its entries. */
+export interface LayerFacts {
+  /** Bytes of the uncompressed tar. */
+  readonly size: number;
+  readonly warnings: readonly string[];
+}
+
+/** A layer that was read before. */
+export interface CachedLayer extends LayerFacts {
+  /** Its entries, unpacked as they are gone through, as often as wanted. */
+  readonly batches: Iterable<Batch>;
+}
+
+/** A layer's entries while they are gathered. */
+export interface LayerRecord {
+  add(batch: Batch): void;
+  /** The layer was read whole, and has this diffID. */
+  commit(diffId: Digest, facts: LayerFacts): void;
+  discard(): void;
+}
+
+/** A layer that entries gave. */
+export interface WrittenTar {
+  readonly diffId: Digest;
+  readonly tarSize: number;
+}
+
+/** The cache of one run. */
+export class Cache {
+  readonly #directory: CacheDirectory;
+  readonly #memos: Map<Digest, ContentMemo> = new Map();
+
+  private constructor(directory: CacheDirectory) {
+    this.#directory = directory;
+  }
+
+  /** Opens the cache; undefined, with a notice, where it cannot be used. Throws `usage` where something else is in its place. */
+  static async open(
+    options: CacheOptions,
+    onNotice: (notice: string) => void,
+  ): Promise<Cache | undefined> {
+    const directory = await CacheDirectory.open(options, KINDS, onNotice);
+    return directory && new Cache(directory);
+  }
+
+  /** The layer with this diffID, where it was read or written before. */
+  async findLayer(diffId: Digest): Promise<CachedLayer | undefined> {
+    const file = await this.#directory.read('layer', keyOf(diffId));
+    if (!file) return undefined;
+    const pieces = unpackPieces(file);
+    const facts = unpackValue<LayerFacts>(pieces.pop() as Buffer);
+    return { ...facts, batches: { [Symbol.iterator]: () => unpackBatches(pieces) } };
+  }
+
+  /** Begins to record a layer that is read or written. */
+  recordLayer(): LayerRecord {
+    const file = this.#directory.create('layer');
+    const add = (value: unknown): void => file.append(packPiece(squeeze(serialize(value))));
+    return {
+      add,
+      commit: (diffId, { size, warnings }) => {
+        add({ size, warnings });
+        file.commit(keyOf(diffId));
+      },
+      discard: () => file.discard(),
+    };
+  }
+
+  /** Whether the blob was found to be the layer with this diffID. */
+  async isBlobOf({ digest, size }: Descriptor, diffId: Digest): Promise<boolean> {
+    const text = await this.#directory.read('blob', keyOf(digest));
+    return text !== undefined && String(text) === `${diffId} ${size}`;
+  }
+
+  /** Remembers that the blob is that layer, which must be so. */
+  noteBlob({ digest, size }: Pick<Descriptor, 'digest' | 'size'>, diffId: Digest): void {
+    this.#directory.write('blob', keyOf(digest), Buffer.from(`${diffId} ${size}`));
+  }
+
+  /** The layer that the entries with this fingerprint gave. */
+  async findWritten(fingerprint: string): Promise<WrittenTar | undefined> {
+    const text = await this.#directory.read('fingerprint', fingerprint);
+    return text && (JSON.parse(String(text)) as WrittenTar);
+  }
+
+  /** Remembers which layer entries gave. */
+  noteWritten(fingerprint: string, { diffId, tarSize }: WrittenTar): void {
+    const text = JSON.stringify({ diffId, tarSize });
+    this.#directory.write('fingerprint', fingerprint, Buffer.from(text));
+  }
+
+  /** What is remembered of the content of the layer with this diffID. */
+  memoOf(diffId: Digest): ContentMemo {
+    const known = this.#memos.get(diffId);
+    if (known) return known;
+    const memo = new ContentMemo(this.#directory, keyOf(diffId));
+    this.#memos.set(diffId, memo);
+    return memo;
+  }
+
+  /** Stores what was asked of content, and removes what is too much. */
+  async close(): Promise<void> {
+    for (const memo of this.#memos.values()) await memo.store();
+    await this.#directory.close();
+  }
+}
+
+function keyOf(digest: Digest): string {
+  return digest.replace(':', '-');
+}
+
+function unpackValue<T>(piece: Buffer): T {
+  return deserialize(expand(piece)) as T;
+}
+
+function* unpackBatches(pieces: readonly Buffer[]): Generator<Batch> {
+  for (const piece of pieces) yield unpackValue<Batch>(piece);
+}

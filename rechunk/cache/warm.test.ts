@@ -1,0 +1,251 @@
+// needs: tar, python3
+/** Builds with a cache give what builds without give, whatever becomes of the cache. */
+import assert from 'node:assert/strict';
+import {
+  chmodSync,
+  cpSync,
+  existsSync,
+  globSync,
+  mkdtempSync,
+  readFileSync,
+  rmSync,
+  writeFileSync,
+} from 'node:fs';
+import { join } from 'node:path';
+import { suite } from 'uvu';
+import type { Source } from '../../registry/image.ts';
+import { createLayout, openLayout } from '../../registry/layout.ts';
+import type { Descriptor, Digest } from '../../registry/oci.ts';
+import { writeLayout } from '../../test-images/build.ts';
+import { dir, file, link, type Member, packMembers } from '../../test-images/member.ts';
+import { writeOdd } from '../../test-images/policies.ts';
+import { noise } from '../../test-images/sample.ts';
+import { type IndexedEntry, unpackBatch } from '../batch.ts';
+import { type BuildOptions, type BuildResult, rechunk } from '../rechunk.ts';
+import { parseMap } from '../repos/map.ts';
+import { Cache } from './cache.ts';
+
+const warm = suite('warm');
+const work = mkdtempSync('/var/tmp/rechunk-warm-');
+warm.after(() => rmSync(work, { recursive: true, force: true }));
+
+const cacheAt = (name: string) =>
+  ({ directory: join(work, name), limit: 1 << 30, version: '1', now: Date.now }) as const;
+
+/** A source that notes which blobs were read. */
+function watched(source: Source): Source & { readonly read: Digest[] } {
+  const read: Digest[] = [];
+  const blob = async (descriptor: Descriptor) => {
+    const { file: place, stream } = await source.blob(descriptor);
+    const content = () => stream();
+    async function* counted(): AsyncGenerator<Uint8Array> {
+      read.push(descriptor.digest);
+      yield* content();
+    }
+    assert.ok(place);
+    return { stream: counted };
+  };
+  return {
+    ...source,
+    read,
+    blob,
+    document: (one) => source.document(one),
+    close: () => source.close(),
+  };
+}
+
+interface Built extends BuildResult {
+  /** Blobs of the source that were read. */
+  readonly read: readonly Digest[];
+  /** Blobs of the previous image that were read. */
+  readonly readBefore: readonly Digest[];
+  readonly notices: readonly string[];
+}
+
+/** Rechunks `from` into `to` (layouts, below the work directory), as a run of its own. */
+async function build(
+  from: string,
+  to: string,
+  {
+    cache,
+    previous,
+    ...options
+  }: Partial<BuildOptions> & { cache?: string; previous?: string } = {},
+): Promise<Built> {
+  const source = watched(await openLayout(join(work, from)));
+  const before = previous === undefined ? [] : [watched(await openLayout(join(work, previous)))];
+  const destination = await createLayout(join(work, to));
+  const notices: string[] = [];
+  try {
+    const result = await rechunk(source, destination, {
+      hostPlatform: { os: 'linux', architecture: 'amd64' },
+      threads: 2,
+      tempDirectory: work,
+      repos: [parseMap('/data/* each\n/opt/a/** a\n/opt/b/** b\n/opt/c/** c\n', 'map')],
+      memory: { previous: before },
+      ...(cache === undefined ? {} : { cache: cacheAt(cache) }),
+      onNotice: (notice) => void notices.push(notice),
+      ...options,
+    });
+    return {
+      ...result,
+      read: source.read,
+      readBefore: before.flatMap(({ read }) => read),
+      notices,
+    };
+  } finally {
+    for (const one of [source, ...before, destination]) await one.close();
+  }
+}
+
+const LAYER_BYTES = 800_000;
+const content = (name: string): string => noise(LAYER_BYTES, name).toString('latin1');
+
+/** Layers whose components are theirs, but for one that has something of all. */
+async function writeImage(
+  name: string,
+  versions: readonly [string, string, string],
+): Promise<void> {
+  const members = (part: string, version: string): Member[] => [
+    dir('opt'),
+    dir(`opt/${part}`),
+    file(`opt/${part}/large`, content(`${part} ${version}`)),
+    link(`opt/${part}/again`, `opt/${part}/large`),
+    file(`opt/${part}/empty`, ''),
+    dir('srv'),
+    file(`srv/${part}`, content(`srv ${part}`)),
+    // Read to find components.
+    file(`app/node_modules/${part}/package.json`, `{"name":"${part}","version":"1.0.0"}`),
+  ];
+  const layers = await Promise.all(
+    (['a', 'b', 'c'] as const).map(async (part, i) => ({
+      tar: await packMembers(members(part, versions[i] as string)),
+    })),
+  );
+  await writeLayout(join(work, name), [{ layers }]);
+}
+
+/** All entries of the layer `diffId` as the cache has them. */
+async function entriesIn(cache: string, diffId: Digest): Promise<IndexedEntry[]> {
+  const open = (await Cache.open(cacheAt(cache), (notice) => assert.fail(notice))) as Cache;
+  const layer = await open.findLayer(diffId);
+  assert.ok(layer, `${diffId} is in the cache ${cache}`);
+  const entries = [...layer.batches].flatMap((batch) => [...unpackBatch(batch)]);
+  await open.close();
+  return entries;
+}
+
+warm.before(async () => {
+  await writeOdd(join(work, 'odd'));
+  await writeImage('one', ['1', '1', '1']);
+  await writeImage('two', ['1', '2', '1']);
+});
+
+warm('what is remembered of a written layer is what reading it finds', async () => {
+  for (const name of ['odd', 'one']) {
+    const { images } = await build(name, `${name}-out`, {
+      cache: `${name}-write`,
+      policy: { dirMtime: 'keep' },
+    });
+    await build(`${name}-out`, `${name}-again`, { cache: `${name}-read` });
+    const layers = images[0]?.layers ?? [];
+    assert.ok(layers.length > 0);
+    for (const { diffId } of layers) {
+      const written = await entriesIn(`${name}-write`, diffId);
+      assert.ok(written.length > 0);
+      assert.deepEqual(written, await entriesIn(`${name}-read`, diffId));
+    }
+  }
+});
+
+warm('an unchanged image is not read, nor the previous one, and gives the same', async () => {
+  const cold = await build('one', 'unchanged', { cache: 'unchanged-cache' });
+  assert.equal(cold.read.length, 3);
+  const again = await build('one', 'unchanged', {
+    cache: 'unchanged-cache',
+    previous: 'unchanged',
+  });
+  assert.deepEqual([again.read, again.readBefore], [[], []]);
+  assert.deepEqual([again.digest, again.images[0]?.sentBytes], [cold.digest, 0]);
+});
+
+/** A copy of the image, without the blob. */
+function withoutLayer(name: string, digest: string): void {
+  cpSync(join(work, name), join(work, `${name}-holed`), { recursive: true });
+  rmSync(join(work, `${name}-holed/blobs`, digest.replace(':', '/')));
+}
+
+warm('of an image with one changed layer, that layer is read and no other', async () => {
+  const before = await build('one', 'changed', { cache: 'changed-cache' });
+  const cold = await build('two', 'changed-cold', { previous: 'changed' });
+  const options = { cache: 'changed-cache', previous: 'changed' };
+  const after = await build('two', 'changed', options);
+  assert.equal(cold.read.length, 3);
+  const changed = cold.read.filter((digest) => !before.read.includes(digest));
+  assert.equal(changed.length, 1);
+  assert.deepEqual([after.read, after.readBefore], [changed, []]);
+  assert.equal(after.digest, cold.digest);
+  const again = await build('two', 'changed', { ...options, previous: 'changed' });
+  assert.deepEqual([again.read, again.readBefore, again.digest], [[], [], cold.digest]);
+});
+
+warm('content is fetched from where it costs least, earlier images included', async () => {
+  // All in one layer: what did not change lies there together, and in two layers of the image.
+  const one = { maxLayers: 1 };
+  await build('one', 'supply', { ...one, cache: 'supply-cache' });
+  const cold = await build('two', 'supply-cold', { ...one, previous: 'supply' });
+  const options = { ...one, cache: 'supply-cache', previous: 'supply' };
+  const after = await build('two', 'supply-warm', options);
+  assert.equal(after.digest, cold.digest);
+  assert.deepEqual([after.read.length, after.readBefore.length], [1, 1]);
+  // And from the image where the earlier one cannot be read.
+  cpSync(join(work, 'supply-cache'), join(work, 'supply-lost'), { recursive: true });
+  chmodSync(join(work, 'supply-lost'), 0o700);
+  rmSync(join(work, 'supply/blobs', (after.readBefore[0] as Digest).replace(':', '/')));
+  const lost = await build('two', 'supply-other', { ...options, cache: 'supply-lost' });
+  assert.equal(lost.digest, cold.digest);
+});
+
+warm('a layer that its source no longer has is missed, whatever is remembered of it', async () => {
+  const [first] = (await build('one', 'missed', { cache: 'missed-cache' })).read;
+  withoutLayer('one', first as Digest);
+  const again = build('one-holed', 'missed', { cache: 'missed-cache', previous: 'missed' });
+  await assert.rejects(again, { code: 'not-found' });
+});
+
+warm('damage to any file of the cache costs work and changes nothing', async () => {
+  await build('one', 'poison', { cache: 'poison-cache' });
+  const cold = await build('two', 'poison-cold', { previous: 'poison' });
+  await build('two', 'poison-warm', { previous: 'poison', cache: 'poison-cache' });
+  const files = globSync('rechunk-*/*/*', { cwd: join(work, 'poison-cache') });
+  const kinds = new Set(files.map((path) => path.split('/').at(-2)));
+  assert.deepEqual([...kinds].sort(), ['blob', 'content', 'fingerprint', 'layer']);
+  let found = 0;
+  for (const [i, path] of files.entries()) {
+    cpSync(join(work, 'poison-cache'), join(work, 'poisoned'), { recursive: true });
+    chmodSync(join(work, 'poisoned'), 0o700);
+    const poisoned = join(work, 'poisoned', path);
+    const bytes = readFileSync(poisoned);
+    const at = (i * 7919) % bytes.length;
+    bytes[at] = (bytes[at] as number) ^ 0x20;
+    writeFileSync(poisoned, bytes);
+    const options = { cache: 'poisoned', previous: 'poison' };
+    const { digest, notices } = await build('two', 'poison-out', options);
+    assert.doesNotMatch(notices.join(), /cache/);
+    assert.equal(digest, cold.digest, path);
+    if (!existsSync(poisoned) || !readFileSync(poisoned).equals(bytes)) found++;
+    rmSync(join(work, 'poisoned'), { recursive: true });
+  }
+  // Layers that are not asked for stay as they are.
+  assert.ok(found > files.length / 2, `${found} of ${files.length} were found out`);
+});
+
+warm('what proves does not use the cache', async () => {
+  const cold = await build('one', 'proved', { cache: 'proved-cache' });
+  const options = { cache: 'proved-cache', previous: 'proved', verify: true };
+  const again = await build('one', 'proved', options);
+  assert.equal(again.read.length, 3);
+  assert.equal(again.digest, cold.digest);
+});
+
+warm.run();

@@ -1,0 +1,39 @@
+/** Where a command keeps what it learnt, for the next. */
+import { isAbsolute, join, resolve } from 'node:path';
+import type { Command } from 'commander';
+import type { CacheOptions } from '../cache/cache.ts';
+import { type Host, option, type Values } from './options.ts';
+import { parseSize } from './values.ts';
+import { VERSION } from './version.ts';
+
+/** What the cache may take where nothing else is said: 2 GiB. */
+const DEFAULT_LIMIT = 2 * 2 ** 30;
+
+/** Options of commands that use the cache. */
+export function addCacheOptions(command: Command): Command {
+  return command
+    .addOption(
+      option(
+        '--cache <dir>',
+        'where what was learnt of layers is kept (default: $XDG_CACHE_HOME/rechunk, else ~/.cache/rechunk)',
+      ),
+    )
+    .addOption(option('--no-cache', 'learn everything anew, and keep nothing'))
+    .addOption(option('--cache-size <size>', 'what the cache may take on disk (default: 2GiB)'));
+}
+
+/** The cache that `values` and the environment name; undefined where there is none. */
+export function cacheOptions(values: Values, { env }: Host): CacheOptions | undefined {
+  const size = values['cacheSize'] as string | undefined;
+  const limit = size === undefined ? DEFAULT_LIMIT : parseSize(size, '--cache-size');
+  const named = values['cache'] as string | false | undefined;
+  const directory = named === undefined ? defaultDirectory(env) : named && resolve(named);
+  return directory ? { directory, limit, version: VERSION, now: Date.now } : undefined;
+}
+
+/** By the XDG base directory specification 0.8, which takes no notice of relative paths. */
+function defaultDirectory(env: Host['env']): string | undefined {
+  const { XDG_CACHE_HOME: cache = '', HOME: home = '' } = env;
+  if (isAbsolute(cache)) return join(cache, 'rechunk');
+  return isAbsolute(home) ? join(home, '.cache', 'rechunk') : undefined;
+}

@@ -1,0 +1,216 @@
+/** One layer read and checked; or recalled from the cache, and read only when somebody needs its content. */
+import { type BigIntStats, fstatSync, readSync } from 'node:fs';
+import { detectCompression } from '../registry/blob.ts';
+import { during, RechunkError } from '../registry/errors.ts';
+import type { Blob, Image, Layer } from '../registry/image.ts';
+import type { Batch, IndexedEntry } from './batch.ts';
+import type { Cache } from './cache/cache.ts';
+import type { IngestInput, IngestResult } from './ingest.ts';
+import { type Pool, sendStream } from './pool.ts';
+import type { Spool } from './spool.ts';
+import type { Body } from './tree.ts';
+
+/** How far a step has come, for a progress display. */
+export interface Progress {
+  readonly step: 'read' | 'previous' | 'write' | 'send' | 'verify';
+  /** Bytes done since the last call. */
+  readonly bytes: number;
+  /** Bytes that the step will take, as far as known. */
+  readonly total: number;
+}
+
+/** What reading layers needs. */
+export interface ReadContext {
+  readonly pool: Pool;
+  readonly spool: Spool;
+  /** Where layers are recalled from, and remembered; default: nowhere. */
+  readonly cache?: Cache | undefined;
+  readonly onProgress?: ((progress: Progress) => void) | undefined;
+  readonly step?: 'read' | 'previous' | 'verify';
+}
+
+/** A layer whose entries are known, and were checked against its descriptor and diffID. */
+export interface ReadLayer {
+  /** Its entries; where they are not `kept`, they are let go of as they are taken. */
+  batches(isKept: boolean): Iterable<Batch>;
+  /** The file that bodies are read from (`Holdings.ready`), and where in it the tar stream begins. */
+  readonly bodies: number;
+  readonly base: number;
+  /** Bytes uncompressed. */
+  readonly size: number;
+  readonly warnings: readonly string[];
+}
+
+/** Reads a layer; `onBytes` is told of bytes as they are read. Throws when it is not what manifest and config promise. */
+export async function readLayer(
+  image: Image,
+  layer: Layer,
+  name: string,
+  onBytes: (bytes: number) => void,
+  context: ReadContext,
+): Promise<ReadLayer> {
+  const { cache, spool } = context;
+  const { descriptor, diffId } = layer;
+  const place = findPlace(await image.source.blob(descriptor), spool);
+  const batches: Batch[] = [];
+  const record = cache?.recordLayer();
+  const onPart = (batch: Batch): void => {
+    batches.push(batch);
+    record?.add(batch);
+  };
+  const result = await ingest({ layer, name, place }, { onBytes, onPart }, context);
+  record?.commit(diffId, result);
+  cache?.noteBlob(descriptor, diffId);
+  const { isSound, bodies, base } = place;
+  const cost = descriptor.size;
+  if (cache) spool.holdings.add(bodies, { isSound, cost, memo: cache.memoOf(diffId) });
+  const warnings = nameWarnings(name, result.warnings);
+  const take = (isKept: boolean): Iterable<Batch> => (isKept ? batches : takeAll(batches));
+  return { batches: take, bodies, base, size: result.size, warnings };
+}
+
+/**
+ * The layer as an earlier run found it, without its content, which is fetched when the spool is asked for it. Undefined where
+ * it was not read before, or its source has no such blob.
+ */
+export async function recallLayer(
+  image: Image,
+  layer: Layer,
+  name: string,
+  context: ReadContext,
+): Promise<ReadLayer | undefined> {
+  const { cache, spool } = context;
+  const { descriptor, diffId } = layer;
+  if (!cache || descriptor.urls || !(await cache.isBlobOf(descriptor, diffId))) return undefined;
+  const found = await cache.findLayer(diffId);
+  // Who may not read a layer must not get it by naming it.
+  if (!found || !(await isThere(image, layer))) return undefined;
+  const blob = await image.source.blob(descriptor);
+  if (blob.file && blob.file.size !== descriptor.size) return undefined;
+  const place = findPlace(blob, spool);
+  const { isSound, bodies, base } = place;
+  const fill = (): Promise<void> =>
+    during(`reading ${name}`, async () => {
+      await ingest({ layer, name, place, isIndexed: true }, {}, context);
+    });
+  const cost = descriptor.size;
+  spool.holdings.add(bodies, { isSound, cost, memo: cache.memoOf(diffId) }, fill);
+  const warnings = nameWarnings(name, found.warnings);
+  return { batches: () => found.batches, bodies, base, size: found.size, warnings };
+}
+
+/** Whether the source has the layer, as far as it can tell without reading it. */
+async function isThere({ source }: Image, { descriptor }: Layer): Promise<boolean> {
+  if (!source.has) return true;
+  return source.has(descriptor).catch((error) => {
+    if (error instanceof RechunkError && error.code !== 'interrupted') return false;
+    throw error;
+  });
+}
+
+/** Where the content of a layer's entry lies. */
+export function bodyOf({ bodies, base }: ReadLayer, entry: IndexedEntry): Body {
+  const extents = entry.extents?.map((extent) => ({ ...extent, offset: extent.offset + base }));
+  const plain = { file: bodies, offset: entry.offset + base };
+  return extents ? { ...plain, extents } : plain;
+}
+
+function nameWarnings(name: string, warnings: readonly string[]): string[] {
+  return warnings.map((warning) => `${name}: ${warning}`);
+}
+
+/** Takes the batches out one by one. */
+function* takeAll(batches: Batch[]): Generator<Batch> {
+  for (let batch = batches.shift(); batch; batch = batches.shift()) yield batch;
+}
+
+/** Where a layer's bytes come from, and where its bodies are read. */
+interface Place {
+  readonly blob: Blob;
+  /** A blob that lies on disk: its descriptor. */
+  readonly file?: number;
+  /** Whether it lies there uncompressed, and is read there. */
+  readonly isInPlace: boolean;
+  /** Whether nobody changed it since it was opened. */
+  isSound(): boolean;
+  readonly bodies: number;
+  readonly base: number;
+}
+
+/** Bytes at the start of a blob that tell its compression. */
+const HEAD_BYTES = 16;
+
+/** Uncompressed layers that lie on disk are used in place, all others are spooled. */
+function findPlace(blob: Blob, spool: Spool): Place {
+  const spooled = { isInPlace: false, isSound: () => true, base: 0 } as const;
+  if (!blob.file) return { ...spooled, blob, bodies: spool.create() };
+  const { path, offset, size } = blob.file;
+  const file = spool.open(path);
+  const head = Buffer.alloc(Math.min(HEAD_BYTES, size));
+  readSync(file, head, 0, head.length, offset);
+  if (detectCompression(head) !== 'none') return { ...spooled, blob, file, bodies: spool.create() };
+  const before = fstatSync(file, { bigint: true });
+  const isSound = (): boolean => isUnchanged(before, fstatSync(file, { bigint: true }));
+  return { blob, file, isInPlace: true, isSound, bodies: file, base: offset };
+}
+
+function isUnchanged(a: BigIntStats, b: BigIntStats): boolean {
+  return a.size === b.size && a.mtimeNs === b.mtimeNs && a.ctimeNs === b.ctimeNs;
+}
+
+/** A layer to be read. */
+interface Reading {
+  readonly layer: Layer;
+  readonly name: string;
+  readonly place: Place;
+  readonly isIndexed?: boolean;
+}
+
+/** Who is told of what is read. */
+interface Listeners {
+  readonly onBytes?: (bytes: number) => void;
+  readonly onPart?: (batch: Batch) => void;
+}
+
+async function ingest(
+  { layer, name, place, isIndexed = false }: Reading,
+  { onBytes, onPart }: Listeners,
+  { pool }: ReadContext,
+): Promise<IngestResult> {
+  const { descriptor, diffId } = layer;
+  const { input, sent } = openInput(place, onBytes);
+  const spool = place.isInPlace ? {} : { spool: place.bodies };
+  const job = { input, descriptor, diffId, name, isIndexed, ...spool };
+  const transfer = input.kind === 'port' ? [input.port] : [];
+  const [result] = await Promise.all([
+    pool.run('ingest', job, { transfer, ...(onPart && { onPart }) }),
+    sent,
+  ]);
+  if (input.kind === 'file') onBytes?.(descriptor.size);
+  return result;
+}
+
+interface OpenedInput {
+  readonly input: IngestInput;
+  /** Settles when a streamed input was sent whole. */
+  readonly sent?: Promise<void>;
+}
+
+function openInput({ blob, file }: Place, onBytes?: (bytes: number) => void): OpenedInput {
+  if (blob.file && file !== undefined) {
+    const { offset, size } = blob.file;
+    return { input: { kind: 'file', fd: file, offset, size } };
+  }
+  const { port, done } = sendStream(counted(blob.stream(), onBytes));
+  return { input: { kind: 'port', port }, sent: done };
+}
+
+async function* counted(
+  chunks: AsyncIterable<Uint8Array>,
+  count?: (bytes: number) => void,
+): AsyncGenerator<Uint8Array> {
+  for await (const chunk of chunks) {
+    count?.(chunk.length);
+    yield chunk;
+  }
+}
