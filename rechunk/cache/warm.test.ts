@@ -17,7 +17,7 @@ import type { Source } from '../../registry/image.ts';
 import { createLayout, openLayout } from '../../registry/layout.ts';
 import type { Descriptor, Digest } from '../../registry/oci.ts';
 import { writeLayout } from '../../test-images/build.ts';
-import { dir, file, link, type Member, packMembers } from '../../test-images/member.ts';
+import { dir, file, link, type Member, packMembers, whiteout } from '../../test-images/member.ts';
 import { writeOdd } from '../../test-images/policies.ts';
 import { noise } from '../../test-images/sample.ts';
 import { type IndexedEntry, unpackBatch } from '../batch.ts';
@@ -98,15 +98,16 @@ async function build(
   }
 }
 
-const LAYER_BYTES = 800_000;
+const LAYER_BYTES = 400_000;
 const content = (name: string): string => noise(LAYER_BYTES, name).toString('latin1');
 
 /** Layers whose components are theirs, but for one that has something of all. */
 async function writeImage(
   name: string,
   versions: readonly [string, string, string],
+  more: Readonly<Partial<Record<'a' | 'b' | 'c', readonly Member[]>>> = {},
 ): Promise<void> {
-  const members = (part: string, version: string): Member[] => [
+  const members = (part: 'a' | 'b' | 'c', version: string): Member[] => [
     dir('opt'),
     dir(`opt/${part}`),
     file(`opt/${part}/large`, content(`${part} ${version}`)),
@@ -116,6 +117,7 @@ async function writeImage(
     file(`srv/${part}`, content(`srv ${part}`)),
     // Read to find components.
     file(`app/node_modules/${part}/package.json`, `{"name":"${part}","version":"1.0.0"}`),
+    ...(more[part] ?? []),
   ];
   const layers = await Promise.all(
     (['a', 'b', 'c'] as const).map(async (part, i) => ({
@@ -190,19 +192,28 @@ warm('of an image with one changed layer, that layer is read and no other', asyn
 });
 
 warm('content is fetched from where it costs least, earlier images included', async () => {
-  // All in one layer: what did not change lies there together, and in two layers of the image.
+  const ballast = file('var/ballast', content('ballast').repeat(5));
+  const gone = {
+    a: [ballast],
+    b: [whiteout('var/ballast'), { ...ballast, path: 'var/more' }],
+    c: [whiteout('var/more')],
+  };
+  await writeImage('heavy-1', ['1', '1', '1'], gone);
+  await writeImage('heavy-2', ['1', '1', '2'], gone);
+  // What did not change lies in two layers of the image with what nobody sees, and in one layer of the earlier image without.
   const one = { maxLayers: 1 };
-  await build('one', 'supply', { ...one, cache: 'supply-cache' });
-  const cold = await build('two', 'supply-cold', { ...one, previous: 'supply' });
+  await build('heavy-1', 'supply', { ...one, cache: 'supply-cache' });
+  const cold = await build('heavy-2', 'supply-cold', { ...one, previous: 'supply' });
   const options = { ...one, cache: 'supply-cache', previous: 'supply' };
-  const after = await build('two', 'supply-warm', options);
+  const after = await build('heavy-2', 'supply-warm', options);
   assert.equal(after.digest, cold.digest);
   assert.deepEqual([after.read.length, after.readBefore.length], [1, 1]);
   // And from the image where the earlier one cannot be read.
   cpSync(join(work, 'supply-cache'), join(work, 'supply-lost'), { recursive: true });
   chmodSync(join(work, 'supply-lost'), 0o700);
   rmSync(join(work, 'supply/blobs', (after.readBefore[0] as Digest).replace(':', '/')));
-  const lost = await build('two', 'supply-other', { ...options, cache: 'supply-lost' });
+  const alone = { ...options, cache: 'supply-lost', policy: { inherit: 'none' } } as const;
+  const lost = await build('heavy-2', 'supply-other', alone);
   assert.equal(lost.digest, cold.digest);
 });
 
