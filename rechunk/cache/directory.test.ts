@@ -187,14 +187,27 @@ test('a directory of somebody else is not used, and that is told', async () => {
   assert.deepEqual(readdirSync(directory), []);
 });
 
-test('a cache that others may enter is not used, an empty directory becomes private', async () => {
+test('a directory becomes private, and is not used where others may have written', async () => {
   const directory = newPath();
   mkdirSync(directory, { mode: 0o755 });
-  const cache = await open(directory);
-  await cache.close();
-  assert.equal(statSync(directory).mode & 0o777, 0o700);
+  // Empty at first, so that nobody can have written anything.
+  for (const mode of [0o777, 0o755, 0o750]) {
+    chmodSync(directory, mode);
+    const cache = await open(directory);
+    cache.write('layer', 'a', Buffer.from('a'));
+    await cache.close();
+    assert.equal(statSync(directory).mode & 0o777, 0o700);
+  }
   chmodSync(directory, 0o770);
-  assert.match(await refusal(directory), /others may enter it \(mode 770, want 700\)/);
+  const advice = `if nobody did, \`chmod 700 ${directory}\``;
+  const told = `the cache ${directory} is not used: others may write to`;
+  assert.equal(await refusal(directory), `${told} ${directory}; ${advice}`);
+  chmodSync(directory, 0o755);
+  const file = join(directory, 'rechunk-1-1.0.0/layer/a');
+  chmodSync(file, 0o666);
+  assert.equal(await refusal(directory), `${told} ${file}; ${advice}`);
+  chmodSync(directory, 0o700);
+  await (await open(directory)).close();
 });
 
 test('a path that no directory can be made at is told of', async () => {

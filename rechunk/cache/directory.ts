@@ -3,8 +3,8 @@
  * and renamed, so that any number of runs may use the directory and be killed at any moment; no lock is held. What is
  * damaged counts as missing and is removed, and what cannot be written is not: a cache never fails a run.
  *
- * Whoever can write here can change what is built, so the directory is its owner's alone (0700) and belongs to this user; any
- * other is not used, with a notice. Only files of the form that is written here are ever removed.
+ * Whoever can write here can change what is built, so the directory belongs to this user and is made private (0700); where others may
+ * have written it is not used, with a notice. Only files of the form that is written here are ever removed.
  */
 import { createHash, type Hash } from 'node:crypto';
 import { closeSync, lstatSync, openSync, renameSync, unlinkSync, writeSync } from 'node:fs';
@@ -40,6 +40,7 @@ const SEAL_BYTES = 32;
 const BLOCK_BYTES = 4096;
 const OWNER_ALL = 0o700;
 const OTHERS = 0o077;
+const OTHERS_WRITE = 0o022;
 const KEY = /^[a-z0-9][a-z0-9.-]{0,199}$/;
 const GENERATION = /^rechunk-\d+-[\w.+-]+$/;
 const UNFINISHED = 'unfinished-';
@@ -238,10 +239,11 @@ async function claim(directory: string): Promise<string | undefined> {
   const found = await stat(directory);
   const user = process.getuid?.() ?? found.uid;
   if (found.uid !== user) return `it belongs to user ${found.uid}, want ${user}`;
-  if (names.length === 0) await chmod(directory, OWNER_ALL);
-  else if ((found.mode & OTHERS) !== 0) {
-    const mode = (found.mode & 0o777).toString(8);
-    return `others may enter it (mode ${mode}, want 700), so they may have changed it`;
+  if ((found.mode & OTHERS) !== 0) {
+    const exposed = names.length > 0 ? await findExposed(directory) : undefined;
+    if (exposed !== undefined)
+      return `others may write to ${exposed}; if nobody did, \`chmod 700 ${directory}\``;
+    await chmod(directory, OWNER_ALL);
   }
   const tag = join(directory, TAG_FILE);
   if (names.length === 0) await writeFile(tag, TAG_TEXT);
@@ -251,6 +253,17 @@ async function claim(directory: string): Promise<string | undefined> {
       `--cache ${directory}: it holds something else, want a directory of its own (with a ${TAG_FILE}, or empty)`,
     );
   return undefined;
+}
+
+/** A directory or file that others may write to, if there is one: `directory`, or what is in it. */
+async function findExposed(directory: string): Promise<string | undefined> {
+  const names = await readdir(directory, { recursive: true });
+  return ['', ...names]
+    .map((name) => join(directory, name))
+    .find((path) => {
+      const found = lstatSync(path, { throwIfNoEntry: false });
+      return found && !found.isSymbolicLink() && (found.mode & OTHERS_WRITE) !== 0;
+    });
 }
 
 /** A file of the cache, of any version of the program. */
