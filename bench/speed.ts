@@ -169,6 +169,12 @@ function parseNames(text: string | undefined): readonly SectionName[] {
   return names as readonly SectionName[];
 }
 
+function parseRounds(text: string | undefined): number | undefined {
+  if (text !== undefined && !/^[1-9]\d*$/.test(text))
+    throw new Error(`--rounds: got '${text}', want a number from 1 on`);
+  return text === undefined ? undefined : Number(text);
+}
+
 async function main(): Promise<void> {
   const { values } = parseArgs({
     options: {
@@ -182,6 +188,7 @@ async function main(): Promise<void> {
   });
   const scale = values.quick ? 'quick' : 'full';
   const names = parseNames(values.only);
+  const given = parseRounds(values.rounds);
   for (const name of new Set(names.map(inputOf))) await prepare(name, scale);
   if (values.prepare) return;
   const tools = await openTools(scale, values.cli);
@@ -191,7 +198,7 @@ async function main(): Promise<void> {
   const own = await facts(tools);
   const same = { ...own, commit: values.cli ?? own.commit };
   for (const name of names) {
-    const rounds = Number(values.rounds ?? (scale === 'quick' ? 1 : roundsOf(name)));
+    const rounds = given ?? (scale === 'quick' ? 1 : roundsOf(name));
     // Kept after each input, so that a run that is ended loses one.
     store([await measureSection(name, rounds, scale, tools, same)], directory);
   }
