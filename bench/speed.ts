@@ -125,7 +125,8 @@ async function measureSection(
   const input = await prepare(inputOf(name), scale);
   await warmUp(input);
   const state = isWarm(name) ? STATES.warm : input.isTree ? STATES.rootfs : STATES.layout;
-  const common = { name, about: input.about, state, ...same };
+  const entries = input.entries === undefined ? {} : { entries: input.entries };
+  const common = { name, about: input.about, state, ...same, ...entries };
   if (!isWarm(name)) {
     return { ...common, rows: await measureCold(inputOf(name), input, rounds, tools) };
   }

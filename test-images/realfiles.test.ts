@@ -5,7 +5,7 @@ import { join } from 'node:path';
 import { gunzipSync } from 'node:zlib';
 import { extract } from 'tar-stream';
 import { test } from 'uvu';
-import { writeNextRelease, writeRealFiles } from './realfiles.ts';
+import { countEntries, writeNextRelease, writeRealFiles } from './realfiles.ts';
 
 const directory = mkdtempSync(join(tmpdir(), 'realfiles-test-'));
 process.once('exit', () => rmSync(directory, { recursive: true, force: true }));
@@ -29,6 +29,9 @@ function blobsOf(layout: string): Blob[] {
   return layers.map(({ digest }: { digest: string }) => ({ digest, file: file(digest) }));
 }
 
+/** Paths of directories in layers that were read. */
+const directories = new Set<string>();
+
 /** Regular files of a layer: path to content. */
 async function filesOf({ file }: Blob): Promise<Map<string, string>> {
   const found = new Map<string, string>();
@@ -37,6 +40,7 @@ async function filesOf({ file }: Blob): Promise<Map<string, string>> {
   for await (const entry of reader) {
     const parts: Buffer[] = [];
     for await (const part of entry) parts.push(part as Buffer);
+    if (entry.header.type === 'directory') directories.add(entry.header.name);
     if (entry.header.type === 'file')
       found.set(entry.header.name, Buffer.concat(parts).toString('latin1'));
   }
@@ -45,12 +49,15 @@ async function filesOf({ file }: Blob): Promise<Map<string, string>> {
 
 test('small files are those of the pool, the largest left out, each different', async () => {
   const layout = join(directory, 'small');
-  await writeRealFiles(layout, { pool, files: 300, bytes: 300 * 1050, layers: 2 });
+  const options = { pool, files: 300, bytes: 300 * 1050, layers: 2 };
+  await writeRealFiles(layout, options);
+  directories.clear();
   const layers = await Promise.all(blobsOf(layout).map(filesOf));
   assert.deepEqual(
     layers.map(({ size }) => size),
     [150, 150],
   );
+  assert.equal(countEntries(options), 300 + directories.size);
   const all = layers.flatMap((files) => [...files]);
   const manifests = all.filter(([path]) => /node_modules\/p-\d+\/package\.json$/.test(path));
   assert.equal(manifests.length, 4);

@@ -33,6 +33,7 @@ const CHANGED_EVERY = 10;
 const MANY_FROM = 4;
 /** Most that find may print of a pool, bytes. */
 const LISTING_LIMIT = 1 << 28;
+const MANIFEST = 'package.json';
 const RELEASE_MTIME = new Date(MTIME.getTime() + 7 * 86_400_000);
 
 interface PoolFile {
@@ -44,6 +45,20 @@ interface PoolFile {
 interface Made {
   readonly from: number;
   readonly size: number;
+}
+
+/** Files that stand together: those from `from` to `to` (exclusive). */
+interface Package {
+  readonly path: string;
+  readonly from: number;
+  readonly to: number;
+}
+
+/** Where file `i` stands. */
+interface Place {
+  readonly directory: string;
+  readonly name: string;
+  readonly i: number;
 }
 
 /** Regular files of the tree with content, by path. Node's own recursive listing runs in circles at a link to a directory above. */
@@ -124,21 +139,26 @@ class Images {
       : fromMany(pool, unevenSizes(options));
   }
 
+  /** Files and directories of the whole image. */
+  get entries(): number {
+    const directories = new Set<string>();
+    for (let index = 0; index < this.#options.layers; index++) {
+      for (const parent of parentsOf(this.#topOf(index))) directories.add(parent);
+      for (const one of this.#packagesOf(index)) {
+        directories.add(one.path);
+        for (const { directory } of this.#placesOf(one)) directories.add(directory);
+      }
+    }
+    return directories.size + this.#files.length;
+  }
+
   /** A layer as a stream; `release` 2 has other versions of some packages. */
   layer(index: number, release: 1 | 2): PassThrough {
     const archive = pack();
-    const { layers } = this.#options;
-    const [from, to] = [index, index + 1].map((i) => Math.floor((this.#files.length * i) / layers));
     const fill = async (): Promise<void> => {
-      const top = this.#isSmall ? `srv/app-${index}/node_modules` : `var/lib/data-${index}`;
-      const names = top.split('/');
-      for (const i of names.keys()) addDirectory(archive, names.slice(0, i + 1).join('/'), MTIME);
-      for (let i = from as number; i < (to as number); i += PACKAGE_FILES) {
-        const number = Math.floor((i - (from as number)) / PACKAGE_FILES);
-        const isNew = release === 2 && number % CHANGED_EVERY === 0;
-        const range = [i, Math.min(i + PACKAGE_FILES, to as number)] as const;
-        await this.#addPackage(archive, `${top}/p-${number}`, range, isNew);
-      }
+      for (const parent of parentsOf(this.#topOf(index))) addDirectory(archive, parent, MTIME);
+      for (const [number, one] of this.#packagesOf(index).entries())
+        await this.#addPackage(archive, one, release === 2 && number % CHANGED_EVERY === 0);
       archive.finalize();
     };
     const out = new PassThrough();
@@ -146,39 +166,56 @@ class Images {
     return archive.pipe(out);
   }
 
-  async #addPackage(
-    archive: Pack,
-    top: string,
-    [from, to]: readonly [number, number],
-    isNew: boolean,
-  ): Promise<void> {
+  #topOf(index: number): string {
+    return this.#isSmall ? `srv/app-${index}/node_modules` : `var/lib/data-${index}`;
+  }
+
+  #packagesOf(index: number): Package[] {
+    const { files, layers } = this.#options;
+    const [from = 0, to = 0] = [index, index + 1].map((i) => Math.floor((files * i) / layers));
+    return Array.from({ length: Math.ceil((to - from) / PACKAGE_FILES) }, (_, number) => {
+      const first = from + number * PACKAGE_FILES;
+      const path = `${this.#topOf(index)}/p-${number}`;
+      return { path, from: first, to: Math.min(first + PACKAGE_FILES, to) };
+    });
+  }
+
+  async #addPackage(archive: Pack, one: Package, isNew: boolean): Promise<void> {
     const mtime = isNew ? RELEASE_MTIME : MTIME;
-    addDirectory(archive, top, mtime);
-    const directories = new Set<string>();
-    for (let i = from; i < to; i++) {
-      const isManifest = this.#isSmall && i === from;
-      const made = this.#files[i] as Made;
-      const [directory = '', name = ''] = isManifest
-        ? [top, 'package.json']
-        : this.#placeOf(made, top, i);
-      if (directory !== top && !directories.has(directory)) addDirectory(archive, directory, mtime);
+    const version = isNew ? '1.0.1' : '1.0.0';
+    addDirectory(archive, one.path, mtime);
+    const directories = new Set([one.path]);
+    for (const { directory, name, i } of this.#placesOf(one)) {
+      if (!directories.has(directory)) addDirectory(archive, directory, mtime);
       directories.add(directory);
-      const version = isNew ? '1.0.1' : '1.0.0';
-      const line = isManifest
-        ? `${JSON.stringify({ name: top.slice(top.lastIndexOf('/') + 1), version })}\n`
-        : `file ${i}, version ${version}\n`;
-      const size = line.length + (isManifest ? 0 : made.size);
-      const pieces = isManifest ? [Buffer.from(line)] : this.#content(line, made);
-      await addFile(archive, `${directory}/${name}`, size, pieces, mtime);
+      const path = `${directory}/${name}`;
+      if (name === MANIFEST) {
+        const about = { name: one.path.slice(one.path.lastIndexOf('/') + 1), version };
+        const text = Buffer.from(`${JSON.stringify(about)}\n`);
+        await addFile(archive, path, text.length, [text], mtime);
+        continue;
+      }
+      const made = this.#files[i] as Made;
+      const line = `file ${i}, version ${version}\n`;
+      await addFile(archive, path, line.length + made.size, this.#content(line, made), mtime);
     }
   }
 
+  /** Where a package's files stand: the first is its package.json where they are small. */
+  #placesOf({ path, from, to }: Package): Place[] {
+    return Array.from({ length: to - from }, (_, n) => {
+      const i = from + n;
+      if (this.#isSmall && n === 0) return { directory: path, name: MANIFEST, i };
+      return { ...this.#placeOf(this.#files[i] as Made, path, i), i };
+    });
+  }
+
   /** Directory and name of a file: those that its first part has in the pool. */
-  #placeOf({ from }: Made, top: string, i: number): [directory: string, name: string] {
+  #placeOf({ from }: Made, top: string, i: number): Omit<Place, 'i'> {
     const parts = this.#file(from).path.split('/');
     const [parent = 'lib', name = ''] = parts.slice(-2);
     // Two directories of one name may meet in a package.
-    return [`${top}/${parent.slice(0, 60)}`, `${i}-${name.slice(-60)}`];
+    return { directory: `${top}/${parent.slice(0, 60)}`, name: `${i}-${name.slice(-60)}` };
   }
 
   #file(i: number): PoolFile {
@@ -195,8 +232,19 @@ class Images {
   }
 }
 
+/** A directory and those above it, highest first. */
+function parentsOf(path: string): string[] {
+  const names = path.split('/');
+  return names.map((_, i) => names.slice(0, i + 1).join('/'));
+}
+
 function addDirectory(archive: Pack, path: string, mtime: Date): void {
   archive.entry({ name: `${path}/`, type: 'directory', mode: 0o755, mtime });
+}
+
+/** Files and directories that the image has. */
+export function countEntries(options: RealFilesOptions): number {
+  return new Images(options).entries;
 }
 
 /** Writes an OCI layout with the image, gzip layers, tag `latest`, to `directory`. */

@@ -27,15 +27,14 @@ function peakOf(section: Section | undefined, command: string): number | undefin
   return row && figure(row, ({ peakMiB }) => peakMiB);
 }
 
-/** Entries by which the two memory inputs differ. */
-const MORE_ENTRIES = 180_000;
-
+/** What the peak grows by for each entry more, from the smaller memory input to the larger. */
 function bytesPerEntry(find: Find): number | undefined {
-  const few = peakOf(find('entries-20k'), OURS);
-  const many = peakOf(find('entries-200k'), OURS);
-  return few === undefined || many === undefined
-    ? undefined
-    : ((many - few) * 2 ** 20) / MORE_ENTRIES;
+  const sections = [find('entries-20k'), find('entries-200k')] as const;
+  const [few, many] = sections.map((section) => peakOf(section, OURS));
+  const [least, most] = sections.map((section) => section?.entries);
+  if (few === undefined || many === undefined || least === undefined || most === undefined)
+    return undefined;
+  return ((many - few) * 2 ** 20) / (most - least);
 }
 
 function fetchedLayers(section: Section | undefined): number | undefined {

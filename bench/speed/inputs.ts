@@ -9,6 +9,7 @@ import { fileURLToPath } from 'node:url';
 import { command, output } from '../../test-images/command.ts';
 import { cacheDirectory, cached, debianImage } from '../../test-images/debian.ts';
 import {
+  countEntries,
   type RealFilesOptions,
   writeNextRelease,
   writeRealFiles,
@@ -22,6 +23,8 @@ export interface Input {
   readonly path: string;
   /** False by default. */
   readonly isTree?: boolean;
+  /** Files and directories, where they are counted. */
+  readonly entries?: number;
   /** A layout with the next release, for the warm path. */
   readonly next?: string;
 }
@@ -107,10 +110,13 @@ async function madeOf(shape: Shape, scale: Scale, hasNext: boolean): Promise<Inp
   const key = `${basename(pool)}-${shape.files}-${shape.bytes}-${shape.layers}`;
   const place = join(directoryOf(scale), `real-${key}`);
   const path = await cached(place, (dir) => writeRealFiles(dir, options));
-  const about = `${shape.files.toLocaleString('en')} files, ${(shape.bytes / 1e9).toFixed(shape.bytes < 1e8 ? 3 : 1)} GB, ${shape.layers} gzip layers`;
-  if (!hasNext) return { about, path };
+  const entries = countEntries(options);
+  const count = (value: number): string => value.toLocaleString('en');
+  const size = (shape.bytes / 1e9).toFixed(scale === 'quick' ? 3 : 1);
+  const about = `${count(shape.files)} files (${count(entries)} entries), ${size} GB, ${shape.layers} gzip layers`;
+  if (!hasNext) return { about, path, entries };
   const next = await cached(`${place}-next`, (dir) => writeNextRelease(dir, options, path));
-  return { about, path, next };
+  return { about, path, entries, next };
 }
 
 const QUICK_DEBIAN: Shape = { files: 150, bytes: 1e6, layers: 1 };

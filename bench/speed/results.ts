@@ -31,6 +31,8 @@ export interface Section {
   readonly machine: string;
   readonly node: string;
   readonly tools: string;
+  /** Files and directories of the input; undefined where they were not counted. */
+  readonly entries?: number;
   /** Bytes of the layer that changed; undefined where none did. */
   readonly changedLayerBytes?: number;
   readonly rows: readonly Row[];
