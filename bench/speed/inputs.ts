@@ -1,6 +1,6 @@
 /**
  * What is timed: images and trees, made once and kept in the cache of test images. Contents are real: a Debian image by mmdebstrap, and the
- * files of a larger Debian root with a compiler, git and npm (some 50,000 files), cut to the sizes that are wanted (`realfiles.ts`).
+ * files of a larger Debian root with a compiler, git and npm (40,000 files), cut to the sizes that are wanted (`realfiles.ts`).
  */
 import { existsSync, readFileSync, rmSync } from 'node:fs';
 import { mkdir } from 'node:fs/promises';
@@ -121,7 +121,7 @@ async function madeOf(shape: Shape, scale: Scale, hasNext: boolean): Promise<Inp
 
 const QUICK_DEBIAN: Shape = { files: 150, bytes: 1e6, layers: 1 };
 
-/** Makes an input, or finds it made. Full ones take some minutes of CPU and 10 GB of disk in all. */
+/** Makes an input, or finds it made. Full ones take ten minutes of CPU and 5 GB of disk in all. */
 export async function prepare(name: InputName, scale: Scale): Promise<Input> {
   await mkdir(directoryOf(scale), { recursive: true });
   if (name === 'rootfs') {
