@@ -7,8 +7,13 @@
 import { createHash } from 'node:crypto';
 import { closeSync, openSync, writeSync } from 'node:fs';
 import type { MessagePort } from 'node:worker_threads';
-import { type Compressor, createCompressor } from '../registry/compress.ts';
-import type { Compression } from '../registry/image.ts';
+import { type ChunkedResult, createChunkedCompressor } from '../registry/chunked/writer.ts';
+import {
+  type Compressor,
+  type CompressorOptions,
+  createCompressor,
+  type LayerFormat,
+} from '../registry/compress.ts';
 import type { Digest } from '../registry/oci.ts';
 import { readBody } from './digests.ts';
 import { receiveStream } from './pool.ts';
@@ -33,7 +38,7 @@ export interface Step {
 export interface LayerJob {
   /** Gives the layer's {@link Segment}s, see `sendStream`. */
   readonly segments: MessagePort;
-  readonly compression: Compression;
+  readonly compression: LayerFormat;
   readonly level: number | undefined;
   /** Where the blob goes, the file must not exist; without it only the tar is digested. */
   readonly path: string | undefined;
@@ -47,6 +52,8 @@ export interface LayerResult {
   readonly tarSize: number;
   readonly digest: Digest;
   readonly size: number;
+  /** What became of one that was written as zstd:chunked. */
+  readonly chunked?: ChunkedResult;
 }
 
 /** Bytes of the tar stream that are handed on at a time. */
@@ -118,27 +125,30 @@ export async function assembleLayer(
   return { diffId, tarSize, ...(blob?.result() ?? { digest: diffId, size: tarSize }) };
 }
 
+type BlobResult = Pick<LayerResult, 'digest' | 'size' | 'chunked'>;
+
 /** A compressor that writes to a file and digests what it writes. */
 function openBlob(
   { compression, level, inFlight }: LayerJob,
   path: string,
-): { compressor: Compressor; close(): void; result(): Pick<LayerResult, 'digest' | 'size'> } {
+): { compressor: Compressor; close(): void; result(): BlobResult } {
   const hash = createHash('sha256');
   const fd = openSync(path, 'wx');
   let size = 0;
-  const compressor = createCompressor(compression, level, {
+  const options: CompressorOptions = {
     inFlight,
     write: (chunk) => {
       hash.update(chunk);
       size += chunk.length;
       for (let done = 0; done < chunk.length; ) done += writeSync(fd, chunk, done);
     },
-  });
-  const result = (): Pick<LayerResult, 'digest' | 'size'> => ({
-    digest: `sha256:${hash.digest('hex')}`,
-    size,
-  });
-  return { compressor, close: () => closeSync(fd), result };
+  };
+  const close = (): void => closeSync(fd);
+  const stored = (): BlobResult => ({ digest: `sha256:${hash.digest('hex')}`, size });
+  if (compression !== 'zstd:chunked')
+    return { compressor: createCompressor(compression, level, options), close, result: stored };
+  const compressor = createChunkedCompressor(level, options);
+  return { compressor, close, result: () => ({ ...stored(), chunked: compressor.result() }) };
 }
 
 async function runSegments(port: MessagePort, gatherer: Gatherer): Promise<void> {

@@ -5,11 +5,18 @@
  * says that it is worth to hash a layer before compressing it: the old blob is used where the diffID that was computed stands
  * in the earlier image's config. An image that the user vouches for by digest is believed without.
  */
-import { layerMediaType } from '../registry/compress.ts';
-import type { Compression, Destination, Image, Source } from '../registry/image.ts';
+import {
+  chunkedAnnotations,
+  parseChunkedAnnotations,
+  withoutIndex,
+} from '../registry/chunked/footer.ts';
+import { OBSTACLES, type Obstacle, type ObstacleKind } from '../registry/chunked/rules.ts';
+import { type LayerFormat, layerMediaType } from '../registry/compress.ts';
+import { RechunkError } from '../registry/errors.ts';
+import type { Destination, Image, Source } from '../registry/image.ts';
 import { type Annotations, type Descriptor, type Digest, MEDIA } from '../registry/oci.ts';
 import { type Memory, readRecord } from './memory.ts';
-import type { WrittenLayer } from './metadata.ts';
+import { OWN, type WrittenLayer } from './metadata.ts';
 
 /** A layer that exists already. */
 export interface KnownLayer {
@@ -17,6 +24,8 @@ export interface KnownLayer {
   /** Its blob, with a media type of OCI. */
   readonly descriptor: Descriptor;
   readonly annotations: Annotations;
+  /** Why it has none for partial pulls, where those were asked for. */
+  readonly obstacle?: Partial<Obstacle> | undefined;
   /** Where the blob can be read. */
   readonly source: Pick<Source, 'reference' | 'blob'>;
   /** Whether it was written in this run, so that it is stored once for all. */
@@ -25,8 +34,8 @@ export interface KnownLayer {
 
 /** Which layers count as known. */
 export interface KnownOptions {
-  /** The compression that is asked for; blobs of any other are not used. */
-  readonly compression: Compression;
+  /** The compression that is asked for; blobs of any other are not used, nor plain zstd ones for zstd:chunked. */
+  readonly compression: LayerFormat;
   /** Uses no blob of an earlier image. */
   readonly recompress?: boolean | undefined;
   /** Digests of manifests whose records are believed. */
@@ -64,7 +73,7 @@ export function knownLayers(memory: Memory, options: KnownOptions): KnownLayers 
 /** An image that was written in this run. */
 export interface Sibling {
   readonly layers: readonly (WrittenLayer & { readonly fingerprint: string })[];
-  readonly compression: Compression;
+  readonly compression: LayerFormat;
   readonly destination: Pick<Destination, 'reference' | 'read'>;
 }
 
@@ -72,16 +81,17 @@ export interface Sibling {
 export function withSiblings(
   known: KnownLayers,
   siblings: readonly Sibling[],
-  compression: Compression,
+  compression: LayerFormat,
 ): KnownLayers {
   const written = new Map<string, KnownLayer>();
   for (const { layers, destination, ...sibling } of siblings) {
     if (sibling.compression !== compression) continue;
     const { reference } = destination;
     const source = { reference, blob: (one: Descriptor) => destination.read(one) };
-    for (const { fingerprint, diffId, digest, size, annotations = {} } of layers) {
+    for (const { fingerprint, diffId, digest, size, annotations = {}, obstacle } of layers) {
       const descriptor = { mediaType: layerMediaType(compression), digest, size };
-      written.set(fingerprint, { diffId, descriptor, annotations, source, isSibling: true });
+      const layer = { diffId, descriptor, annotations, obstacle, source, isSibling: true };
+      written.set(fingerprint, layer);
     }
   }
   const expect: KnownLayers['expect'] = (fingerprint) => {
@@ -89,6 +99,32 @@ export function withSiblings(
     return layer ? { layer, isTrusted: true } : known.expect(fingerprint);
   };
   return { find: known.find, expect };
+}
+
+/**
+ * What is kept of what an earlier manifest says of a blob; undefined where the blob does not serve. Where a table of contents lies is
+ * handed on only for zstd:chunked, and only if it lies within the blob; else clients could be led anywhere.
+ */
+function describeBlob(
+  { annotations: stated, size }: Descriptor,
+  compression: LayerFormat,
+): Pick<KnownLayer, 'annotations' | 'obstacle'> | undefined {
+  const annotations = stated ?? {};
+  const { [OWN.obstacle]: kind, ...plain } = withoutIndex(annotations);
+  if (compression !== 'zstd:chunked') return { annotations: plain };
+  if (kind !== undefined)
+    return isObstacle(kind) ? { annotations: plain, obstacle: { kind } } : undefined;
+  try {
+    const sections = parseChunkedAnnotations(annotations, size);
+    return sections && { annotations: { ...plain, ...chunkedAnnotations(sections) } };
+  } catch (error) {
+    if (error instanceof RechunkError) return undefined;
+    throw error;
+  }
+}
+
+function isObstacle(kind: string): kind is ObstacleKind {
+  return Object.hasOwn(OBSTACLES, kind);
 }
 
 function addImage(
@@ -103,14 +139,11 @@ function addImage(
     const mediaType = OCI_TYPES[descriptor.mediaType] ?? descriptor.mediaType;
     // A layer that is hosted elsewhere (`urls`) is nobody's to hand on.
     if (mediaType !== layerMediaType(compression) || descriptor.urls) return;
-    const { digest, size, annotations } = descriptor;
-    const blob = { mediaType, digest, size };
-    const layer = {
-      diffId,
-      descriptor: blob,
-      annotations: annotations ?? {},
-      source: image.source,
-    };
+    const described = describeBlob(descriptor, compression);
+    if (!described) return;
+    const { digest, size } = descriptor;
+    const { source } = image;
+    const layer = { diffId, descriptor: { mediaType, digest, size }, ...described, source };
     if (!byDiffId.has(diffId)) byDiffId.set(diffId, layer);
     const fingerprint = record?.layers[number]?.fingerprint;
     if (!fingerprint) return;

@@ -4,8 +4,10 @@
  *
  * Spec: image-spec v1.1.1, config.md and manifest.md.
  */
-import { layerMediaType } from '../registry/compress.ts';
-import type { Compression, Document, Image } from '../registry/image.ts';
+import { withoutIndex } from '../registry/chunked/footer.ts';
+import type { Obstacle } from '../registry/chunked/rules.ts';
+import { type LayerFormat, layerMediaType } from '../registry/compress.ts';
+import type { Document, Image } from '../registry/image.ts';
 import {
   ANNOTATION,
   type Annotations,
@@ -31,8 +33,10 @@ export interface WrittenLayer {
   readonly size: number;
   /** Component ids, sorted; none unless its role is content. */
   readonly components: readonly string[];
-  /** Of the blob, where it is one of an earlier image. */
+  /** Of the blob: those that it had in an earlier image, and what partial pulls of it need. */
   readonly annotations?: Annotations | undefined;
+  /** Why it cannot be pulled in part, where that was asked for. */
+  readonly obstacle?: Partial<Obstacle> | undefined;
 }
 
 /** What the user wants changed in the metadata. */
@@ -57,6 +61,8 @@ export const OWN = {
   components: 'dev.rechunk.components',
   /** On a layer that holds no components: what it is for (`skeleton`, `whiteouts`). */
   role: 'dev.rechunk.role',
+  /** On a layer that was to be zstd:chunked and cannot be: the kind of the obstacle. */
+  obstacle: 'dev.rechunk.zstd-chunked.obstacle',
   /** On a manifest: the digest of the image that was rechunked. */
   source: 'dev.rechunk.source.digest',
   /** On a manifest: the base image that the original was built on, where its layers are no longer those of this image. */
@@ -229,7 +235,8 @@ function editAnnotations(image: Image, options: DescribeOptions): Annotations {
 
 /** What the annotations of a written layer say: which components are in it, or what else it is for. */
 function annotateLayer(layer: WrittenLayer, listChars: number): Annotations {
-  const annotations: Record<string, string> = { ...layer.annotations };
+  const said = layer.annotations ?? {};
+  const annotations: Record<string, string> = { ...withoutIndex(said) };
   // An earlier image may have had the same blob for something else.
   const { role = 'content', components } = layer;
   if (role === 'content') {
@@ -239,13 +246,18 @@ function annotateLayer(layer: WrittenLayer, listChars: number): Annotations {
     delete annotations[OWN.components];
     annotations[OWN.role] = role;
   }
+  delete annotations[OWN.obstacle];
+  if (layer.obstacle?.kind) annotations[OWN.obstacle] = layer.obstacle.kind;
+  // Last, and in one order, wherever they came from.
+  const index = Object.keys(said).filter((key) => !Object.hasOwn(withoutIndex(said), key));
+  for (const key of index.sort()) annotations[key] = said[key] as string;
   return annotations;
 }
 
 /** The descriptor of a written layer, with the list of its components or its role. */
 export function layerDescriptor(
   layer: WrittenLayer,
-  compression: Compression,
+  compression: LayerFormat,
   listChars: number,
 ): Descriptor {
   return {
@@ -264,7 +276,7 @@ export function writeManifest(
   image: Image,
   layers: readonly WrittenLayer[],
   config: Descriptor,
-  compression: Compression,
+  compression: LayerFormat,
   options: DescribeOptions,
 ): Document {
   const manifest = parseJson(image.manifestDocument.bytes);

@@ -5,9 +5,9 @@
  * Everything that is needed is handed in (source, destination, clock, threads); nothing here reads the environment, prints or
  * exits.
  */
+import { compressionFor, type LayerFormat } from '../registry/compress.ts';
 import { RechunkError } from '../registry/errors.ts';
 import {
-  type Compression,
   type Destination,
   type Document,
   type Image,
@@ -32,6 +32,7 @@ import { type BuiltImage, type Written, writeImage } from './write.ts';
 
 export type { OpenBase } from './below.ts';
 export type { CacheOptions } from './cache/cache.ts';
+export type { PartialPulls } from './chunked.ts';
 export type { RunOptions } from './context.ts';
 export {
   type ComparedImage,
@@ -89,7 +90,7 @@ export interface BuildOptions extends Omit<GroupOptions, 'memory' | 'base'> {
   /** Opens the base whose layers stay, the lowest of the result; default: there is none. */
   readonly base?: OpenBase | undefined;
   /** Default: the first that the destination can hold. */
-  readonly compression?: Compression | undefined;
+  readonly compression?: LayerFormat | undefined;
   /** Default: 3 for zstd, 6 for gzip. */
   readonly compressionLevel?: number | undefined;
   /** Which image of an index; default the host's. */
@@ -152,11 +153,11 @@ export function unlessProven(
 /** The compression of layers that is asked for, else the first that the destination can hold. */
 export function chooseCompression(
   destination: Destination,
-  wanted: Compression | undefined,
-): Compression {
+  wanted: LayerFormat | undefined,
+): LayerFormat {
   const possible = destination.compressions;
   const chosen = wanted ?? possible[0];
-  if (chosen && possible.includes(chosen)) return chosen;
+  if (chosen && possible.includes(compressionFor(chosen))) return chosen;
   throw new RechunkError(
     'usage',
     `--compression ${wanted}: ${destination.reference} holds only ${possible.join(', ')}`,
@@ -171,7 +172,7 @@ interface Built {
 async function buildOne(
   source: Source,
   destination: Destination,
-  compression: Compression,
+  compression: LayerFormat,
   options: BuildOptions,
   context: Context,
 ): Promise<Built> {
@@ -186,7 +187,7 @@ async function buildOne(
 async function buildIndex(
   source: Source,
   destination: Destination,
-  compression: Compression,
+  compression: LayerFormat,
   options: BuildOptions,
   context: Context,
 ): Promise<Built> {
@@ -236,7 +237,7 @@ async function buildIndex(
 async function buildImage(
   image: Image,
   destination: Destination,
-  compression: Compression,
+  compression: LayerFormat,
   options: BuildOptions,
   context: Context,
 ): Promise<Written> {

@@ -3,13 +3,15 @@
  * and stored nowhere. Layers that are as the earlier image records them are not written: what a forged record spoils is the
  * forecast and no more.
  */
-import { compressionOf } from '../registry/compress.ts';
+import { CHUNKED_ANNOTATION } from '../registry/chunked/footer.ts';
+import { compressionOf, type LayerFormat } from '../registry/compress.ts';
 import type { Destination, Layer } from '../registry/image.ts';
 import type { Digest } from '../registry/oci.ts';
 import type { Context } from './context.ts';
 import type { Grouping } from './grouping.ts';
 import { knownLayers } from './known.ts';
 import type { Memory, PastImage } from './memory.ts';
+import { OWN } from './metadata.ts';
 import type { PlanItem } from './plan.ts';
 import type { RecordedLayer } from './record.ts';
 import { type BuiltLayer, type Stack, type WriteOptions, writeLayers } from './writer.ts';
@@ -75,7 +77,7 @@ export async function rehearse(
   const [past] = memory.previous;
   if (!past || !grouping.recollection.past) return undefined;
   const { image } = past;
-  const compression = compressionOf(ownLayer(past)?.descriptor.mediaType ?? '');
+  const compression = formatOf(past);
   const trusted = [image.manifestDocument.descriptor.digest];
   const known = knownLayers(memory, { compression, trusted });
   const written = await measureLayers(
@@ -106,6 +108,16 @@ export async function rehearse(
 function sumSizes(layers: readonly RehearsedLayer[]): number {
   const sizes = new Map(layers.map(({ digest, size }) => [digest, size]));
   return [...sizes.values()].reduce((sum, size) => sum + size, 0);
+}
+
+/** How the earlier image's own layers are written. */
+function formatOf(past: PastImage): LayerFormat {
+  const isChunked = past.image.layers.some(({ descriptor: { annotations } }) => {
+    const said = annotations ?? {};
+    return said[CHUNKED_ANNOTATION.tocDigest] !== undefined || said[OWN.obstacle] !== undefined;
+  });
+  const compression = compressionOf(ownLayer(past)?.descriptor.mediaType ?? '');
+  return isChunked && compression === 'zstd' ? 'zstd:chunked' : compression;
 }
 
 /** A layer that is compressed as the earlier image's own are: not one of its base, nor of a commit on top of it. */

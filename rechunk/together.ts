@@ -66,7 +66,7 @@ export async function rechunkTogether(
       const how = { ...options, compression, memory, siblings };
       const one = await writeImage(image, grouping, destination, how, context);
       written.push(one);
-      siblings.push({ layers: one.built.layers, compression, destination });
+      siblings.push({ layers: one.built.layers, compression: one.built.compression, destination });
     }
     const results: BuildResult[] = [];
     for (const [i, { document, built }] of written.entries()) {

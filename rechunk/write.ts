@@ -1,13 +1,16 @@
 /** A grouped image written to its destination: layers, config and manifest, and the plan's record; not yet visible. */
-import type { Compression, Destination, Document, Image } from '../registry/image.ts';
+import type { LayerFormat } from '../registry/compress.ts';
+import type { Destination, Document, Image } from '../registry/image.ts';
 import { type Descriptor, formatPlatform } from '../registry/oci.ts';
 import { ATTACHED_LIMIT, attachedRecord } from './attached.ts';
 import { noticesBelow } from './below.ts';
+import { layerFormat, type PartialPulls, settlePartialPulls } from './chunked.ts';
 import type { Context } from './context.ts';
 import type { Grouping } from './grouping.ts';
 import { knownLayers, type Sibling, withSiblings } from './known.ts';
 import type { Memory } from './memory.ts';
 import { type MetadataOptions, writeConfig, writeManifest } from './metadata.ts';
+import type { ParentsPolicy } from './parents.ts';
 import type { Excuse } from './policy.ts';
 import { proveEqual } from './proof.ts';
 import { formatRecord, type PlanRecord } from './record.ts';
@@ -18,7 +21,9 @@ export interface BuiltImage {
   readonly platform: string;
   readonly source: string;
   readonly digest: string;
-  readonly compression: Compression;
+  readonly compression: LayerFormat;
+  /** Where zstd:chunked was asked for. */
+  readonly partialPulls?: PartialPulls;
   readonly layers: readonly BuiltLayer[];
   readonly components: number;
   readonly entries: number;
@@ -35,7 +40,9 @@ export interface BuiltImage {
 
 /** How an image is written. */
 export interface WriteImageOptions extends MetadataOptions {
-  readonly compression: Compression;
+  readonly compression: LayerFormat;
+  /** Which directories layers hold; default full. */
+  readonly parents?: ParentsPolicy | undefined;
   /** Default: 3 for zstd, 6 for gzip. */
   readonly compressionLevel?: number | undefined;
   /** Earlier images, whose layers are used. */
@@ -66,13 +73,25 @@ export async function writeImage(
   options: WriteImageOptions,
   context: Context,
 ): Promise<Written> {
-  const { compression, compressionLevel: level, dryRun, memory } = options;
+  const { compressionLevel: level, dryRun, memory } = options;
+  const { format: compression, refused } = layerFormat(options.compression, options.parents);
+  if (refused !== undefined)
+    context.onNotice?.(`layers are plain zstd, none can be pulled in part: ${refused}`);
   for (const excuse of grouping.excuses) context.onNotice?.(excuse.text);
   for (const notice of grouping.below ? noticesBelow(grouping.below) : [])
     context.onNotice?.(notice);
-  const known = withSiblings(knownLayers(memory, options), options.siblings ?? [], compression);
+  const known = withSiblings(
+    knownLayers(memory, { ...options, compression }),
+    options.siblings ?? [],
+    compression,
+  );
   const how = { compression, level, dryRun, known, past: memory.previous };
-  const layers = await writeLayers(grouping, destination, how, context);
+  const stored = await writeLayers(grouping, destination, how, context);
+  const settled =
+    compression === 'zstd:chunked'
+      ? await settlePartialPulls(stored, destination, { isStored: !dryRun }, context)
+      : { layers: stored, partial: refused === undefined ? undefined : { layers: 0, refused } };
+  const { layers, partial } = settled;
   const record = recordOf(grouping, layers);
   const diffIds = layers.map(({ diffId }) => diffId);
   const label = formatRecord(record, diffIds);
@@ -88,7 +107,12 @@ export async function writeImage(
     const text = formatRecord(record, diffIds, ATTACHED_LIMIT)?.text;
     await attach(text, label !== undefined, document.descriptor, destination, options, context);
   }
-  const built = { ...summary(image, grouping, document, layers), compression, verified };
+  const built = {
+    ...summary(image, grouping, document, layers),
+    compression,
+    verified,
+    ...(partial && { partialPulls: partial }),
+  };
   return { document, built };
 }
 
@@ -133,7 +157,7 @@ function summary(
   grouping: Grouping,
   document: Document,
   layers: readonly BuiltLayer[],
-): Omit<BuiltImage, 'compression' | 'verified'> {
+): Omit<BuiltImage, 'compression' | 'verified' | 'partialPulls'> {
   const sum = (sizes: readonly number[]): number => sizes.reduce((total, size) => total + size, 0);
   return {
     platform: formatPlatform(image.platform),

@@ -5,9 +5,12 @@
 import { randomBytes } from 'node:crypto';
 import { unlink } from 'node:fs/promises';
 import { join } from 'node:path';
-import { layerMediaType } from '../registry/compress.ts';
+import { type WatchedBlob, watchIndex } from '../registry/chunked/check.ts';
+import { parseChunkedAnnotations } from '../registry/chunked/footer.ts';
+import { type LayerFormat, layerMediaType } from '../registry/compress.ts';
 import { during, RechunkError } from '../registry/errors.ts';
-import type { Compression, Destination } from '../registry/image.ts';
+import type { Blob, Destination } from '../registry/image.ts';
+import type { Digest } from '../registry/oci.ts';
 import type { LayerResult } from './assemble.ts';
 import type { Context } from './context.ts';
 import { fingerprintLayer } from './fingerprint.ts';
@@ -37,7 +40,7 @@ export interface BuiltLayer extends WrittenLayer {
 
 /** How layers are written. */
 export interface WriteOptions {
-  readonly compression: Compression;
+  readonly compression: LayerFormat;
   /** Default: 3 for zstd, 6 for gzip. */
   readonly level?: number | undefined;
   /** Writes and digests, but stores nothing. */
@@ -112,6 +115,8 @@ class Writer {
   readonly #fingerprints = new Map<StackedLayer, string>();
   /** Where content lies that was not there. */
   #places: Promise<Places> = Promise.resolve(new Map());
+  /** Earlier layers that turned out to be of no use: a diffID leads to them as a fingerprint did. */
+  readonly #unusable = new Set<Digest>();
 
   constructor(grouping: Stack, destination: Destination, options: WriteOptions, context: Context) {
     this.#grouping = grouping;
@@ -198,7 +203,7 @@ class Writer {
     const written = await during(`writing layer ${job.number} to ${directory}`, () =>
       this.#assemble(job, path),
     );
-    const { diffId, tarSize, digest, size } = written;
+    const { diffId, tarSize, digest, size, chunked } = written;
     const before = known.find(diffId);
     const placed = before && (await this.#placeKnown(before, tarSize));
     if (placed) {
@@ -209,29 +214,33 @@ class Writer {
     const reused = await this.#destination.has(descriptor);
     if (reused || dryRun) await unlink(path);
     else await this.#destination.putFile(descriptor, path, this.#sent(size));
-    return { ...written, reused, known: false };
+    return { diffId, tarSize, digest, size, ...chunked, reused, known: false };
   }
 
   /** Makes the destination have an earlier image's blob; undefined, with a notice, where that is gone. */
   async #placeKnown(layer: KnownLayer, tarSize: number): Promise<Placed | undefined> {
-    const { descriptor, diffId, annotations, source, isSibling = false } = layer;
+    const { descriptor, diffId, annotations, obstacle, source, isSibling = false } = layer;
     const { digest, size } = descriptor;
     const { dryRun } = this.#options;
+    if (this.#unusable.has(digest)) return undefined;
     const isThere = await this.#destination.has(descriptor);
     // A dry run leaves no blob of a sibling that could be read.
     const isNeeded = !isThere && !(dryRun && isSibling);
     try {
       if (isNeeded) {
-        const blob = await source.blob(descriptor);
+        const { blob, check } = watchLayer(layer, await source.blob(descriptor));
         if (!dryRun) await this.#destination.putBlob(descriptor, blob, this.#sent(size));
+        await during(`reading ${digest} of ${source.reference}`, check);
       }
     } catch (error) {
-      if (!(error instanceof RechunkError) || error.code !== 'not-found') throw error;
-      this.#context.onNotice?.(`${source.reference} lacks its layer ${digest}: it is made anew`);
+      const why = error instanceof RechunkError ? unusable(error, layer) : undefined;
+      if (why === undefined) throw error;
+      this.#context.onNotice?.(`${why}: it is made anew`);
+      this.#unusable.add(digest);
       return undefined;
     }
     const reused = isThere || isSibling;
-    return { diffId, tarSize, digest, size, annotations, reused, known: true };
+    return { diffId, tarSize, digest, size, annotations, obstacle, reused, known: true };
   }
 
   #sent(total: number): (bytes: number) => void {
@@ -292,6 +301,23 @@ interface Assembly {
   readonly path: string | undefined;
   readonly places: Places;
   readonly indexer: LayerIndexer | undefined;
+}
+
+/** Why the blob of an earlier image is not used after all; undefined for an error that ends the run. */
+function unusable(error: RechunkError, { source, descriptor }: KnownLayer): string | undefined {
+  if (error.code === 'not-found') return `${source.reference} lacks its layer ${descriptor.digest}`;
+  return error.code === 'manifest' ? error.message : undefined;
+}
+
+/** The earlier image's blob, with what checks its table of contents if it is said to have one; a blob that is not read is not checked. */
+function watchLayer(
+  { descriptor, annotations }: KnownLayer,
+  blob: Blob,
+): Pick<WatchedBlob, 'blob'> & { check(): Promise<unknown> } {
+  const sections = parseChunkedAnnotations(annotations, descriptor.size);
+  return sections
+    ? watchIndex(blob, descriptor.size, sections)
+    : { blob, check: () => Promise.resolve() };
 }
 
 /**

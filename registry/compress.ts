@@ -9,11 +9,19 @@
  *   input, each deflated on its own (memLevel 8, window 32 KiB) with the 32 KiB before it as dictionary, ended by a sync
  *   flush, the last by a final block; CRC-32 and size follow. Empty input is one empty final block.
  * - none: the input.
- * Node's *synchronous* zstd gives other bytes for the same input; only the asynchronous form is used.
+ * Synchronous and asynchronous zstd give the same bytes only where the size is pledged, as it is here.
  */
 import * as zlib from 'node:zlib';
 import type { Compression } from './image.ts';
 import { MEDIA } from './oci.ts';
+
+/** How layers are written: compressed, or (`zstd:chunked`) as zstd that clients can pull in part, see `chunked/`. */
+export type LayerFormat = Compression | 'zstd:chunked';
+
+/** How blobs of this format are compressed. */
+export function compressionFor(format: LayerFormat): Compression {
+  return format === 'zstd:chunked' ? 'zstd' : format;
+}
 
 /** Number of the rules above; recorded with what was compressed. */
 export const COMPRESSION_FORMAT = 1;
@@ -44,8 +52,9 @@ export interface CompressorOptions {
   write(chunk: Buffer): void | Promise<void>;
 }
 
-/** The OCI media type of a layer that is compressed so. */
-export function layerMediaType(compression: Compression): string {
+/** The OCI media type of a layer that is written so. */
+export function layerMediaType(format: LayerFormat): string {
+  const compression = compressionFor(format);
   if (compression === 'zstd') return MEDIA.layerZstd;
   return compression === 'gzip' ? MEDIA.layerGzip : MEDIA.layer;
 }

@@ -103,6 +103,11 @@ export interface Destination {
    * layers were stored before. Absent where the format has no place for such.
    */
   attach?(manifest: Document): Promise<void>;
+  /**
+   * Asks whether clients can read `ranges` of a stored blob by one request, as partial pulls of zstd:chunked layers do; says why not.
+   * Absent where blobs are not read from the destination itself.
+   */
+  refusesRanges?(descriptor: Descriptor, ranges: readonly ByteRange[]): Promise<string | undefined>;
   /** Opens a blob or document that was stored, for `--verify`. */
   read(descriptor: Descriptor): Promise<Blob>;
   /**
@@ -112,6 +117,13 @@ export interface Destination {
   commit(root: Document, tags: readonly string[]): Promise<void>;
   /** Releases what is held; without a `commit` before, takes back what was written, as far as the transport allows. */
   close(): Promise<void>;
+}
+
+/** A stretch of a blob, bytes. */
+export interface ByteRange {
+  readonly offset: number;
+  /** At least 1. */
+  readonly size: number;
 }
 
 /** How a layer is compressed. */

@@ -14,6 +14,7 @@ import { isRemoteBlob, remoteBlob } from './download.ts';
 import { during, RechunkError } from './errors.ts';
 import {
   type Blob,
+  type ByteRange,
   type Compression,
   checkDocument,
   type Destination,
@@ -32,6 +33,7 @@ import {
   parseManifest,
 } from './oci.ts';
 import { readNames } from './page.ts';
+import { refusesRanges } from './ranges.ts';
 import { listReferrers, noteReferrer } from './referrers.ts';
 import { checkPush, hasBlob, mountBlob, uploadBlob } from './upload.ts';
 
@@ -258,6 +260,11 @@ class RemoteDestination implements Destination {
 
   attach({ descriptor, bytes }: Document): Promise<void> {
     return this.putBytes(descriptor, bytes);
+  }
+
+  refusesRanges(descriptor: Descriptor, ranges: readonly ByteRange[]): Promise<string | undefined> {
+    const { repository } = this.#target;
+    return this.#writing(() => refusesRanges(this.#client, repository, descriptor, ranges));
   }
 
   async read(descriptor: Descriptor): Promise<Blob> {

@@ -1,8 +1,8 @@
 /** `rechunk build`: the main job. */
 import { writeFileSync } from 'node:fs';
 import type { Command } from 'commander';
+import type { LayerFormat } from '../../registry/compress.ts';
 import { during, RechunkError } from '../../registry/errors.ts';
-import type { Compression } from '../../registry/image.ts';
 import { parseDigest } from '../../registry/oci.ts';
 import { parseReference } from '../../registry/reference.ts';
 import { type BuildResult, type BuiltImage, rechunk } from '../rechunk.ts';
@@ -44,7 +44,10 @@ export function addBuild(program: Command, host: Host): void {
     )
     .addOption(option('--to <prefix>', 'where they go: each tag is put after it'))
     .addOption(
-      option('--compression <kind>', 'of layers (default: zstd)').choices(['zstd', 'gzip', 'none']),
+      option(
+        '--compression <kind>',
+        'of layers (default: zstd); of zstd:chunked podman can pull only the parts that it lacks',
+      ).choices(['zstd', 'zstd:chunked', 'gzip', 'none']),
     )
     .addOption(
       option(
@@ -76,8 +79,9 @@ export function addBuild(program: Command, host: Host): void {
 }
 
 /** Bounds of compression levels, by kind. */
-const LEVELS: Readonly<Record<Compression, readonly [number, number]>> = {
+const LEVELS: Readonly<Record<LayerFormat, readonly [number, number]>> = {
   zstd: [1, 22],
+  'zstd:chunked': [1, 22],
   gzip: [1, 9],
   none: [0, 0],
 };
@@ -85,7 +89,7 @@ const LEVELS: Readonly<Record<Compression, readonly [number, number]>> = {
 function parseLevel(values: Values): number | undefined {
   const level = values['compressionLevel'] as string | undefined;
   if (level === undefined) return undefined;
-  const [least, most] = LEVELS[(values['compression'] as Compression | undefined) ?? 'zstd'];
+  const [least, most] = LEVELS[(values['compression'] as LayerFormat | undefined) ?? 'zstd'];
   return parseCount(level, '--compression-level', least, most);
 }
 
@@ -118,7 +122,7 @@ async function build(images: readonly string[], values: Values, host: Host): Pro
     ...metadataOptions(values, host),
     ...platformOptions(values),
     policy: policyOptions(values, host),
-    compression: values['compression'] as Compression | undefined,
+    compression: values['compression'] as LayerFormat | undefined,
     compressionLevel: parseLevel(values),
     allPlatforms: values['allPlatforms'] === true,
     tags,

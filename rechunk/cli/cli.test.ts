@@ -205,7 +205,10 @@ const wrong: readonly (readonly [readonly string[], RegExp])[] = [
   [['build', source, 'oci:/x', '--label', 'novalue'], /--label: got 'novalue', want KEY=VALUE/],
   [['build', source, 'oci:/x', '--tag', 'a/b'], /--tag: got 'a\/b'/],
   [['build', source, 'oci:/x', '--prune', '/'], /root cannot be pruned/],
-  [['build', source, 'oci:/x', '--compression', 'lzma'], /Allowed choices are zstd, gzip, none/],
+  [
+    ['build', source, 'oci:/x', '--compression', 'lzma'],
+    /Allowed choices are zstd, zstd:chunked, gzip, none/,
+  ],
   [['build', source, 'ftp:x', '--nonsense'], /unknown option '--nonsense'/],
   [['build', source, 'docker-archive:/x', '--compression', 'zstd'], /holds only none/],
   [['build', source, 'oci:/x', '--all-platforms', '--platform', 'linux/arm64'], /want one of them/],

@@ -9,7 +9,7 @@ import { rawNameOf } from '../tarentry.ts';
 import { type ExtensionFlag, isExtension, TarExtensions } from '../tarextensions.ts';
 import { isChecksumRight, sumBlock } from '../tarheader.ts';
 import { type LayerHeader, parseHeader } from './header.ts';
-import { LayerRules } from './rules.ts';
+import { LayerRules, type Obstacle, obstacleOf } from './rules.ts';
 
 /** Takes the parts of a layer in order; bytes are the caller's memory: to be used before returning. */
 export interface LayerSink {
@@ -24,7 +24,7 @@ export interface LayerSink {
   /** The last literal bytes were the two blocks of zeros that end the archive; padding may follow. */
   tail(): void;
   /** Why the layer can be no zstd:chunked layer; called once at most, and then only `literal`. */
-  obstacle(why: string): void;
+  obstacle(why: Obstacle): void;
 }
 
 type State = 'header' | 'extension' | 'content' | 'padding' | 'tail' | 'passing';
@@ -63,7 +63,8 @@ export class LayerCutter {
     if (this.#state === 'passing') return;
     const isWhole =
       this.#state === 'tail' && this.#tail >= TAIL_MINIMUM && this.#tail % BLOCK_SIZE === 0;
-    if (!isWhole) this.#pass('the archive does not end in two blocks of zeros');
+    if (!isWhole)
+      this.#pass({ kind: 'archive', text: 'the archive does not end in two blocks of zeros' });
   }
 
   /** How many of the bytes were taken. */
@@ -78,7 +79,8 @@ export class LayerCutter {
   #takeTail(bytes: Uint8Array): number {
     const isMarker = this.#tail < TAIL_MINIMUM;
     const part = isMarker ? bytes.subarray(0, TAIL_MINIMUM - this.#tail) : bytes;
-    if (!isZeros(part)) this.#pass('bytes follow the end of the archive');
+    if (!isZeros(part))
+      this.#pass({ kind: 'archive', text: 'bytes follow the end of the archive' });
     this.#tail += part.length;
     this.#sink.literal(part);
     if (isMarker && this.#tail === TAIL_MINIMUM) this.#sink.tail();
@@ -119,12 +121,12 @@ export class LayerCutter {
       else this.#takeHeader(block);
     } catch (error) {
       if (!(error instanceof RechunkError)) throw error;
-      this.#pass(error.message);
+      this.#pass(obstacleOf(error));
     }
   }
 
   /** Gives out what was gathered, and from now on all that comes. */
-  #pass(why: string): void {
+  #pass(why: Obstacle): void {
     const isGathering = this.#state === 'header' || this.#state === 'extension';
     const gathered = isGathering ? [...this.#group, this.#block.subarray(0, this.#have)] : [];
     this.#group = [];

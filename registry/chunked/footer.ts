@@ -26,6 +26,25 @@ export const CHUNKED_ANNOTATION = {
   tarSplitPosition: 'io.github.containers.zstd-chunked.tarsplit-position',
 } as const;
 
+/**
+ * Annotations that say where in a blob a table of contents lies, by the beginnings of their keys: true of one blob only, and what
+ * consumers make of the layer rests on them. c/storage before 1.44 had another name, and fails where there is one of eStargz too.
+ */
+const INDEX_ANNOTATIONS: readonly string[] = [
+  'io.github.containers.zstd-chunked.',
+  'io.containers.zstd-chunked.',
+  'containerd.io/snapshot/stargz/',
+  'io.containers.estargz.',
+];
+
+/** `annotations` of a layer without those that say where its table of contents lies. */
+export function withoutIndex(annotations: Annotations): Annotations {
+  const kept = Object.entries(annotations).filter(
+    ([key]) => !INDEX_ANNOTATIONS.some((start) => key.startsWith(start)),
+  );
+  return Object.fromEntries(kept);
+}
+
 /** The kind of table of contents. */
 const TYPE = 1;
 const MAGIC = 'GNUlInUx';

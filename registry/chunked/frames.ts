@@ -4,22 +4,20 @@
  * Layers of many small files have a frame or two for each. Handing one to the thread pool costs more than compressing it, so
  * small ones are compressed at once, by the synchronous call: with the size pledged it gives the same bytes.
  */
-import * as zlib from 'node:zlib';
 import { type CompressorOptions, DEFAULT_LEVEL, ZSTD_FRAME_SIZE } from '../compress.ts';
+import { encodeFrame, encodeFrameLater, SHARED_LIMIT } from './frame.ts';
 import { encodeRuns } from './runs.ts';
 
 /** Frames on the thread pool at once, for each of those in flight: small ones are done before the next can be handed over. */
 const SMALL_FRAMES = 8;
-/** Largest frame that is compressed synchronously, bytes: 45 µs for 5.6 kB, against 80 to 200 by way of the pool. */
+/** Largest frame that is compressed synchronously where the layer has several threads to itself, bytes: 20 µs for 5.6 kB, against 80 to 200 by way of the pool. */
 const SYNC_LIMIT: number = 32 << 10;
+/** Frames in flight up to which a layer has no more than its own thread's share. */
+const OWN_SHARE = 2;
 /** Bytes that are written at once, about. */
 const WRITE_SIZE: number = 256 << 10;
 /** Frames and marks that may wait to be written. */
 const WAITING_LIMIT = 4096;
-/** Room for output that is taken at a time, bytes; it does not change what is written. */
-const OUTPUT_LIMIT: number = 3 << 20;
-const OUTPUT_MINIMUM = 1024;
-
 /** Bytes that compression makes hardly smaller, whatever they are. */
 const TINY_FRAME = 64;
 
@@ -29,23 +27,6 @@ interface Item {
   readonly size: number;
   readonly output?: Promise<Buffer> | Buffer;
   readonly told?: (offset: number) => void;
-}
-
-/** One zstd frame with its content size and without a checksum, as `compress.ts` makes them. */
-function frameOptions({ length }: Uint8Array, level: number): zlib.ZstdOptions {
-  return {
-    params: { [zlib.constants.ZSTD_c_compressionLevel]: level },
-    pledgedSrcSize: length,
-    chunkSize: Math.min(OUTPUT_LIMIT, Math.max(OUTPUT_MINIMUM, length)),
-  };
-}
-
-function compressFrame(bytes: Buffer, level: number): Promise<Buffer> {
-  return new Promise((resolve, reject) => {
-    zlib.zstdCompress(bytes, frameOptions(bytes, level), (error, frame) =>
-      error ? reject(error) : resolve(frame),
-    );
-  });
 }
 
 /** Takes frames in order; after a failure every call throws it. */
@@ -73,30 +54,45 @@ export class FrameQueue {
     this.#options = options;
   }
 
-  /** Adds a frame of at most {@link ZSTD_FRAME_SIZE} bytes, which are kept. */
-  add(bytes: Buffer): void {
-    if (bytes.length <= SYNC_LIMIT) {
-      this.addRaw(zlib.zstdCompressSync(bytes, frameOptions(bytes, this.#level)));
-      return;
+  /**
+   * Adds a frame of at most {@link ZSTD_FRAME_SIZE} bytes, and says whether the memory is kept for now; `free` is called with it when
+   * it is not any more.
+   */
+  add(bytes: Buffer, free?: () => void): 'kept' | 'used' {
+    const limit = this.#inFlight <= OWN_SHARE ? SHARED_LIMIT : SYNC_LIMIT;
+    if (bytes.length <= limit) {
+      this.addRaw(encodeFrame(bytes, this.#level));
+      return 'used';
     }
-    const output = this.#place().then(() => this.#compress(bytes));
+    const output = this.#place()
+      .then(() => this.#compress(bytes))
+      .finally(free);
     output.catch(() => {});
     this.#push({ size: bytes.length, output });
+    return 'kept';
   }
 
   /** Adds bytes that are written as they are. */
   addRaw(bytes: Buffer): void {
-    this.#push({ size: bytes.length, output: bytes });
+    if (this.#isIdle) this.#gather(bytes);
+    else this.#push({ size: bytes.length, output: bytes });
   }
 
   /** Has `told` called with the number of bytes before whatever is added next, once that is known. */
   mark(told: (offset: number) => void): void {
-    this.#push({ size: 0, told });
+    if (this.#isIdle) told(this.#written);
+    else this.#push({ size: 0, told });
+  }
+
+  /** Whether what is added need not wait for what came before. */
+  get #isIdle(): boolean {
+    return !this.#isPumping && this.#gatheredSize < WRITE_SIZE && !this.#failure;
   }
 
   /** Resolves, if it is not at once, when there is room for more. */
   room(): void | Promise<void> {
     this.#throwIfFailed();
+    if (this.#gatheredSize >= WRITE_SIZE && !this.#isPumping) this.#start();
     if (this.#hasRoom) return;
     return this.#untilRoom();
   }
@@ -140,7 +136,7 @@ export class FrameQueue {
 
   async #compress(bytes: Buffer): Promise<Buffer> {
     try {
-      return await compressFrame(bytes, this.#level);
+      return await encodeFrameLater(bytes, this.#level);
     } finally {
       const next = this.#ready.shift();
       if (next) next();
@@ -152,13 +148,17 @@ export class FrameQueue {
     if (this.#failure) return;
     this.#items.push(item);
     this.#waiting += item.size;
-    if (this.#isPumping) return;
+    if (!this.#isPumping) this.#start();
+  }
+
+  #start(): void {
     this.#isPumping = true;
     this.#pump = this.#writeAll();
   }
 
   async #writeAll(): Promise<void> {
     try {
+      if (this.#gatheredSize >= WRITE_SIZE) await this.#flush();
       for (let item = this.#items[0]; item; item = this.#items[0]) {
         const { size, output, told } = item;
         if (output) this.#gather(output instanceof Promise ? await output : output);
@@ -200,11 +200,17 @@ export class FrameQueue {
   }
 }
 
+/** Buffers for frames that are kept to be used again. */
+const SPARE_BUFFERS = 4;
+/** Room of a frame to begin with, bytes: most are smaller. */
+const FIRST_ROOM: number = 256 << 10;
+
 /** Gathers bytes into frames for a queue: they end where they are told to, and after {@link ZSTD_FRAME_SIZE} bytes. */
 export class FrameBuilder {
   readonly #queue: FrameQueue;
-  #pieces: Buffer[] = [];
+  #buffer: Buffer = Buffer.allocUnsafeSlow(FIRST_ROOM);
   #size = 0;
+  readonly #spare: Buffer[] = [];
 
   constructor(queue: FrameQueue) {
     this.#queue = queue;
@@ -214,8 +220,9 @@ export class FrameBuilder {
   append(bytes: Uint8Array): void {
     for (let at = 0; at < bytes.length; ) {
       if (this.#size === ZSTD_FRAME_SIZE) this.end();
-      const piece = Buffer.from(bytes.subarray(at, at + ZSTD_FRAME_SIZE - this.#size));
-      this.#pieces.push(piece);
+      const piece = bytes.subarray(at, at + ZSTD_FRAME_SIZE - this.#size);
+      this.#makeRoom(this.#size + piece.length);
+      this.#buffer.set(piece, this.#size);
       this.#size += piece.length;
       at += piece.length;
     }
@@ -224,11 +231,23 @@ export class FrameBuilder {
   /** Ends the frame; there is no empty one. Those of at most `runsLimit` bytes are made by hand (`runs.ts`). */
   end(runsLimit: number = TINY_FRAME): void {
     if (this.#size === 0) return;
-    const [first, ...more] = this.#pieces as [Buffer, ...Buffer[]];
-    const bytes = more.length === 0 ? first : Buffer.concat(this.#pieces);
-    if (bytes.length <= runsLimit) this.#queue.addRaw(encodeRuns(bytes));
-    else this.#queue.add(bytes);
-    this.#pieces = [];
+    const buffer = this.#buffer;
+    const bytes = buffer.subarray(0, this.#size);
     this.#size = 0;
+    if (bytes.length <= runsLimit) this.#queue.addRaw(encodeRuns(bytes));
+    else if (this.#queue.add(bytes, () => this.#reuse(buffer)) === 'kept')
+      this.#buffer = this.#spare.pop() ?? Buffer.allocUnsafeSlow(FIRST_ROOM);
+  }
+
+  #reuse(buffer: Buffer): void {
+    if (this.#spare.length < SPARE_BUFFERS) this.#spare.push(buffer);
+  }
+
+  #makeRoom(size: number): void {
+    if (size <= this.#buffer.length) return;
+    const room = Math.min(ZSTD_FRAME_SIZE, Math.max(size, this.#buffer.length * 2));
+    const larger = Buffer.allocUnsafeSlow(room);
+    larger.set(this.#buffer.subarray(0, this.#size));
+    this.#buffer = larger;
   }
 }

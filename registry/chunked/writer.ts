@@ -17,6 +17,7 @@ import { LayerCutter } from './cutter.ts';
 import { chunkedAnnotations, encodeFooter, type Section, skippableHeader } from './footer.ts';
 import { FrameBuilder, FrameQueue } from './frames.ts';
 import type { LayerHeader } from './header.ts';
+import type { Obstacle } from './rules.ts';
 import { RUNS_LIMIT } from './runs.ts';
 import { TarSplitWriter } from './tarsplit.ts';
 import { formatToc, type StoredChunk, type StoredFile, TOC_LIMIT, tocEntries } from './toc.ts';
@@ -28,7 +29,7 @@ export const CHUNKED_FORMAT = 1;
 const TAR_SPLIT_FRAME: number = 1 << 20;
 
 /** What became of a layer: annotations for its descriptor, or why there must be none. */
-export type ChunkedResult = { readonly annotations: Annotations } | { readonly obstacle: string };
+export type ChunkedResult = { readonly annotations: Annotations } | { readonly obstacle: Obstacle };
 
 /** A {@link Compressor} that can say what the layer's descriptor needs. */
 export interface ChunkedCompressor extends Compressor {
@@ -67,10 +68,12 @@ class TocBuilder {
    * Why consumers would fail on it. podman 5.4 looks for files by digest among chunks too: whoever has the layer and meets the
    * small file again copies the large one (c/storage `findFileInOtherLayers`).
    */
-  get obstacle(): string | undefined {
-    if (this.#isTooLarge) return `its table of contents is larger than ${TOC_LIMIT} bytes`;
+  get obstacle(): Obstacle | undefined {
+    if (this.#isTooLarge)
+      return { kind: 'index', text: `its table of contents is larger than ${TOC_LIMIT} bytes` };
     for (const digest of this.#firstChunks) {
-      if (this.#files.has(digest)) return `a file is the first chunk of another one (${digest})`;
+      if (this.#files.has(digest))
+        return { kind: 'chunk', text: `a file is the first chunk of another one (${digest})` };
     }
     return undefined;
   }
@@ -197,7 +200,7 @@ class ChunkedWriter implements ChunkedCompressor {
   }
 
   /** The layer cannot be pulled in part: nothing more is remembered of it. */
-  #stop(obstacle: string): void {
+  #stop(obstacle: Obstacle): void {
     this.#result = { obstacle };
     this.#toc = undefined;
     this.#tarSplit = undefined;
@@ -277,7 +280,7 @@ class ChunkedWriter implements ChunkedCompressor {
     const tarSplit = await this.#tarSplitSection?.finish();
     const obstacle = this.#toc?.obstacle;
     if (!tarSplit || !this.#toc || obstacle) {
-      this.#stop(obstacle ?? 'it is not finished');
+      this.#stop(obstacle ?? { kind: 'archive', text: 'it is not finished' });
       return;
     }
     const text = this.#toc.format(digestOf(tarSplit.bytes));
