@@ -59,12 +59,17 @@ export interface LayerResult {
 /** Bytes of the tar stream that are handed on at a time. */
 const CHUNK_BYTES = 1 << 20;
 
-/** Gathers small pieces into chunks of {@link CHUNK_BYTES} and hands them on. */
+/** Bytes of a file that are read at a time. */
+const READ_BYTES: number = 256 << 10;
+
+/** Gathers small pieces into chunks of {@link CHUNK_BYTES} and hands them on; a chunk is valid until its taking is done. */
 export class Gatherer {
   readonly #take: (chunk: Buffer) => Promise<void> | void;
-  #buffer = Buffer.allocUnsafe(CHUNK_BYTES);
+  #buffer: Buffer = Buffer.allocUnsafe(CHUNK_BYTES);
   #fill = 0;
   readonly #full: Buffer[] = [];
+  /** Taken chunks, to be filled again: new ones would make V8 collect garbage every 64 MiB. */
+  readonly #spare: Buffer[] = [];
 
   constructor(take: (chunk: Buffer) => Promise<void> | void) {
     this.#take = take;
@@ -78,7 +83,7 @@ export class Gatherer {
       done += count;
       if (this.#fill === CHUNK_BYTES) {
         this.#full.push(this.#buffer);
-        this.#buffer = Buffer.allocUnsafe(CHUNK_BYTES);
+        this.#buffer = this.#spare.pop() ?? Buffer.allocUnsafe(CHUNK_BYTES);
         this.#fill = 0;
       }
     }
@@ -91,7 +96,10 @@ export class Gatherer {
 
   /** Hands on what is full. */
   async drain(): Promise<void> {
-    for (const chunk of this.#full.splice(0)) await this.#take(chunk);
+    for (const chunk of this.#full.splice(0)) {
+      await this.#take(chunk);
+      this.#spare.push(chunk);
+    }
   }
 
   async finish(): Promise<void> {
@@ -152,7 +160,7 @@ function openBlob(
 }
 
 async function runSegments(port: MessagePort, gatherer: Gatherer): Promise<void> {
-  const buffer = Buffer.allocUnsafe(CHUNK_BYTES);
+  const buffer = Buffer.allocUnsafe(READ_BYTES);
   for await (const { literals, steps } of receiveStream<Segment>(port)) {
     let at = 0;
     for (const { literal, body, size } of steps) {

@@ -27,6 +27,9 @@ export interface Context extends Omit<RunOptions, 'cache'> {
   readonly cache: Cache | undefined;
 }
 
+/** Threads that are started before there is work for them: as many as a single layer takes. */
+const WARM_THREADS = 2;
+
 /** Runs `work` with a pool, a spool and the cache that is asked for; pool and spool are gone afterwards. */
 export async function withContext<T>(
   options: RunOptions,
@@ -36,6 +39,7 @@ export async function withContext<T>(
   const notice = (text: string): void => options.onNotice?.(text);
   const cache = options.cache && (await Cache.open(options.cache, notice));
   const pool = new Pool(options.threads);
+  pool.warm(WARM_THREADS);
   const spool = new Spool(options.tempDirectory, new Holdings(options.threads));
   const stop = (): void => void pool.close();
   options.signal?.addEventListener('abort', stop, { once: true });

@@ -3,7 +3,8 @@
  * file digested, and the tar stream spooled to disk once (or left in place where it already lies there uncompressed).
  */
 import { createHash, type Hash, hash } from 'node:crypto';
-import { createReadStream, read, writeSync } from 'node:fs';
+import { read, writeSync } from 'node:fs';
+import { promisify } from 'node:util';
 import type { MessagePort } from 'node:worker_threads';
 import { decompress, verifying } from '../registry/blob.ts';
 import { describe, RechunkError } from '../registry/errors.ts';
@@ -12,15 +13,27 @@ import type { TarEntry } from '../registry/tar.ts';
 import { TarReader } from '../registry/tarreader.ts';
 import { type Batch, type IndexedEntry, packBatch } from './batch.ts';
 import { receiveStream } from './pool.ts';
+import { type RingEnd, readRing, writeRing } from './ring.ts';
 
 /** Where a layer's stored bytes come from: a stretch of an open file, or a stream through a port. */
 export type IngestInput =
   | { readonly kind: 'file'; readonly fd: number; readonly offset: number; readonly size: number }
   | { readonly kind: 'port'; readonly port: MessagePort };
 
-/** A layer to read. */
-export interface IngestJob {
+/** A layer to check and to decompress. */
+export interface DecodeJob {
   readonly input: IngestInput;
+  readonly descriptor: Descriptor;
+  /** How messages name the layer. */
+  readonly name: string;
+  /** Takes the uncompressed tar stream. */
+  readonly output: RingEnd;
+}
+
+/** A layer to read; `decoded` is what a {@link DecodeJob} gives of it on another thread, else it is decoded here. */
+export interface IngestJob {
+  readonly input?: IngestInput;
+  readonly decoded?: RingEnd;
   readonly descriptor: Descriptor;
   readonly diffId: Digest;
   /** An open file that takes the uncompressed tar stream; absent where the input is that already. */
@@ -98,16 +111,51 @@ class Indexer {
 export const EMPTY_SHA256: string = hash('sha256', '', 'hex');
 
 function openInput(input: IngestInput): AsyncIterable<Uint8Array> {
-  if (input.kind === 'port') return receiveStream<Uint8Array>(input.port);
-  if (input.size === 0) return (async function* () {})();
-  return createReadStream('', {
-    fd: input.fd,
-    // A reader that stops early closes what it reads, whatever `autoClose` says; the file is the spool's.
-    fs: { read, close: (_fd, done) => done?.(null) },
-    start: input.offset,
-    end: input.offset + input.size - 1,
-    highWaterMark: READ_BYTES,
-  });
+  return input.kind === 'port' ? receiveStream<Uint8Array>(input.port) : readStretch(input);
+}
+
+const readInto = promisify(read);
+
+/** A stretch of an open file, one read ahead; a chunk is valid until the next is asked for. */
+async function* readStretch({
+  fd,
+  offset,
+  size,
+}: Extract<IngestInput, { kind: 'file' }>): AsyncGenerator<Uint8Array> {
+  const end = offset + size;
+  let at = offset;
+  // In turn, since new ones would make V8 collect garbage every 64 MiB.
+  const buffers = [0, 1].map(() => Buffer.allocUnsafe(Math.min(READ_BYTES, size)));
+  const readNext = async (): Promise<Buffer> => {
+    const buffer = buffers.reverse()[0] as Buffer;
+    let filled = 0;
+    for (let wanted = Math.min(buffer.length, end - at); filled < wanted; ) {
+      const { bytesRead } = await readInto(fd, buffer, filled, wanted - filled, at);
+      if (bytesRead === 0) wanted = filled;
+      filled += bytesRead;
+      at += bytesRead;
+    }
+    return buffer.subarray(0, filled);
+  };
+  let next = readNext();
+  try {
+    for (let chunk = await next; chunk.length > 0; chunk = await next) {
+      next = readNext();
+      yield chunk;
+    }
+  } finally {
+    await next.catch(() => undefined);
+  }
+}
+
+/** The uncompressed tar stream of a layer, checked against its descriptor. */
+function decode({ input, descriptor, name }: Omit<DecodeJob, 'output'>): AsyncGenerator<Buffer> {
+  return decompress(verifying(openInput(input), descriptor, name));
+}
+
+/** Checks and decompresses a layer for an {@link ingestLayer} on another thread. */
+export function decodeLayer(job: DecodeJob): Promise<void> {
+  return writeRing(job.output, decode(job));
 }
 
 /** Reads one layer; sends its entries on the way. Throws when its digest, size or diffID is not what was promised. */
@@ -115,12 +163,14 @@ export async function ingestLayer(
   job: IngestJob,
   send: (part: Batch) => void,
 ): Promise<IngestResult> {
-  const stored = verifying(openInput(job.input), job.descriptor, job.name);
+  const { input, decoded } = job;
+  if (!input === !decoded) throw new Error('want an input or what another thread decodes');
+  const chunks = decoded ? readRing(decoded) : decode({ ...job, input: input as IngestInput });
   const diffHash = createHash(job.diffId.startsWith('sha512:') ? 'sha512' : 'sha256');
   const indexer = new Indexer(send);
   const reader = job.isIndexed ? undefined : new TarReader(indexer);
   let size = 0;
-  for await (const chunk of decompress(stored)) {
+  for await (const chunk of chunks) {
     diffHash.update(chunk);
     if (job.spool !== undefined) writeFully(job.spool, chunk, size);
     reader?.push(chunk);

@@ -71,6 +71,17 @@ export class Pool {
     this.threads = threads;
   }
 
+  /** Starts up to `count` threads now, so that they are there when they are needed. */
+  warm(count: number): void {
+    while (this.#seats.length < Math.min(count, this.threads)) this.#start();
+  }
+
+  /** Threads that have nothing to do. */
+  get free(): number {
+    const busy = this.#seats.filter(({ task }) => task).length;
+    return Math.max(0, this.threads - busy - this.#queue.length);
+  }
+
   /** Runs one task; `onPart` is told of each part in order before the result. */
   run<Name extends keyof Tasks>(
     name: Name,

@@ -5,8 +5,9 @@ import { during, RechunkError } from '../registry/errors.ts';
 import type { Blob, Image, Layer } from '../registry/image.ts';
 import type { Batch, IndexedEntry } from './batch.ts';
 import type { Cache } from './cache/cache.ts';
-import type { IngestInput, IngestResult } from './ingest.ts';
+import type { IngestResult } from './ingest.ts';
 import { type Pool, sendStream } from './pool.ts';
+import { type OpenedInput, runIngest } from './reading.ts';
 import type { Spool } from './spool.ts';
 import type { Body } from './tree.ts';
 
@@ -178,22 +179,13 @@ async function ingest(
   { pool }: ReadContext,
 ): Promise<IngestResult> {
   const { descriptor, diffId } = layer;
-  const { input, sent } = openInput(place, onBytes);
+  const opened = openInput(place, onBytes);
+  const { input } = opened;
   const spool = place.isInPlace ? {} : { spool: place.bodies };
-  const job = { input, descriptor, diffId, name, isIndexed, ...spool };
-  const transfer = input.kind === 'port' ? [input.port] : [];
-  const [result] = await Promise.all([
-    pool.run('ingest', job, { transfer, ...(onPart && { onPart }) }),
-    sent,
-  ]);
+  const job = { descriptor, diffId, name, isIndexed, ...spool };
+  const result = await runIngest(pool, opened, job, onPart);
   if (input.kind === 'file') onBytes?.(descriptor.size);
   return result;
-}
-
-interface OpenedInput {
-  readonly input: IngestInput;
-  /** Settles when a streamed input was sent whole. */
-  readonly sent?: Promise<void>;
 }
 
 function openInput({ blob, file }: Place, onBytes?: (bytes: number) => void): OpenedInput {

@@ -7,7 +7,13 @@ import { RechunkError, systemCode } from '../registry/errors.ts';
 import { assembleLayer, type LayerJob, type LayerResult } from './assemble.ts';
 import type { Batch } from './batch.ts';
 import { type DigestJob, digestFiles } from './digests.ts';
-import { type IngestJob, type IngestResult, ingestLayer } from './ingest.ts';
+import {
+  type DecodeJob,
+  decodeLayer,
+  type IngestJob,
+  type IngestResult,
+  ingestLayer,
+} from './ingest.ts';
 import type { Reply, SentError } from './pool.ts';
 
 /** The tasks by name: what each takes, sends on the way and gives. */
@@ -17,6 +23,7 @@ export interface Tasks {
     readonly part: Batch;
     readonly result: IngestResult;
   };
+  readonly decode: { readonly job: DecodeJob; readonly part: never; readonly result: undefined };
   readonly digests: { readonly job: DigestJob; readonly part: never; readonly result: string[] };
   readonly assemble: {
     readonly job: LayerJob;
@@ -30,6 +37,7 @@ const tasks: {
   [Name in keyof Tasks]: (job: Tasks[Name]['job'], send: Send) => Promise<Tasks[Name]['result']>;
 } = {
   ingest: ingestLayer,
+  decode: (job) => decodeLayer(job).then(() => undefined),
   digests: (job) => Promise.resolve(digestFiles(job)),
   assemble: assembleLayer,
 };

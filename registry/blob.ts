@@ -16,10 +16,10 @@ import { FrameWalker, isZstd, ZSTD_WINDOW_LOG_LIMIT } from './zstd.ts';
 
 /** Bytes that are read from a file at once. */
 const READ_SIZE = 1 << 20;
-/** Bytes that a decoder hands out at once; the best of 64 KiB to 4 MiB with a consumer that digests. */
-const DECODE_SIZE = 1 << 20;
+/** Bytes that a decoder hands out at once; the best of 128 KiB to 2 MiB with a consumer that digests. */
+const DECODE_SIZE: number = 256 << 10;
 /** Decoded chunks that wait for the consumer: 4 MiB, so that decoding and digesting overlap. */
-const DECODE_AHEAD = 4;
+const DECODE_AHEAD = 16;
 /** Bytes that tell every compression from every other. */
 const MAGIC_LIMIT = 10;
 

@@ -165,8 +165,9 @@ async function feed(
   const write = async (chunk: Buffer): Promise<void> => {
     // One chunk is on its way while the next is made.
     await last;
+    const copy = Buffer.from(chunk);
     last = new Promise((resolve, reject) => {
-      stream.write(chunk, (error) => (error ? reject(error) : resolve()));
+      stream.write(copy, (error) => (error ? reject(error) : resolve()));
     });
     last.catch(() => {});
     onBytes?.(chunk.length);
