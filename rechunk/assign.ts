@@ -9,7 +9,7 @@
  */
 import { createHash } from 'node:crypto';
 import { RechunkError } from '../registry/errors.ts';
-import { type Path, showPath } from '../registry/path.ts';
+import { type Path, parentOf, showPath } from '../registry/path.ts';
 import {
   type Assignment,
   type Claim,
@@ -107,7 +107,7 @@ export async function assign(
     const known =
       placed.get(inode) ??
       (inode.type === 'dir' ? DIRECTORIES : placeUnowned(around, inode, names));
-    placed.set(inode, known);
+    if (names.length > 1) placed.set(inode, known);
     return known;
   };
   const warnings = [...detections]
@@ -302,11 +302,13 @@ function gather(
   place: (entry: Entry) => Placement | string,
 ): Component[] {
   const groups = new Map<string, { info: ComponentInfo; entries: Entry[] }>();
-  for (const entry of tree.entries) {
+  for (const [i, entry] of tree.entries.entries()) {
     const { path, inode } = entry;
     // Every layer has the root, but where there is nothing else it needs one to be in.
     if (path === '' && inode.layer < 0) continue;
-    if (inode.type === 'dir' && tree.list(path).length > 0) continue;
+    // What lies in a directory follows it.
+    const next = tree.entries[i + 1];
+    if (inode.type === 'dir' && next && parentOf(next.path) === path && next.path !== '') continue;
     const placement = place(entry);
     const id = typeof placement === 'string' ? placement : placement.id;
     const group = groups.get(id);

@@ -22,7 +22,7 @@ import { REPOS } from './repos.ts';
 import { formatSize } from './size.ts';
 import { splitLarge } from './split.ts';
 import { type StackedLayer, stackLayers } from './stack.ts';
-import type { Entry, Inode, Tree } from './tree.ts';
+import type { Entry, Tree } from './tree.ts';
 
 /** How components are found. */
 export interface ComponentOptions {
@@ -150,10 +150,15 @@ export async function prepareImage(
   const recollection = await recall(components, memory, read, context);
   const { digests, past, observed } = recollection;
   const now = newestChange(shaped.whole);
-  const items = rememberItems(itemsOf(components, now), digests, past, observed);
+  const items = rememberItems(itemsOf(tree, components, now), digests, past, observed);
   const prepared = { tree, components, items, recollection, excuses };
   if (!base || !below || !overlay) return prepared;
-  const changes = changesBelow(base, overlay, shaped.whole, itemsOf(shaped.whole, now));
+  const changes = changesBelow(
+    base,
+    overlay,
+    shaped.whole,
+    itemsOf(shaped.tree, shaped.whole, now),
+  );
   return { ...prepared, below: { image: base, loaded: below, overlay, changes } };
 }
 
@@ -289,9 +294,9 @@ function newestChange(components: readonly Component[]): number {
 }
 
 /** The planner's view of components. */
-function itemsOf(components: readonly Component[], now: number): PlanItem[] {
+function itemsOf(tree: Tree, components: readonly Component[], now: number): PlanItem[] {
   return components.map((component) => {
-    const counted = distinct(component.entries);
+    const counted = tree.distinct(component.entries);
     const sum = (size: (entry: Entry) => number): number =>
       counted.reduce((total, entry) => total + size(entry), 0);
     return {
@@ -300,15 +305,5 @@ function itemsOf(components: readonly Component[], now: number): PlanItem[] {
       tarSize: sum(tarSizeOf),
       ...expectChanges(component, now),
     };
-  });
-}
-
-/** The first name of every inode. */
-function distinct(entries: readonly Entry[]): Entry[] {
-  const seen = new Set<Inode>();
-  return entries.filter(({ inode }) => {
-    if (seen.has(inode)) return false;
-    seen.add(inode);
-    return true;
   });
 }

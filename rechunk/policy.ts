@@ -92,15 +92,16 @@ export async function applyPolicy(
   return { tree: timed.tree, excuses, warnings: pruned.warnings, groups: inherited.groups };
 }
 
-/** `tree` with every inode as `change` makes it, each asked for once. */
+/** `tree` with every inode as `change` makes it: the same one where it changes nothing, else another, which is made once. */
 function mapInodes(tree: Tree, change: (inode: Inode) => Inode): Tree {
   const changed = new Map<Inode, Inode>();
   const entries = tree.entries.map((entry): Entry => {
     const inode = changed.get(entry.inode) ?? change(entry.inode);
+    if (inode === entry.inode) return entry;
     changed.set(entry.inode, inode);
-    return inode === entry.inode ? entry : { path: entry.path, inode };
+    return { path: entry.path, inode };
   });
-  return tree.with(entries);
+  return changed.size === 0 ? tree : tree.with(entries);
 }
 
 function dropXattrs(tree: Tree, globs: readonly string[]): { tree: Tree; count: number } {

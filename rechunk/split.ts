@@ -31,6 +31,9 @@ export function splitLarge(
   limit: number,
 ): Component[] {
   return components.flatMap((component) => {
+    // More than its tar has, where there are hard links.
+    const most = component.entries.reduce((sum, entry) => sum + tarSizeOf(entry), 0);
+    if (most <= limit) return [component];
     const units = unitsOf(tree, component.entries);
     if (units.reduce((sum, unit) => sum + unitSize(unit), 0) <= limit) return [component];
     const parts: Entry[][] = [];

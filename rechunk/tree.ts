@@ -94,9 +94,15 @@ function haveSameXattrs(a: Xattrs, b: Xattrs): boolean {
 }
 
 /** Bytes of content that `entries` have, each hard-link group once. */
-export function contentSize(entries: readonly Entry[]): number {
-  const inodes = new Set(entries.map(({ inode }) => inode));
-  return [...inodes].reduce((sum, { size }) => sum + size, 0);
+export function contentSize(entries: Iterable<Entry>): number {
+  const counted = new Set<Inode>();
+  let sum = 0;
+  for (const { inode } of entries) {
+    if (inode.size === 0 || counted.has(inode)) continue;
+    counted.add(inode);
+    sum += inode.size;
+  }
+  return sum;
 }
 
 /** The files that content of `entries` lies in, each once; `locate` says where an inode's does, default its own body. */
@@ -163,6 +169,16 @@ export function resolvePath(
   return at;
 }
 
+/** `entries` in canonical order; that order costs nothing where they have it, as most have. */
+function inOrder(entries: Iterable<Entry>): readonly Entry[] {
+  const list = [...entries];
+  const isSorted = list.every(({ path }, i) => {
+    const before = list[i - 1];
+    return before === undefined || comparePaths(before.path, path) < 0;
+  });
+  return isSorted ? list : list.sort((a, b) => comparePaths(a.path, b.path));
+}
+
 /** A file system, immutable. Entries are in canonical order: parents first, siblings bytewise. */
 export class Tree {
   readonly entries: readonly Entry[];
@@ -173,10 +189,9 @@ export class Tree {
 
   /** `entries` may come in any order, each path once; every ancestor of an entry must be there and be a directory. */
   constructor(entries: Iterable<Entry>, contents: Contents) {
-    const sorted = [...entries].sort((a, b) => comparePaths(a.path, b.path));
-    this.entries = sorted;
+    this.entries = inOrder(entries);
     const byPath = new Map<Path, Inode>();
-    for (const { path, inode } of sorted) byPath.set(path, inode);
+    for (const { path, inode } of this.entries) byPath.set(path, inode);
     this.#byPath = byPath;
     this.#contents = contents;
   }
@@ -203,19 +218,28 @@ export class Tree {
   /** Hard-link groups: inodes with more than one name, and their names in canonical order. */
   get links(): ReadonlyMap<Inode, readonly Path[]> {
     if (!this.#links) {
+      const seen = new Set<Inode>();
       const names = new Map<Inode, Path[]>();
-      const first = new Map<Inode, Path>();
-      for (const { path, inode } of this.entries) {
+      for (const { inode } of this.entries) {
         if (inode.type === 'dir') continue;
-        const group = names.get(inode);
-        const known = first.get(inode);
-        if (group) group.push(path);
-        else if (known !== undefined) names.set(inode, [known, path]);
-        else first.set(inode, path);
+        if (seen.has(inode)) names.set(inode, []);
+        else seen.add(inode);
       }
+      if (names.size > 0) for (const { path, inode } of this.entries) names.get(inode)?.push(path);
       this.#links = names;
     }
     return this.#links;
+  }
+
+  /** `entries` of the tree, in their order, without the further names of a hard-link group. */
+  distinct(entries: readonly Entry[]): readonly Entry[] {
+    if (this.links.size === 0) return entries;
+    const seen = new Set<Inode>();
+    return entries.filter(({ inode }) => {
+      if (seen.has(inode)) return false;
+      if (this.links.has(inode)) seen.add(inode);
+      return true;
+    });
   }
 
   /**

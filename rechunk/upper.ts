@@ -121,6 +121,8 @@ class Unpacker implements Upper {
   readonly #lower: Node;
   readonly #onOddity: OnOddity;
   droppedXattrs = 0;
+  /** The directory that was found last, whose path led through no symlink: the next entry mostly lies there too. */
+  #last: { readonly path: Path; readonly node: Node } | undefined;
 
   constructor(index: LayerIndex, number: number, lower: Node, onOddity: OnOddity) {
     this.#index = index;
@@ -185,6 +187,7 @@ class Unpacker implements Upper {
   #put(directory: Node, name: string, entry: IndexedEntry): void {
     const children = directory.children as Map<string, Node>;
     const known = children.get(name);
+    if (known) this.#last = undefined;
     if (directory.whiteouts?.has(name)) this.#onOddity('early-whiteout', entry.path);
     if (entry.type !== 'dir' || !known) directory.filled = true;
     // A file in place of an implied directory takes with it what the layer put there.
@@ -227,6 +230,7 @@ class Unpacker implements Upper {
 
   /** The directory at `path` in this layer, made where it is missing. */
   #directory(path: Path, entry: IndexedEntry): Node {
+    if (this.#last?.path === path) return this.#last.node;
     let isComplete = true;
     const imply = (parent: Node, name: string): Node => {
       isComplete = false;
@@ -235,6 +239,7 @@ class Unpacker implements Upper {
     // What is made is never missing.
     const found = this.#walk(path, entry, imply) as Node;
     if (!isComplete) this.#stamp(path, entry);
+    this.#last = find(this.root, path) === found ? { path, node: found } : undefined;
     return found;
   }
 

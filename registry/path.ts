@@ -83,11 +83,15 @@ export function parsePath(raw: string): Path {
   return parts.join('/') as Path;
 }
 
+/** What is text as it stands: printable ASCII without the backslash. */
+const PLAIN_TEXT = /^[\x20-\x5b\x5d-\x7e]*$/;
+
 /** Control characters, those of C1 and of text direction too: they may change what a terminal shows. */
 const HIDDEN = /[\p{Cc}\\\u2028-\u202e\u2066-\u2069]/gu;
 
 /** The path as text for people: UTF-8 where it is, else bytes escaped as `\xNN`; control characters are escaped too. */
 export function showPath(path: string): string {
+  if (PLAIN_TEXT.test(path)) return path;
   const bytes = Buffer.from(path, 'latin1');
   const text = bytes.toString('utf8');
   const escaped = (part: string | Buffer): string =>

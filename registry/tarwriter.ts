@@ -79,10 +79,31 @@ function putNumber(block: Buffer, at: number, [field, size]: Field, value: numbe
   putOctal(block, at + field, size - 1, value);
 }
 
-function putChecksum(block: Buffer, at: number): void {
+/** What the bytes of {@link TEMPLATE} add up to. */
+const TEMPLATE_SUM: number = TEMPLATE.reduce((sum, byte) => sum + byte, 0);
+
+/** The sum of a text's bytes, which end with the field or before a NUL. */
+function sumText(block: Buffer, at: number, [field, size]: Field): number {
   let sum = 0;
-  // From the prefix on all is zero.
-  for (let i = at; i < at + FIELD.prefix[0]; i++) sum += block[i] as number;
+  for (let i = at + field; i < at + field + size && block[i] !== 0; i++) sum += block[i] as number;
+  return sum;
+}
+
+function sumBytes(block: Buffer, from: number, to: number): number {
+  let sum = 0;
+  for (let i = from; i < to; i++) sum += block[i] as number;
+  return sum;
+}
+
+/** Adds up what was put on the template, field by field: most of a header is zero. */
+function putChecksum(block: Buffer, at: number): void {
+  const sum =
+    TEMPLATE_SUM +
+    sumText(block, at, FIELD.name) +
+    sumBytes(block, at + FIELD.mode[0], at + FIELD.checksum[0]) +
+    (block[at + FIELD.type[0]] as number) +
+    sumText(block, at, FIELD.link) +
+    sumBytes(block, at + FIELD.devMajor[0], at + FIELD.prefix[0]);
   const [field, size] = FIELD.checksum;
   putOctal(block, at + field, size - 2, sum);
   block[at + field + size - 2] = 0;

@@ -184,6 +184,7 @@ export function placeUnowned(
 /** The file that a compiled file or a symlink was made from and goes with. */
 function leaderOf(tree: Tree, path: Path, inode: Inode): { path: Path; inode: Inode } | undefined {
   if (inode.type === 'symlink') return fileAt(tree, tree.resolve(path, 'all'));
+  if (!path.endsWith('.pyc') && !path.endsWith('.pyo')) return undefined;
   for (const [pattern, source] of COMPILED) {
     const leader = pattern.test(path) && fileAt(tree, path.replace(pattern, source) as Path);
     if (leader) return leader;
@@ -198,11 +199,12 @@ function fileAt(tree: Tree, path: Path | undefined): { path: Path; inode: Inode 
 
 function firstMatch(rules: readonly Rule[], paths: readonly Path[]): Placement | undefined {
   for (const { path: pattern, id, kind } of rules) {
-    const ids = paths.flatMap((path) => {
-      const match = pattern.exec(path);
-      return match ? [id.replace('$1', () => showPath(match[1] ?? ''))] : [];
-    });
-    const smallest = ids.sort()[0];
+    let smallest: string | undefined;
+    for (const path of paths) {
+      if (!pattern.test(path)) continue;
+      const own = id.replace('$1', () => showPath(pattern.exec(path)?.[1] ?? ''));
+      if (smallest === undefined || own < smallest) smallest = own;
+    }
     if (smallest !== undefined) return { id: smallest, kind };
   }
   return undefined;
