@@ -20,8 +20,10 @@ export interface IndexedEntry extends TarEntry {
 /** Some entries in archive order, packed; plain data that can be cloned. */
 export interface Batch {
   readonly count: number;
-  /** {@link COLUMNS} numbers an entry. */
-  readonly numbers: Float64Array;
+  /** {@link SMALL} numbers of 32 bits an entry. */
+  readonly small: Uint32Array;
+  /** {@link LARGE} numbers an entry. */
+  readonly large: Float64Array;
   /** Path and link of each entry, one after the other, one byte a char. */
   readonly text: Uint8Array;
   /** 32 bytes an entry; zeros for what has no content. */
@@ -33,41 +35,48 @@ export interface Batch {
 interface Rare {
   readonly xattrs: Xattrs;
   readonly extents: readonly Extent[] | undefined;
+  readonly devMajor: number;
+  readonly devMinor: number;
 }
 
+const NOTHING_RARE: Rare = { xattrs: NO_XATTRS, extents: undefined, devMajor: 0, devMinor: 0 };
+
 const TYPES: readonly EntryType[] = ['file', 'link', 'symlink', 'dir', 'char', 'block', 'fifo'];
-const COLUMNS = 12;
+/** Type and mode, owner, group, nanoseconds of the time, lengths of path and link. */
+const SMALL = 6;
+/** Seconds of the time, size, offset. */
+const LARGE = 3;
+/** Bits of the mode; the type stands above. */
+const MODE_BITS = 12;
 const SHA256_BYTES = 32;
 const NS_PER_SECOND = 1_000_000_000n;
 
 /** Packs `entries`. */
 export function packBatch(entries: readonly IndexedEntry[]): Batch {
-  const numbers = new Float64Array(entries.length * COLUMNS);
+  const small = new Uint32Array(entries.length * SMALL);
+  const large = new Float64Array(entries.length * LARGE);
   const sha256 = Buffer.alloc(entries.length * SHA256_BYTES);
   const rare = new Map<number, Rare>();
   const text = Buffer.from(entries.map(({ path, link }) => path + link).join(''), 'latin1');
   entries.forEach((entry, i) => {
-    const seconds = entry.mtime / NS_PER_SECOND;
-    const { mode, uid, gid, size, devMajor, devMinor, offset, path, link, xattrs, extents } = entry;
-    const row = [
-      TYPES.indexOf(entry.type),
-      mode,
-      uid,
-      gid,
-      Number(seconds),
-      Number(entry.mtime - seconds * NS_PER_SECOND),
-      size,
-      devMajor,
-      devMinor,
-      offset,
-      path.length,
-      link.length,
-    ];
-    numbers.set(row, i * COLUMNS);
+    const { mode, uid, gid, size, offset, path, link } = entry;
+    const type = (TYPES.indexOf(entry.type) << MODE_BITS) | mode;
+    const [seconds, ns] = splitTime(entry.mtime);
+    small.set([type, uid, gid, ns, path.length, link.length], i * SMALL);
+    large.set([seconds, size, offset], i * LARGE);
     if (entry.sha256 !== '') sha256.write(entry.sha256, i * SHA256_BYTES, 'hex');
-    if (xattrs.size > 0 || extents) rare.set(i, { xattrs, extents });
+    const { xattrs, extents, devMajor, devMinor } = entry;
+    if (xattrs.size > 0 || extents || devMajor > 0 || devMinor > 0)
+      rare.set(i, { xattrs, extents, devMajor, devMinor });
   });
-  return { count: entries.length, numbers, text, sha256, rare };
+  return { count: entries.length, small, large, text, sha256, rare };
+}
+
+/** Whole seconds, rounded down, and the nanoseconds that are left. */
+function splitTime(time: bigint): readonly [seconds: number, ns: number] {
+  const seconds = time / NS_PER_SECOND;
+  const ns = Number(time - seconds * NS_PER_SECOND);
+  return ns < 0 ? [Number(seconds) - 1, ns + Number(NS_PER_SECOND)] : [Number(seconds), ns];
 }
 
 /** The same number in the form that takes no memory of its own, where it is small: what a Float64Array gives does. */
@@ -77,36 +86,37 @@ function compact(number: number): number {
 
 /** The entries of `batch`, one at a time, in order. */
 export function* unpackBatch(batch: Batch): Generator<IndexedEntry> {
-  const { numbers, rare } = batch;
+  const { rare } = batch;
   const text = Buffer.from(batch.text.buffer, batch.text.byteOffset, batch.text.length);
   const sha256 = Buffer.from(batch.sha256.buffer, batch.sha256.byteOffset, batch.sha256.length);
   let at = 0;
   let mtime = 0n;
   let time: readonly [number, number] = [0, 0];
   for (let i = 0; i < batch.count; i++) {
-    const number = (column: number): number => compact(numbers[i * COLUMNS + column] as number);
-    const type = TYPES[number(0)] as EntryType;
+    const small = (column: number): number => batch.small[i * SMALL + column] as number;
+    const large = (column: number): number => compact(batch.large[i * LARGE + column] as number);
+    const type = TYPES[small(0) >> MODE_BITS] as EntryType;
     // Neighbours mostly have one time, and then share one BigInt.
-    if (time[0] !== number(4) || time[1] !== number(5)) {
-      time = [number(4), number(5)];
+    if (time[0] !== large(0) || time[1] !== small(3)) {
+      time = [large(0), small(3)];
       mtime = BigInt(time[0]) * NS_PER_SECOND + BigInt(time[1]);
     }
-    const linkAt = at + number(10);
-    const end = linkAt + number(11);
-    const { xattrs = NO_XATTRS, extents } = rare.get(i) ?? {};
+    const linkAt = at + small(4);
+    const end = linkAt + small(5);
+    const { xattrs, extents, devMajor, devMinor } = rare.get(i) ?? NOTHING_RARE;
     const entry: IndexedEntry = {
       type,
       path: text.toString('latin1', at, linkAt) as Path,
-      mode: number(1),
-      uid: number(2),
-      gid: number(3),
+      mode: small(0) & ((1 << MODE_BITS) - 1),
+      uid: small(1),
+      gid: small(2),
       mtime,
-      size: number(6),
+      size: large(1),
       link: linkAt === end ? '' : text.toString('latin1', linkAt, end),
-      devMajor: number(7),
-      devMinor: number(8),
+      devMajor,
+      devMinor,
       xattrs: xattrs.size > 0 ? xattrs : NO_XATTRS,
-      offset: number(9),
+      offset: large(2),
       sha256:
         type === 'file' ? sha256.toString('hex', i * SHA256_BYTES, (i + 1) * SHA256_BYTES) : '',
     };

@@ -65,4 +65,19 @@ test('a hard link is not a file of equal content', () => {
     assert.notEqual(digest(files({ link: 'a' })), digest(files({ content: 'x' })));
 });
 
+test('names and xattrs of any bytes are described as ever', () => {
+  const odd = 'a"\\\n\x01\x7f\x80\xff';
+  const xattrs = new Map([
+    ['user."\\', Buffer.from([0, 255])],
+    ['user.a\xff', Buffer.alloc(0)],
+  ]);
+  const tree = memoryTree([
+    { path: odd, content: 'x', mtime: -1n, xattrs },
+    { path: 'b', type: 'symlink', target: '"\t\xff\\' },
+    { path: 'c', link: odd },
+  ]);
+  assert.equal(component(tree), '2UOEtSZoeBt2');
+  assert.equal(layer(tree), '7c7d11b58d3a50f3a49acbaf9dd16f90');
+});
+
 test.run();
