@@ -14,17 +14,18 @@ export const CONTENT_DIGITS = 6;
 /** Hex digits of a layer's fingerprint: 128 bits, since a user may trust it in place of the layer's bytes. */
 export const FINGERPRINT_DIGITS = 32;
 
-/** Chars of text that are digested at once: a call takes longer than the digest of a line. */
-const TEXT_CHARS = 1 << 16;
+/** Pieces of text that are digested at once: a call takes longer than the digest of a line. */
+const TEXT_PIECES = 4096;
 
-/** A digest of text, one char a byte. */
+/** A digest of text, one char a byte. Pieces are not joined one by one: what that leaves behind is more than the text. */
 class TextHash {
   readonly #hash: Hash = createHash('sha256');
-  #text = '';
+  readonly #pieces = new Array<string | number | bigint>(TEXT_PIECES);
+  #count = 0;
 
-  add(text: string): void {
-    this.#text += text;
-    if (this.#text.length >= TEXT_CHARS) this.#flush();
+  add(...pieces: readonly (string | number | bigint)[]): void {
+    if (this.#count + pieces.length > TEXT_PIECES) this.#flush();
+    for (const piece of pieces) this.#pieces[this.#count++] = piece;
   }
 
   digest(encoding: 'hex' | 'base64url'): string {
@@ -33,25 +34,25 @@ class TextHash {
   }
 
   #flush(): void {
-    this.#hash.update(this.#text, 'latin1');
-    this.#text = '';
+    this.#hash.update(this.#pieces.fill('', this.#count).join(''), 'latin1');
+    this.#count = 0;
   }
 }
 
 /** What JSON writes in another way than it is, and some more. */
 const SPECIAL = /["\\\x00-\x1f\x7f]/;
 
-/** `text` as JSON has it; most of it is as it stands, and found to be much sooner than written. */
-function quote(text: string): string {
-  return SPECIAL.test(text) ? JSON.stringify(text) : `"${text}"`;
+/** `text` as it stands in a JSON string; most of it is as it is, and found to be much sooner than written. */
+function escaped(text: string): string {
+  return SPECIAL.test(text) ? JSON.stringify(text).slice(1, -1) : text;
 }
 
-/** All of an entry that is written but its time, as a line of JSON; one char a byte. */
-function describeEntry({ path, inode }: Entry, link: string): string {
+/** Adds all of an entry that is written but its time, as a line of JSON; one char a byte. */
+function addEntry(hash: TextHash, { path, inode }: Entry, link: string): void {
   const { type, mode, uid, gid, size, target, devMajor, devMinor, sha256 } = inode;
-  const numbers = `${mode},${uid},${gid},${size},${quote(target)},${devMajor},${devMinor}`;
-  const rest = `"${sha256}",${describeXattrs(inode)},${quote(link)}`;
-  return `[${quote(path)},"${type}",${numbers},${rest}]\n`;
+  hash.add('["', escaped(path), '","', type, '",', mode, ',', uid, ',', gid, ',', size, ',"');
+  hash.add(escaped(target), '",', devMajor, ',', devMinor, ',"', sha256, '",');
+  hash.add(describeXattrs(inode), ',"', escaped(link), '"]\n');
 }
 
 /** Sorted as in the tar: sources list them in any order. */
@@ -72,8 +73,8 @@ export function digestComponent(component: Component): string {
   for (const entry of component.entries) {
     const known = first.get(entry.inode);
     if (known === undefined) first.set(entry.inode, entry.path);
-    content.add(describeEntry(entry, known ?? ''));
-    times.add(`${entry.inode.mtime} `);
+    addEntry(content, entry, known ?? '');
+    times.add(entry.inode.mtime, ' ');
   }
   const digits = (hash: TextHash): string => hash.digest('base64url').slice(0, CONTENT_DIGITS);
   return digits(content) + digits(times);
@@ -89,8 +90,8 @@ export function fingerprintLayer(tree: Tree, entries: Iterable<Entry>): string {
   for (const entry of entries) {
     const first = tree.links.get(entry.inode)?.[0];
     const link = first === undefined || first === entry.path ? '' : first;
-    hash.add(`${entry.inode.mtime} `);
-    hash.add(describeEntry(entry, link));
+    hash.add(entry.inode.mtime, ' ');
+    addEntry(hash, entry, link);
   }
   return hash.digest('hex').slice(0, FINGERPRINT_DIGITS);
 }

@@ -13,7 +13,7 @@
  * All that depends on the policy is asked here.
  */
 import { RechunkError } from '../registry/errors.ts';
-import { ancestorsOf, type Path } from '../registry/path.ts';
+import { ancestorsOf, type Path, parentOf } from '../registry/path.ts';
 import { directoriesAbove, type Overlay } from './base.ts';
 import type { Component } from './components.ts';
 import { BLANK, type Entry, type Inode, isDefined, type Tree } from './tree.ts';
@@ -156,7 +156,14 @@ function* withAncestors(
     yield { path: '' as Path, inode: show(root) };
   // In canonical order all below a directory follows it, so only the chain above the last entry must be remembered.
   let chain: readonly Path[] = [];
+  // Where the last entry was, if that was no directory: another one there needs nothing more.
+  let place: Path | undefined;
   for (const entry of entries) {
+    if (!isDirectory(entry.inode) && place !== undefined && parentOf(entry.path) === place) {
+      yield entry;
+      continue;
+    }
+    place = isDirectory(entry.inode) ? undefined : parentOf(entry.path);
     const ancestors = ancestorsOf(entry.path);
     for (const [depth, path] of ancestors.entries()) {
       if (chain[depth] === path) continue;

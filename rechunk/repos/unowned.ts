@@ -198,16 +198,19 @@ function fileAt(tree: Tree, path: Path | undefined): { path: Path; inode: Inode 
 }
 
 function firstMatch(rules: readonly Rule[], paths: readonly Path[]): Placement | undefined {
-  for (const { path: pattern, id, kind } of rules) {
-    let smallest: string | undefined;
-    for (const path of paths) {
-      if (!pattern.test(path)) continue;
-      const own = id.replace('$1', () => showPath(pattern.exec(path)?.[1] ?? ''));
-      if (smallest === undefined || own < smallest) smallest = own;
-    }
-    if (smallest !== undefined) return { id: smallest, kind };
+  for (const rule of rules) {
+    for (const path of paths) if (rule.path.test(path)) return placementBy(rule, paths);
   }
   return undefined;
+}
+
+/** Where a rule that is for one of `paths` at least puts their file. */
+function placementBy({ path: pattern, id, kind }: Rule, paths: readonly Path[]): Placement {
+  const ids = paths.flatMap((path) => {
+    const match = pattern.exec(path);
+    return match ? [id.replace('$1', () => showPath(match[1] ?? ''))] : [];
+  });
+  return { id: ids.sort()[0] as string, kind };
 }
 
 function largePlacement(paths: readonly Path[]): Placement {
