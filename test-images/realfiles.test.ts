@@ -5,7 +5,7 @@ import { join } from 'node:path';
 import { gunzipSync } from 'node:zlib';
 import { extract } from 'tar-stream';
 import { test } from 'uvu';
-import { countEntries, writeNextRelease, writeRealFiles } from './realfiles.ts';
+import { contentsOf, writeNextRelease, writeRealFiles } from './realfiles.ts';
 
 const directory = mkdtempSync(join(tmpdir(), 'realfiles-test-'));
 process.once('exit', () => rmSync(directory, { recursive: true, force: true }));
@@ -57,7 +57,9 @@ test('small files are those of the pool, the largest left out, each different', 
     layers.map(({ size }) => size),
     [150, 150],
   );
-  assert.equal(countEntries(options), 300 + directories.size);
+  const { entries, bytes } = contentsOf(options);
+  assert.equal(entries, 300 + directories.size);
+  assert.ok(Math.abs(bytes - options.bytes) < 0.1 * options.bytes, String(bytes));
   const all = layers.flatMap((files) => [...files]);
   const manifests = all.filter(([path]) => /node_modules\/p-\d+\/package\.json$/.test(path));
   assert.equal(manifests.length, 4);

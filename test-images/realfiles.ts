@@ -20,7 +20,7 @@ export interface RealFilesOptions {
   /** The directory that contents come from. */
   readonly pool: string;
   readonly files: number;
-  /** Of all files together, about. */
+  /** Of all files together, about: the mean over the whole pool is right, `contentsOf` tells what came of it. */
   readonly bytes: number;
   readonly layers: number;
 }
@@ -152,6 +152,10 @@ class Images {
     return directories.size + this.#files.length;
   }
 
+  get bytes(): number {
+    return this.#files.reduce((sum, { size }) => sum + size, 0);
+  }
+
   /** A layer as a stream; `release` 2 has other versions of some packages. */
   layer(index: number, release: 1 | 2): PassThrough {
     const archive = pack();
@@ -242,9 +246,10 @@ function addDirectory(archive: Pack, path: string, mtime: Date): void {
   archive.entry({ name: `${path}/`, type: 'directory', mode: 0o755, mtime });
 }
 
-/** Files and directories that the image has. */
-export function countEntries(options: RealFilesOptions): number {
-  return new Images(options).entries;
+/** How many files and directories the image has, and how many bytes of the pool are in its files. */
+export function contentsOf(options: RealFilesOptions): { entries: number; bytes: number } {
+  const { entries, bytes } = new Images(options);
+  return { entries, bytes };
 }
 
 /** Writes an OCI layout with the image, gzip layers, tag `latest`, to `directory`. */

@@ -9,7 +9,7 @@ import { fileURLToPath } from 'node:url';
 import { command, output } from '../../test-images/command.ts';
 import { cacheDirectory, cached, debianImage } from '../../test-images/debian.ts';
 import {
-  countEntries,
+  contentsOf,
   type RealFilesOptions,
   writeNextRelease,
   writeRealFiles,
@@ -110,9 +110,9 @@ async function madeOf(shape: Shape, scale: Scale, hasNext: boolean): Promise<Inp
   const key = `${basename(pool)}-${shape.files}-${shape.bytes}-${shape.layers}`;
   const place = join(directoryOf(scale), `real-${key}`);
   const path = await cached(place, (dir) => writeRealFiles(dir, options));
-  const entries = countEntries(options);
+  const { entries, bytes } = contentsOf(options);
   const count = (value: number): string => value.toLocaleString('en');
-  const size = (shape.bytes / 1e9).toFixed(scale === 'quick' ? 3 : 1);
+  const size = (bytes / 1e9).toFixed(scale === 'quick' ? 3 : 1);
   const about = `${count(shape.files)} files (${count(entries)} entries), ${size} GB, ${shape.layers} gzip layers`;
   if (!hasNext) return { about, path, entries };
   const next = await cached(`${place}-next`, (dir) => writeNextRelease(dir, options, path));
