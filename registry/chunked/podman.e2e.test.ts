@@ -2,9 +2,9 @@
 /** Partial pulls of what is written here, by podman of Debian 13 from a real registry. */
 import assert from 'node:assert/strict';
 import { createHash } from 'node:crypto';
-import { mkdtemp, writeFile } from 'node:fs/promises';
+import { mkdtemp } from 'node:fs/promises';
 import { test } from 'uvu';
-import { startRegistry } from '../../test-images/registry.ts';
+import { openPartialPodman, type Pulled } from '../../test-images/runtimes/partial.ts';
 import { openSandbox } from '../../test-images/runtimes/sandbox.ts';
 import { suiteRoot } from '../../test-images/runtimes/suite.ts';
 import { digestOf } from '../oci.ts';
@@ -14,8 +14,7 @@ import { createChunkedCompressor } from './writer.ts';
 const sandbox = await openSandbox(await mkdtemp('/var/tmp/rt-'), {
   root: await suiteRoot('trixie'),
 });
-const registry = await startRegistry();
-const at = sandbox.dir;
+const { podman, pull, registry } = await openPartialPodman(sandbox);
 
 /** Pushes an image of one layer, and gives the sizes of its blob and its table of contents with the tar-split section. */
 async function push(tag: string, tar: Uint8Array): Promise<{ size: number; index: number }> {
@@ -71,50 +70,10 @@ async function push(tag: string, tar: Uint8Array): Promise<{ size: number; index
   return { size: blob.length, index };
 }
 
-await writeFile(
-  `${at}/storage.conf`,
-  `[storage]
-driver = "overlay"
-graphroot = "${at}/storage"
-runroot = "${at}/run"
-[storage.options]
-pull_options = {enable_partial_images = "true", use_hard_links = "false"}
-`,
-);
-const env = { CONTAINERS_STORAGE_CONF: `${at}/storage.conf`, PODMAN_IGNORE_CGROUPSV1_WARNING: '1' };
-const podman = (...parameters: string[]): Promise<string> =>
-  sandbox.run('env', ['-u', 'STORAGE_OPTS', 'podman', '--tmpdir', `${at}/tmp`, ...parameters], {
-    env,
-  });
-
-/** What was read of blobs. */
-interface Pulled {
-  readonly bytes: number;
-  readonly statuses: readonly number[];
-}
-
-/** Pulls an image; podman 5.4 falls over its own progress bar now and then when it pulls in part, and is asked again then. */
-async function pull(tag: string, tries = 4): Promise<Pulled> {
-  const before = registry.accessLog().length;
-  try {
-    await podman('pull', '-q', '--tls-verify=false', `docker://${registry.host}/image:${tag}`);
-  } catch (error) {
-    if (tries === 1 || !/goroutine \d+/.test((error as Error).message)) throw error;
-    return pull(tag, tries - 1);
-  }
-  const log = registry.accessLog().slice(before);
-  const reads = log.filter(({ method, path }) => method === 'GET' && path.includes('/blobs/'));
-  const bytes = reads.reduce((sum, read) => sum + read.bytes, 0);
-  return { bytes, statuses: reads.map(({ status }) => status) };
-}
-
 /** Only the config was read as a whole. */
-function checkPartial({ statuses }: Pulled): void {
-  assert.ok(statuses.includes(206), statuses.join());
-  assert.deepEqual(
-    [...statuses].filter((status) => status !== 206),
-    [200],
-  );
+function checkPartial({ whole, parts }: Pulled): void {
+  assert.ok(parts > 0);
+  assert.equal(whole.length, 1, whole.join());
 }
 
 /** Bytes of digests, which do not compress. */
@@ -198,11 +157,11 @@ test('podman pulls a layer in part, and of its next version only the chunks that
   const change = Buffer.from('another release');
   const first = await push('1', release(Buffer.alloc(0)));
   const second = await push('2', release(change));
-  const all = await pull('1');
+  const all = await pull('image:1');
   checkPartial(all);
   assert.ok(all.bytes <= first.size + first.index, `${all.bytes} of ${first.size} bytes`);
   assert.equal(await shown('1'), [...digests(LARGE), ...STATS].join('\n'));
-  const some = await pull('2');
+  const some = await pull('image:2');
   checkPartial(some);
   // A chunk or two, of 64 KiB on the average.
   assert.ok(some.bytes - second.index < 500_000, `${some.bytes} of ${second.size} bytes`);
@@ -211,8 +170,5 @@ test('podman pulls a layer in part, and of its next version only the chunks that
   assert.equal(await shown('2'), [...digests(large), ...STATS].join('\n'));
 });
 
-test.after(async () => {
-  await registry.stop();
-  await sandbox.close();
-});
+test.after(() => sandbox.close());
 test.run();
