@@ -1,22 +1,31 @@
 /** Proves that what was written is what was read, from the destination's own bytes. */
+import { type WatchedBlob, watchIndex } from '../registry/chunked/check.ts';
+import { parseChunkedAnnotations } from '../registry/chunked/footer.ts';
+import type { TocEntry } from '../registry/chunked/toc.ts';
 import { RechunkError } from '../registry/errors.ts';
 import {
+  type Blob,
   type Destination,
   type Document,
   type Image,
   openImage,
   type Source,
 } from '../registry/image.ts';
+import type { Descriptor } from '../registry/oci.ts';
+import { pathFromText } from '../registry/path.ts';
 import type { Context } from './context.ts';
+import { EMPTY_SHA256 } from './ingest.ts';
 import { loadTree } from './load.ts';
 import type { MetadataOptions } from './metadata.ts';
-import type { Tree } from './tree.ts';
+import type { Entry, Tree } from './tree.ts';
 import { compareConfigs, compareTrees, type Difference } from './verify.ts';
 
 /** An image as it was written, not yet visible. */
 export interface Written {
   readonly document: Document;
   readonly config: Document;
+  /** Of layers that are no base's. */
+  readonly entries: WrittenEntries;
 }
 
 /** Reads back what was written, flattens it and compares it with what was meant; throws `different`. */
@@ -28,23 +37,85 @@ export async function proveEqual(
   options: MetadataOptions,
   context: Context,
 ): Promise<void> {
+  const indexes = new IndexProof(written.entries);
   const source: Source = {
     reference: destination.reference,
     root: written.document,
     document: async () => written.config,
-    blob: (descriptor) => destination.read(descriptor),
+    blob: async (descriptor) => indexes.watch(descriptor, await destination.read(descriptor)),
     referrers: async () => [],
     close: async () => {},
   };
   const result = await openImage(source, { hostPlatform: original.platform });
   const loaded = await loadTree(result, { ...context, step: 'verify', cache: undefined });
   const compared = await compareTrees(tree, loaded.tree, { dirMtime: 'keep' });
-  const differences = [...compared.differences, ...compareConfigs(original, result, options)];
+  const differences = [
+    ...compared.differences,
+    ...compareConfigs(original, result, options),
+    ...(await indexes.compare()),
+  ];
   if (differences.length === 0) return;
   throw new RechunkError(
     'different',
     `the written image is not equal to ${original.source.reference}: ${summarize(differences)}`,
   );
+}
+
+/** Entries of the layers as they were written, by the digests of their blobs. */
+export type WrittenEntries = ReadonlyMap<string, () => readonly Entry[]>;
+
+/** Tables of contents of zstd:chunked layers, by which clients make files without reading the layer. */
+class IndexProof {
+  readonly #entries: WrittenEntries;
+  readonly #watched: { readonly blob: WatchedBlob; readonly entries: () => readonly Entry[] }[] =
+    [];
+
+  constructor(entries: WrittenEntries) {
+    this.#entries = entries;
+  }
+
+  /** The blob, watched as it is read if it is one of ours with a table of contents. */
+  watch({ annotations, digest, size }: Descriptor, blob: Blob): Blob {
+    const entries = this.#entries.get(digest);
+    const sections = entries && parseChunkedAnnotations(annotations ?? {}, size);
+    if (!sections) return blob;
+    const watched = watchIndex(blob, size, sections);
+    this.#watched.push({ blob: watched, entries });
+    return watched.blob;
+  }
+
+  /** What the tables say otherwise than what was written; throws `manifest` for one that is not its blob's. */
+  async compare(): Promise<Difference[]> {
+    const differences: Difference[] = [];
+    for (const { blob, entries } of this.#watched) {
+      const listed = (await blob.check())?.entries.filter(({ type }) => type !== 'chunk') ?? [];
+      const written = entries();
+      for (let i = 0; i < Math.max(listed.length, written.length); i++) {
+        const want = sayWritten(written[i], listed[i]?.type);
+        const got = sayListed(listed[i]);
+        if (want === got) continue;
+        const at = `entry ${i + 1} of a table of contents`;
+        differences.push({ at, what: 'content', want, got });
+        break;
+      }
+    }
+    return differences;
+  }
+}
+
+/** In a table, further names of a file have no content. */
+function sayWritten(entry: Entry | undefined, listed: TocEntry['type'] | undefined): string {
+  if (!entry) return 'nothing';
+  const { type, size, sha256 } = entry.inode;
+  const content =
+    type === 'file' && listed !== 'hardlink' ? ` (${size} bytes of sha256:${sha256})` : '';
+  return `${entry.path}${content}`;
+}
+
+function sayListed(entry: TocEntry | undefined): string {
+  if (!entry) return 'nothing';
+  const { type, name, size = 0, digest = `sha256:${EMPTY_SHA256}` } = entry;
+  return `${pathFromText(name.replace(/^\.\//, ''))}${type === 'reg' ? ` (${size} bytes of ${digest})` : ''}`;
 }
 
 /** Differences that an error message names before it only counts. */

@@ -12,7 +12,7 @@ import type { Memory } from './memory.ts';
 import { type MetadataOptions, writeConfig, writeManifest } from './metadata.ts';
 import type { ParentsPolicy } from './parents.ts';
 import type { Excuse } from './policy.ts';
-import { proveEqual } from './proof.ts';
+import { proveEqual, type WrittenEntries } from './proof.ts';
 import { formatRecord, type PlanRecord } from './record.ts';
 import { type BuiltLayer, writeLayers } from './writer.ts';
 
@@ -101,8 +101,11 @@ export async function writeImage(
   context.onNotice?.(`digest ${document.descriptor.digest}`);
   if (!dryRun) await destination.putBytes(config.descriptor, config.bytes);
   const verified = Boolean(options.verify && !dryRun);
-  if (verified)
-    await proveEqual(image, grouping.tree, { document, config }, destination, options, context);
+  if (verified) {
+    const entries = entriesOf(grouping.stack, layers);
+    const written = { document, config, entries };
+    await proveEqual(image, grouping.tree, written, destination, options, context);
+  }
   if (!label?.isWhole) {
     const text = formatRecord(record, diffIds, ATTACHED_LIMIT)?.text;
     await attach(text, label !== undefined, document.descriptor, destination, options, context);
@@ -114,6 +117,15 @@ export async function writeImage(
     ...(partial && { partialPulls: partial }),
   };
   return { document, built };
+}
+
+/** What is in each blob that was written. */
+function entriesOf(stack: Grouping['stack'], layers: readonly BuiltLayer[]): WrittenEntries {
+  const own = stack.flatMap((layer, i) => {
+    const { digest = '' } = layers[i] ?? {};
+    return layer.existing ? [] : [[digest, layer.entries] as const];
+  });
+  return new Map(own);
 }
 
 /** The record of what was written. */

@@ -6,7 +6,14 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { test } from 'uvu';
 import { watchIndex } from '../../registry/chunked/check.ts';
-import { CHUNKED_ANNOTATION, parseChunkedAnnotations } from '../../registry/chunked/footer.ts';
+import {
+  CHUNKED_ANNOTATION,
+  chunkedAnnotations,
+  encodeFooter,
+  parseChunkedAnnotations,
+  type Section,
+  skippableHeader,
+} from '../../registry/chunked/footer.ts';
 import { packTar, type TarItem } from '../../registry/tarwriter.ts';
 import { writeLayout } from '../../test-images/build.ts';
 import { runCli, runJson } from '../../test-images/cli.ts';
@@ -170,7 +177,7 @@ test('what cannot hold zstd is an error', async () => {
 });
 
 /** A copy of the layout `made` whose image `tag` has layers as `edit` leaves them. */
-function forge(tag: string, edit: (layers: Layer[]) => void): string {
+function forge(tag: string, edit: (layers: Layer[], dir: string) => void): string {
   const dir = mkdtempSync(join(directory, 'forged-'));
   cpSync(made, dir, { recursive: true });
   const path = join(dir, 'index.json');
@@ -180,7 +187,7 @@ function forge(tag: string, edit: (layers: Layer[]) => void): string {
     (one: { annotations: Record<string, string> }) => one.annotations[name] === tag,
   );
   const manifest = manifestOf(entry.digest, dir);
-  edit(manifest.layers);
+  edit(manifest.layers, dir);
   const bytes = Buffer.from(JSON.stringify(manifest));
   entry.digest = `sha256:${createHash('sha256').update(bytes).digest('hex')}`;
   entry.size = bytes.length;
@@ -211,6 +218,60 @@ test('annotations that lead out of the blob, or are of another one, are not hand
     /note: reading sha256:.* of oci:.*: its table of contents has digest .*: it is made anew/,
   );
 });
+
+/** The blob of one layer with the table of contents and the tar-split section of another, as sound as any. */
+function graft(dir: string, layer: Layer, other: Layer): Layer {
+  const [blob, theirs] = [layer, other].map(({ digest }) => readFileSync(blobPath(dir, digest)));
+  const said = [layer, other].map(({ annotations, size }) =>
+    parseChunkedAnnotations(annotations, size),
+  );
+  const [own, foreign] = said;
+  assert.ok(blob && theirs && own && foreign);
+  const parts: Buffer[] = [blob.subarray(0, own.toc.offset - skippableHeader(0).length)];
+  const put = ({ offset, compressedSize, size }: Section): Section => {
+    parts.push(skippableHeader(compressedSize));
+    const at = Buffer.concat(parts).length;
+    parts.push(theirs.subarray(offset, offset + compressedSize));
+    return { offset: at, compressedSize, size };
+  };
+  const sections = { ...foreign, toc: put(foreign.toc), tarSplit: put(foreign.tarSplit) };
+  const bytes = Buffer.concat([...parts, encodeFooter(sections)]);
+  const digest = `sha256:${createHash('sha256').update(bytes).digest('hex')}`;
+  writeFileSync(blobPath(dir, digest), bytes);
+  const annotations = { ...layer.annotations, ...chunkedAnnotations(sections) };
+  return { ...layer, digest, size: bytes.length, annotations };
+}
+
+const forgeries: readonly (readonly [string, (layers: Layer[], dir: string) => void, RegExp])[] = [
+  [
+    'annotations of another layer',
+    ([first, second]) => {
+      const { tocDigest } = CHUNKED_ANNOTATION;
+      assert.ok(first && second);
+      first.annotations[tocDigest] = second.annotations[tocDigest] as string;
+    },
+    /its table of contents has digest/,
+  ],
+  [
+    'a table of contents of another layer',
+    (layers, dir) => {
+      layers[0] = graft(dir, layers[0] as Layer, layers[1] as Layer);
+    },
+    /table of contents: content is b.*, want a/,
+  ],
+];
+
+for (const [name, edit, wanted] of forgeries) {
+  test(`--verify finds ${name} in what is there already`, async () => {
+    await build('plain', `oci:${made}:there`, ...CHUNKED);
+    const forged = forge('there', edit);
+    const to = forged.replace(/there$/, 'checked');
+    const args = ['build', `oci:${join(directory, 'plain')}`, to, '--map', map, ...CHUNKED];
+    const { status, stderr } = await runCli([...args, '--previous', forged, '--verify']);
+    assert.equal(status, 2, stderr);
+    assert.match(stderr, wanted);
+  });
+}
 
 test('together, variants share chunked layers', async () => {
   const to = join(directory, 'variants');

@@ -133,10 +133,9 @@ export function tocEntries(header: LayerHeader, stored?: StoredFile): TocEntry[]
   return [entry, ...rest];
 }
 
-/** The text of a table of contents whose entries were made to text one by one, as JSON. */
-export function formatToc(entries: readonly string[], tarSplitDigest: Digest): string {
-  const list = entries.join(',');
-  return `{"version":${VERSION},"entries":[${list}],"tarSplitDigest":"${tarSplitDigest}"}`;
+/** What stands before and after the entries in the text of a table of contents, JSON; they are separated by commas. */
+export function tocFrame(tarSplitDigest: Digest): readonly [string, string] {
+  return [`{"version":${VERSION},"entries":[`, `],"tarSplitDigest":"${tarSplitDigest}"}`];
 }
 
 const count: v.GenericSchema<unknown, number | undefined> = v.optional(

@@ -20,13 +20,13 @@ import type { LayerHeader } from './header.ts';
 import type { Obstacle } from './rules.ts';
 import { RUNS_LIMIT } from './runs.ts';
 import { TarSplitWriter } from './tarsplit.ts';
-import { formatToc, type StoredChunk, type StoredFile, TOC_LIMIT, tocEntries } from './toc.ts';
+import { type StoredChunk, type StoredFile, TOC_LIMIT, tocEntries, tocFrame } from './toc.ts';
 
 /** Number of the rules above. */
 export const CHUNKED_FORMAT = 1;
 
-/** Text of the tar-split section in one frame, bytes, but for the line that fills it. */
-const TAR_SPLIT_FRAME: number = 1 << 20;
+/** Text that is gathered, and that is in one frame of the tar-split section; bytes, but for the line that fills it. */
+const TEXT_SIZE: number = 1 << 20;
 
 /** What became of a layer: annotations for its descriptor, or why there must be none. */
 export type ChunkedResult = { readonly annotations: Annotations } | { readonly obstacle: Obstacle };
@@ -37,63 +37,19 @@ export interface ChunkedCompressor extends Compressor {
   result(): ChunkedResult;
 }
 
-/** The table of contents as it grows; entries are added when the places of their chunks are known. */
-class TocBuilder {
-  #entries: string[] = [];
-  /** Bytes of the text so far, with what is around the entries. */
-  #size = formatToc([], digestOf('')).length;
-  /** Digests of files, and of the first of several chunks. */
-  readonly #files = new Set<Digest>();
-  readonly #firstChunks = new Set<Digest>();
-
-  add(header: LayerHeader, stored?: StoredFile): void {
-    if (this.#isTooLarge) return;
-    const [first, ...more] = stored?.chunks ?? [];
-    if (stored) this.#files.add(stored.digest);
-    if (first && more.length > 0) this.#firstChunks.add(first.digest);
-    for (const entry of tocEntries(header, stored)) {
-      const text = JSON.stringify(entry);
-      this.#entries.push(text);
-      // And a comma.
-      this.#size += Buffer.byteLength(text) + 1;
-    }
-    if (this.#isTooLarge) this.#entries = [];
-  }
-
-  get #isTooLarge(): boolean {
-    return this.#size > TOC_LIMIT;
-  }
-
-  /**
-   * Why consumers would fail on it. podman 5.4 looks for files by digest among chunks too: whoever has the layer and meets the
-   * small file again copies the large one (c/storage `findFileInOtherLayers`).
-   */
-  get obstacle(): Obstacle | undefined {
-    if (this.#isTooLarge)
-      return { kind: 'index', text: `its table of contents is larger than ${TOC_LIMIT} bytes` };
-    for (const digest of this.#firstChunks) {
-      if (this.#files.has(digest))
-        return { kind: 'chunk', text: `a file is the first chunk of another one (${digest})` };
-    }
-    return undefined;
-  }
-
-  /** Its text. */
-  format(tarSplitDigest: Digest): string {
-    return formatToc(this.#entries, tarSplitDigest);
-  }
-}
-
 /** A section that is compressed as its text comes, in memory. */
 class SectionBuilder {
   readonly #blob: Buffer[] = [];
   readonly #queue: FrameQueue;
   readonly #frames: FrameBuilder;
+  readonly #cut: 'lines' | 'bytes';
   #size = 0;
-  #lines: string[] = [];
-  #inFrame = 0;
+  #texts: string[] = [];
+  #waiting = 0;
 
-  constructor(level: number | undefined, inFlight: number) {
+  /** Frames end after a text that fills {@link TEXT_SIZE}, or like all others. */
+  constructor(cut: 'lines' | 'bytes', level: number | undefined, inFlight: number) {
+    this.#cut = cut;
     this.#queue = new FrameQueue(level, {
       inFlight,
       write: (frame) => {
@@ -103,30 +59,101 @@ class SectionBuilder {
     this.#frames = new FrameBuilder(this.#queue);
   }
 
-  add(line: string): void {
-    this.#lines.push(line);
-    this.#inFrame += Buffer.byteLength(line);
-    if (this.#inFrame >= TAR_SPLIT_FRAME) this.#endFrame();
+  add(text: string): void {
+    this.#texts.push(text);
+    this.#waiting += Buffer.byteLength(text);
+    if (this.#waiting < TEXT_SIZE) return;
+    this.#pass();
+    if (this.#cut === 'lines') this.#frames.end();
   }
 
-  #endFrame(): void {
-    this.#frames.append(Buffer.from(this.#lines.join('')));
-    this.#frames.end();
-    this.#size += this.#inFrame;
-    this.#lines = [];
-    this.#inFrame = 0;
+  #pass(): void {
+    this.#frames.append(Buffer.from(this.#texts.join('')));
+    this.#size += this.#waiting;
+    this.#texts = [];
+    this.#waiting = 0;
   }
 
   room(): void | Promise<void> {
     return this.#queue.room();
   }
 
+  /** Bytes of the text so far. */
+  get size(): number {
+    return this.#size + this.#waiting;
+  }
+
   async finish(): Promise<{ readonly bytes: Buffer; readonly size: number }> {
-    this.#endFrame();
+    this.#pass();
+    this.#frames.end();
     await this.#queue.drain();
     return { bytes: Buffer.concat(this.#blob), size: this.#size };
   }
 }
+
+/** 52 bits of a digest: two that differ are the same once in some 200,000 layers of 200,000 files, which then get no annotations. */
+function keyOf(digest: Digest): number {
+  return Number.parseInt(digest.slice(DIGEST_START, DIGEST_START + KEY_DIGITS), 16);
+}
+
+const DIGEST_START: number = 'sha256:'.length;
+const KEY_DIGITS = 13;
+
+/** The table of contents as it grows; entries are added when the places of their chunks are known. */
+class TocBuilder {
+  readonly #section: SectionBuilder;
+  #separator = '';
+  /** Of files, and of the first of several chunks. */
+  readonly #files = new Set<number>();
+  readonly #firstChunks = new Set<number>();
+
+  constructor(level: number | undefined, inFlight: number) {
+    this.#section = new SectionBuilder('bytes', level, inFlight);
+    this.#section.add(tocFrame(NO_DIGEST)[0]);
+  }
+
+  add(header: LayerHeader, stored?: StoredFile): void {
+    if (this.#isTooLarge) return;
+    const [first, ...more] = stored?.chunks ?? [];
+    if (stored) this.#files.add(keyOf(stored.digest));
+    if (first && more.length > 0) this.#firstChunks.add(keyOf(first.digest));
+    for (const entry of tocEntries(header, stored)) {
+      this.#section.add(this.#separator + JSON.stringify(entry));
+      this.#separator = ',';
+    }
+  }
+
+  room(): void | Promise<void> {
+    return this.#section.room();
+  }
+
+  get #isTooLarge(): boolean {
+    return this.#section.size + tocFrame(NO_DIGEST)[1].length > TOC_LIMIT;
+  }
+
+  /**
+   * Why consumers would fail on it. podman 5.4 looks for files by digest among chunks too: whoever has the layer and meets the
+   * small file again copies the large one (c/storage `findFileInOtherLayers`).
+   */
+  get obstacle(): Obstacle | undefined {
+    if (this.#isTooLarge)
+      return { kind: 'index', text: `its table of contents is larger than ${TOC_LIMIT} bytes` };
+    for (const key of this.#firstChunks) {
+      if (!this.#files.has(key)) continue;
+      const digest = `sha256:${key.toString(16).padStart(KEY_DIGITS, '0')}…`;
+      return { kind: 'chunk', text: `a file is the first chunk of another one (${digest})` };
+    }
+    return undefined;
+  }
+
+  finish(tarSplitDigest: Digest): Promise<{ readonly bytes: Buffer; readonly size: number }> {
+    this.#section.add(tocFrame(tarSplitDigest)[1]);
+    return this.#section.finish();
+  }
+}
+
+/** As long as every digest. */
+const NO_DIGEST: Digest = digestOf('');
 
 /** A chunk whose place and digest are told later. */
 type OpenChunk = { -readonly [Key in keyof StoredChunk]: StoredChunk[Key] };
@@ -148,12 +175,10 @@ function sha256(hash: Hash): Digest {
 }
 
 class ChunkedWriter implements ChunkedCompressor {
-  readonly #level: number | undefined;
-  readonly #inFlight: number;
   readonly #queue: FrameQueue;
   readonly #frames: FrameBuilder;
   readonly #cutter: LayerCutter;
-  #toc: TocBuilder | undefined = new TocBuilder();
+  #toc: TocBuilder | undefined;
   #tarSplit: TarSplitWriter | undefined;
   #tarSplitSection: SectionBuilder | undefined;
   #file: OpenFile | undefined;
@@ -161,11 +186,10 @@ class ChunkedWriter implements ChunkedCompressor {
   #result: ChunkedResult | undefined;
 
   constructor(level: number | undefined, options: CompressorOptions) {
-    this.#level = level;
-    this.#inFlight = options.inFlight;
     this.#queue = new FrameQueue(level, options);
     this.#frames = new FrameBuilder(this.#queue);
-    const section = new SectionBuilder(level, options.inFlight);
+    this.#toc = new TocBuilder(level, options.inFlight);
+    const section = new SectionBuilder('lines', level, options.inFlight);
     this.#tarSplitSection = section;
     this.#tarSplit = new TarSplitWriter((line) => section.add(line));
     this.#cutter = new LayerCutter({
@@ -181,8 +205,8 @@ class ChunkedWriter implements ChunkedCompressor {
   push(bytes: Uint8Array): void | Promise<void> {
     if (bytes.length > 0) this.#isEmpty = false;
     this.#cutter.push(bytes);
-    const wait = this.#tarSplitSection?.room();
-    return wait ? wait.then(() => this.#queue.room()) : this.#queue.room();
+    const waits = [this.#tarSplitSection?.room(), this.#toc?.room(), this.#queue.room()];
+    return waits.some(Boolean) ? Promise.all(waits).then(() => {}) : undefined;
   }
 
   async finish(): Promise<void> {
@@ -283,8 +307,7 @@ class ChunkedWriter implements ChunkedCompressor {
       this.#stop(obstacle ?? { kind: 'archive', text: 'it is not finished' });
       return;
     }
-    const text = this.#toc.format(digestOf(tarSplit.bytes));
-    const toc = await this.#compress(text);
+    const toc = await this.#toc.finish(digestOf(tarSplit.bytes));
     let at = end;
     const put = ({ bytes, size }: { readonly bytes: Buffer; readonly size: number }): Section => {
       const header = skippableHeader(bytes.length);
@@ -299,18 +322,12 @@ class ChunkedWriter implements ChunkedCompressor {
     this.#queue.addRaw(encodeFooter(sections));
     this.#result = { annotations: chunkedAnnotations(sections) };
   }
-
-  #compress(text: string): Promise<{ readonly bytes: Buffer; readonly size: number }> {
-    const section = new SectionBuilder(this.#level, this.#inFlight);
-    section.add(text);
-    return section.finish();
-  }
 }
 
 /**
  * A compressor of layers as zstd:chunked. What it takes is a tar; any other bytes come out as plain zstd, and the result says why.
- * The same input gives the same bytes for any `inFlight` and any chunking. Memory is twice 8 MiB for each in flight, and the text of
- * both sections: the table of contents as it is, the other compressed. `level` is zstd's, 3 by default.
+ * The same input gives the same bytes for any `inFlight` and any chunking. Memory is twice 8 MiB for each in flight, and both
+ * sections, compressed. `level` is zstd's, 3 by default.
  */
 export function createChunkedCompressor(
   level: number | undefined,
