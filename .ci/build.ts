@@ -1,7 +1,11 @@
-/** Builds `dist/`: tsc to JavaScript and declarations, plus the CLI entry that checks the Node version. */
+/**
+ * Builds `dist/`: JavaScript and declarations of the library by tsc, and the command line as few files in `dist/cli/`, since
+ * loading 130 modules one by one takes longer than all else that happens before an image is opened (145 ms against 60).
+ */
 import { execFileSync } from 'node:child_process';
 import { chmodSync, copyFileSync, rmSync } from 'node:fs';
 import { fileURLToPath } from 'node:url';
+import { build } from 'esbuild';
 
 const root = fileURLToPath(new URL('..', import.meta.url));
 rmSync(`${root}dist`, { recursive: true, force: true });
@@ -9,5 +13,17 @@ execFileSync(`${root}node_modules/.bin/tsc`, ['-p', 'tsconfig.build.json'], {
   cwd: root,
   stdio: 'inherit',
 });
-copyFileSync(`${root}rechunk/cli/entry.cjs`, `${root}dist/rechunk/cli/entry.cjs`);
-chmodSync(`${root}dist/rechunk/cli/entry.cjs`, 0o755);
+await build({
+  absWorkingDir: root,
+  entryPoints: ['rechunk/cli/main.ts', 'rechunk/worker.ts'],
+  outdir: 'dist/cli',
+  entryNames: '[name]',
+  bundle: true,
+  splitting: true,
+  format: 'esm',
+  platform: 'node',
+  target: 'node22.19',
+  packages: 'external',
+});
+copyFileSync(`${root}rechunk/cli/entry.cjs`, `${root}dist/cli/entry.cjs`);
+chmodSync(`${root}dist/cli/entry.cjs`, 0o755);

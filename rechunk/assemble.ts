@@ -7,7 +7,7 @@
 import { createHash } from 'node:crypto';
 import { closeSync, openSync, writeSync } from 'node:fs';
 import type { MessagePort } from 'node:worker_threads';
-import { type ChunkedResult, createChunkedCompressor } from '../registry/chunked/writer.ts';
+import type { ChunkedResult } from '../registry/chunked/writer.ts';
 import {
   type Compressor,
   type CompressorOptions,
@@ -115,7 +115,7 @@ export async function assembleLayer(
 ): Promise<LayerResult> {
   const diffHash = createHash('sha256');
   let tarSize = 0;
-  const blob = job.path === undefined ? undefined : openBlob(job, job.path);
+  const blob = job.path === undefined ? undefined : await openBlob(job, job.path);
   try {
     const gatherer = new Gatherer((chunk) => {
       diffHash.update(chunk);
@@ -136,10 +136,10 @@ export async function assembleLayer(
 type BlobResult = Pick<LayerResult, 'digest' | 'size' | 'chunked'>;
 
 /** A compressor that writes to a file and digests what it writes. */
-function openBlob(
+async function openBlob(
   { compression, level, inFlight }: LayerJob,
   path: string,
-): { compressor: Compressor; close(): void; result(): BlobResult } {
+): Promise<{ compressor: Compressor; close(): void; result(): BlobResult }> {
   const hash = createHash('sha256');
   const fd = openSync(path, 'wx');
   let size = 0;
@@ -155,6 +155,7 @@ function openBlob(
   const stored = (): BlobResult => ({ digest: `sha256:${hash.digest('hex')}`, size });
   if (compression !== 'zstd:chunked')
     return { compressor: createCompressor(compression, level, options), close, result: stored };
+  const { createChunkedCompressor } = await import('../registry/chunked/writer.ts');
   const compressor = createChunkedCompressor(level, options);
   return { compressor, close, result: () => ({ ...stored(), chunked: compressor.result() }) };
 }

@@ -21,7 +21,8 @@ import {
 } from 'node:fs/promises';
 import { dirname, join, resolve } from 'node:path';
 import { fileBlob } from './blob.ts';
-import { describe, during, RechunkError, systemCode } from './errors.ts';
+import { during, RechunkError, systemCode } from './errors.ts';
+import { Flusher, flushFiles } from './flush.ts';
 import type { Destination, Document, Source } from './image.ts';
 import { type Ingest, makeDirectories, makeIngest, otherRuns } from './ingest.ts';
 import { withLock } from './lock.ts';
@@ -45,9 +46,6 @@ export const LAYOUT_VERSION = '{"imageLayoutVersion":"1.0.0"}';
 
 /** An index without images. */
 export const NEW_INDEX: Index = { schemaVersion: 2, mediaType: MEDIA.index, manifests: [] };
-
-/** Files that are flushed to disk at once. */
-const SYNC_AT_ONCE = 8;
 
 /** Opens the image `ref` of the layout in `dir`; which one that is, see `openStore`. */
 export function openLayout(dir: string, ref?: string): Promise<Source> {
@@ -143,7 +141,8 @@ interface Target {
 
 function layoutDestination(target: Target): Destination {
   const { dir, reference, ingest } = target;
-  const stage = new Stage(ingest, reference);
+  const flusher = new Flusher();
+  const stage = new Stage(ingest, reference, (path) => flusher.add(path));
   const attached: Document[] = [];
   let committed = false;
   const isStored = async ({ digest, size }: Descriptor): Promise<boolean> =>
@@ -173,7 +172,7 @@ function layoutDestination(target: Target): Destination {
       const names = [...new Set([...(target.ref === undefined ? [] : [target.ref]), ...tags])];
       names.forEach(checkRefName);
       await during(`writing to ${reference}`, () =>
-        commit(target, stage, { root, names, attached }),
+        commit(target, stage, flusher, { root, names, attached }),
       );
       committed = true;
     },
@@ -223,16 +222,17 @@ function listAttached(index: Index, attached: readonly Document[]): Index {
 async function commit(
   target: Target,
   stage: Stage,
+  flusher: Flusher,
   { root, names, attached }: Committed,
 ): Promise<void> {
   await stage.putBytes(root.descriptor, root.bytes);
-  await syncFiles(stage.blobs.map(({ path }) => path));
+  await flusher.finish();
   const ingestDir = join(target.dir, 'ingest');
   await withLock(join(ingestDir, 'lock'), target.ingest, async () => {
     const moved: string[] = [];
     try {
       await publishBlobs(target.dir, stage, moved);
-      await syncFiles(['', 'sha256', 'sha512'].map((name) => join(target.dir, 'blobs', name)));
+      await flushFiles(['', 'sha256', 'sha512'].map((name) => join(target.dir, 'blobs', name)));
       await writeAtomic(target, 'oci-layout', LAYOUT_VERSION, 'keep');
       const index = await readIndex(target.dir);
       await writeAtomic(
@@ -248,7 +248,7 @@ async function commit(
       throw error;
     }
   });
-  await syncFiles([target.dir]);
+  await flushFiles([target.dir]);
 }
 
 /** Moves what was staged into `blobs`; the paths that were not there before are added to `moved`. */
@@ -325,23 +325,4 @@ async function writeAtomic(
     await handle.close();
   }
   await rename(temporary, path);
-}
-
-/** Flushes files and directories to disk; what cannot be opened or flushed there (some network mounts) is left to the system. */
-async function syncFiles(paths: readonly string[]): Promise<void> {
-  const queue = [...paths];
-  const worker = async (): Promise<void> => {
-    for (let path = queue.pop(); path !== undefined; path = queue.pop()) {
-      const handle = await open(path, 'r').catch(() => undefined);
-      if (!handle) continue;
-      try {
-        await handle.sync();
-      } catch (error) {
-        if (systemCode(error) !== 'EINVAL') throw describe(`writing ${path}`, error);
-      } finally {
-        await handle.close();
-      }
-    }
-  };
-  await Promise.all(Array.from({ length: SYNC_AT_ONCE }, worker));
 }

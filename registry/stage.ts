@@ -19,9 +19,11 @@ export class Stage {
   readonly #ingest: Ingest;
   readonly #reference: string;
   readonly #blobs = new Map<Digest, StagedBlob>();
+  readonly #onBlob: ((path: string) => void) | undefined;
 
-  /** `reference` is how messages name the destination. */
-  constructor(ingest: Ingest, reference: string) {
+  /** `reference` is how messages name the destination; `onBlob` is told where each blob lies once it is whole. */
+  constructor(ingest: Ingest, reference: string, onBlob?: (path: string) => void) {
+    this.#onBlob = onBlob;
     this.#ingest = ingest;
     this.#reference = reference;
   }
@@ -101,7 +103,10 @@ export class Stage {
   /** The first of equal blobs stays; the others are dropped. */
   async #add(blob: StagedBlob): Promise<void> {
     if (this.#blobs.has(blob.digest)) await unlink(blob.path);
-    else this.#blobs.set(blob.digest, blob);
+    else {
+      this.#blobs.set(blob.digest, blob);
+      this.#onBlob?.(blob.path);
+    }
   }
 }
 

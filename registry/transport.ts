@@ -1,6 +1,5 @@
 /** From reference to Source or Destination: the one place that knows which transport serves which syntax. */
-import { type ArchiveOptions, openArchive, spoolStdin } from './archive.ts';
-import { createDockerArchive, createOciArchive } from './archivewriter.ts';
+import type { ArchiveOptions } from './archive.ts';
 import { RechunkError } from './errors.ts';
 import type { Destination, Source } from './image.ts';
 import { createLayout, listNames, openLayout } from './layout.ts';
@@ -37,11 +36,11 @@ export async function openSource(text: string, options: TransportOptions = {}): 
     case 'oci':
       return openLayout(reference.path, reference.ref);
     case 'oci-archive':
-    case 'docker-archive':
-      return openArchive(reference.path, reference.ref, {
-        ...tempDirOf(options),
-        kind: reference.transport,
-      });
+    case 'docker-archive': {
+      const { openArchive } = await import('./archive.ts');
+      const how = { ...tempDirOf(options), kind: reference.transport };
+      return openArchive(reference.path, reference.ref, how);
+    }
     case 'rootfs': {
       const { openRootfs } = await import('./rootfs.ts');
       return openRootfs(reference.path, options.rootfs ?? {});
@@ -64,10 +63,14 @@ export async function openDestination(
     }
     case 'oci':
       return createLayout(reference.path, reference.ref);
-    case 'oci-archive':
+    case 'oci-archive': {
+      const { createOciArchive } = await import('./archivewriter.ts');
       return createOciArchive(reference.path, reference.ref);
-    case 'docker-archive':
+    }
+    case 'docker-archive': {
+      const { createDockerArchive } = await import('./archivewriter.ts');
       return createDockerArchive(reference.path, reference.ref);
+    }
     default:
       throw new RechunkError(
         'reference',
@@ -112,6 +115,7 @@ async function openStdin(options: TransportOptions): Promise<Source> {
       'reading -: there is nothing on standard input, want an archive',
     );
   }
+  const { openArchive, spoolStdin } = await import('./archive.ts');
   const spooled = await spoolStdin(options.stdin, options.tempDir);
   try {
     const source = await openArchive(spooled.path, undefined, {

@@ -24,7 +24,7 @@ const root = fileURLToPath(new URL('../..', import.meta.url));
 async function commandLine(scale: Scale): Promise<string> {
   if (scale === 'quick') return join(root, 'rechunk/cli/entry.cjs');
   await output(process.execPath, [join(root, '.ci/build.ts')]);
-  return join(root, 'dist/rechunk/cli/entry.cjs');
+  return join(root, 'dist/cli/entry.cjs');
 }
 
 /** skopeo of the root with Debian 13's runtimes by that root's own loader and libraries; for quick runs this machine's. */

@@ -1,5 +1,5 @@
 /** What a run shows while it works, all on stderr: bars on a terminal, plain lines elsewhere, nothing with `--quiet`. */
-import { MultiBar, type SingleBar } from 'cli-progress';
+import type { SingleBar } from 'cli-progress';
 import type { Progress } from '../read.ts';
 import { formatSize } from './values.ts';
 
@@ -22,10 +22,10 @@ const STEP_NAMES: Readonly<Record<Progress['step'], string>> = {
 const LINE_INTERVAL_MS = 5000;
 
 /** A reporter for `stream`; `now` is a clock in milliseconds. */
-export function createReporter(
+export async function createReporter(
   stream: NodeJS.WriteStream,
   options: { readonly quiet: boolean; readonly now: () => number },
-): Reporter {
+): Promise<Reporter> {
   if (options.quiet) return { progress: () => {}, notice: () => {}, close: () => {} };
   return stream.isTTY ? barReporter(stream) : lineReporter(stream, options.now);
 }
@@ -48,7 +48,8 @@ function lineReporter(stream: NodeJS.WriteStream, now: () => number): Reporter {
   };
 }
 
-function barReporter(stream: NodeJS.WriteStream): Reporter {
+async function barReporter(stream: NodeJS.WriteStream): Promise<Reporter> {
+  const { MultiBar } = await import('cli-progress');
   const bars = new MultiBar({
     stream,
     format: '{step} [{bar}] {percentage}% {done} of {all}',

@@ -23,7 +23,7 @@ export async function withSession<T>(
   work: (session: Session) => Promise<T>,
 ): Promise<T> {
   const quiet = values['quiet'] === true;
-  const reporter = createReporter(process.stderr, { quiet, now: () => performance.now() });
+  const reporter = await createReporter(process.stderr, { quiet, now: () => performance.now() });
   const open: { close(): Promise<void> }[] = [];
   const keep = <Opened extends Source | Destination>(opened: Opened): Opened => {
     open.unshift(opened);
