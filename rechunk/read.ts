@@ -87,7 +87,6 @@ export async function recallLayer(
   // Who may not read a layer must not get it by naming it.
   if (!found || !(await isThere(image, layer))) return undefined;
   const blob = await image.source.blob(descriptor);
-  if (blob.file && blob.file.size !== descriptor.size) return undefined;
   const place = findPlace(blob, spool);
   const { isSound, bodies, base } = place;
   const fill = (): Promise<void> =>
@@ -101,12 +100,15 @@ export async function recallLayer(
 }
 
 /** Whether the source has the layer, as far as it can tell without reading it. */
-async function isThere({ source }: Image, { descriptor }: Layer): Promise<boolean> {
-  if (!source.has) return true;
-  return source.has(descriptor).catch((error) => {
+export async function isThere({ source }: Image, { descriptor }: Layer): Promise<boolean> {
+  try {
+    if (source.has) return await source.has(descriptor);
+    const { file } = await source.blob(descriptor);
+    return !file || file.size === descriptor.size;
+  } catch (error) {
     if (error instanceof RechunkError && error.code !== 'interrupted') return false;
     throw error;
-  });
+  }
 }
 
 /** Where the content of a layer's entry lies. */

@@ -25,6 +25,7 @@ import { flattenLayers, loadLayers, loadTree } from './load.ts';
 import { type MemorySources, openMemory } from './memory.ts';
 import type { MetadataOptions } from './metadata.ts';
 import type { Policy } from './policy.ts';
+import { doOnce } from './repeat.ts';
 import type { RuntimeModel } from './runtimes/model.ts';
 import { compareRuntimes } from './runtimes/report.ts';
 import { compareConfigs, compareTrees, intend, type Verification } from './verify.ts';
@@ -108,6 +109,8 @@ export interface BuildOptions extends Omit<GroupOptions, 'memory' | 'base'> {
   readonly trusted?: readonly string[] | undefined;
   /** Does everything but store. */
   readonly dryRun?: boolean | undefined;
+  /** A text of all that decides the result besides images; with it and a cache, what was done before is not done again. */
+  readonly request?: string | undefined;
 }
 
 /** What a build made. */
@@ -244,8 +247,14 @@ async function buildImage(
   const base = options.base && (await openBase(options.base, image));
   if (base) checkBase(base, destination);
   const memory = await openMemory(options.memory ?? {}, image.platform, context);
-  const grouping = await groupImage(image, { ...options, base, memory }, context);
-  return writeImage(image, grouping, destination, { ...options, compression, memory }, context);
+  const work = async (own: Context): Promise<Written> => {
+    const grouping = await groupImage(image, { ...options, base, memory }, own);
+    return writeImage(image, grouping, destination, { ...options, compression, memory }, own);
+  };
+  const { request, dryRun, recompress } = options;
+  const isAlone = base === undefined && !dryRun && !recompress;
+  const asked = isAlone && request !== undefined ? `${compression} ${request}` : undefined;
+  return doOnce({ options: asked, image, memory }, destination, work, context);
 }
 
 /** What decides whether two images count as equal. */

@@ -62,7 +62,10 @@ export interface WriteImageOptions extends MetadataOptions {
 /** A written image: its manifest, and what is to be told of it. */
 export interface Written {
   readonly document: Document;
+  readonly config: Document;
   readonly built: BuiltImage;
+  /** Whether that is all: no plan had to be attached, and nothing was settled with the destination. */
+  readonly isWhole: boolean;
 }
 
 /** Writes `image` as it was grouped; throws `different` where `verify` finds that it is not equal. */
@@ -116,7 +119,8 @@ export async function writeImage(
     verified,
     ...(partial && { partialPulls: partial }),
   };
-  return { document, built };
+  const isWhole = label?.isWhole === true && options.compression !== 'zstd:chunked';
+  return { document, config, built, isWhole };
 }
 
 /** What is in each blob that was written. */

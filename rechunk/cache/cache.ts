@@ -14,7 +14,7 @@ import { expand, packPiece, squeeze, unpackPieces } from './pieces.ts';
 
 export type { CacheOptions } from './directory.ts';
 
-const KINDS = ['layer', 'blob', 'content', 'fingerprint'];
+const KINDS = ['layer', 'blob', 'content', 'fingerprint', 'result'];
 
 /** What reading a layer finds besides its entries. */
 export interface LayerFacts {
@@ -105,6 +105,17 @@ export class Cache {
   noteWritten(fingerprint: string, { diffId, tarSize }: WrittenTar): void {
     const text = JSON.stringify({ diffId, tarSize });
     this.#directory.write('fingerprint', fingerprint, Buffer.from(text));
+  }
+
+  /** What a build gave, by a digest of all that decides it. */
+  async findResult<T>(key: string): Promise<T | undefined> {
+    const found = await this.#directory.read('result', key);
+    return found && (JSON.parse(String(expand(found))) as T);
+  }
+
+  /** Remembers what a build gave: plain data. */
+  noteResult<T extends object>(key: string, result: T): void {
+    this.#directory.write('result', key, squeeze(Buffer.from(JSON.stringify(result))));
   }
 
   /** What is remembered of the content of the layer with this diffID. */

@@ -8,7 +8,7 @@ import { parseReference } from '../../registry/reference.ts';
 import { type BuildResult, type BuiltImage, rechunk } from '../rechunk.ts';
 import { rechunkTogether, type VariantInput } from '../together.ts';
 import { addBaseOption, baseOption } from './base.ts';
-import { addCacheOptions, cacheOptions } from './cache.ts';
+import { addCacheOptions, cacheOptions, describeRequest } from './cache.ts';
 import { addMemoryOptions, openMemorySources } from './memory.ts';
 import {
   addGroupOptions,
@@ -131,6 +131,7 @@ async function build(images: readonly string[], values: Values, host: Host): Pro
     recompress: values['recompress'] === true,
     trusted: parseTrusted(values),
     cache: cacheOptions(values, host),
+    request: describeRequest(values, host),
   };
   const results = await withSession(values, host, async (session) => {
     const open: VariantInput[] = [];

@@ -1,6 +1,8 @@
 /** Where a command keeps what it learnt, for the next. */
+import { readFileSync, statSync } from 'node:fs';
 import { isAbsolute, join, resolve } from 'node:path';
 import type { Command } from 'commander';
+import { digestOf } from '../../registry/oci.ts';
 import type { CacheOptions } from '../cache/cache.ts';
 import { type Host, option, type Values } from './options.ts';
 import { parseSize } from './values.ts';
@@ -36,4 +38,22 @@ function defaultDirectory(env: Host['env']): string | undefined {
   const { XDG_CACHE_HOME: cache = '', HOME: home = '' } = env;
   if (isAbsolute(cache)) return join(cache, 'rechunk');
   return isAbsolute(home) ? join(home, '.cache', 'rechunk') : undefined;
+}
+
+/** Options that decide nothing of the result: how it is reached, and how it is told. */
+const WITHOUT_EFFECT: ReadonlySet<string> = new Set([
+  ...['authfile', 'certFile', 'insecure', 'retries', 'threads', 'tempDir'],
+  ...['cache', 'cacheSize', 'digestFile', 'json', 'quiet', 'tag'],
+]);
+
+/**
+ * All that decides the result of a build besides the images: every option that is not known to have no effect. Undefined where a map is
+ * no file that can be read twice.
+ */
+export function describeRequest(values: Values, { env }: Host): string | undefined {
+  const options = Object.entries(values).filter(([name]) => !WITHOUT_EFFECT.has(name));
+  const maps = (values['map'] as readonly string[] | undefined) ?? [];
+  if (!maps.every((file) => statSync(file).isFile())) return undefined;
+  const contents = maps.map((file) => digestOf(readFileSync(file)));
+  return JSON.stringify([VERSION, options.sort(), contents, env['SOURCE_DATE_EPOCH'] ?? '']);
 }
