@@ -17,6 +17,9 @@ export interface IndexedEntry extends TarEntry {
   readonly sha256: string;
 }
 
+/** Form of a {@link Batch}, and what entries hold: another number for every change, since batches are kept from run to run. */
+export const BATCH_FORMAT = 2;
+
 /** Some entries in archive order, packed; plain data that can be cloned. */
 export interface Batch {
   readonly count: number;

@@ -1,6 +1,6 @@
 /** One layer read and checked; or recalled from the cache, and read only when somebody needs its content. */
 import { type BigIntStats, fstatSync, readSync } from 'node:fs';
-import { detectCompression } from '../registry/blob.ts';
+import { detectCompression, fileBlob } from '../registry/blob.ts';
 import { during, RechunkError } from '../registry/errors.ts';
 import type { Blob, Image, Layer } from '../registry/image.ts';
 import type { Batch, IndexedEntry } from './batch.ts';
@@ -86,17 +86,44 @@ export async function recallLayer(
   const found = await cache.findLayer(diffId);
   // Who may not read a layer must not get it by naming it.
   if (!found || !(await isThere(image, layer))) return undefined;
-  const blob = await image.source.blob(descriptor);
-  const place = findPlace(blob, spool);
+  const kept = await findKept(layer, cache, spool);
+  const place = kept ?? findPlace(await image.source.blob(descriptor), spool);
   const { isSound, bodies, base } = place;
+  const read = (from: Place): Promise<IngestResult> =>
+    ingest({ layer, name, place: from, isIndexed: true }, {}, context);
   const fill = (): Promise<void> =>
     during(`reading ${name}`, async () => {
-      await ingest({ layer, name, place, isIndexed: true }, {}, context);
+      if (kept && (await read(kept).then(isDone, isDamaged))) return;
+      if (kept) await cache.dropKept(descriptor.digest);
+      const own = kept ? findPlace(await image.source.blob(descriptor), spool) : place;
+      await read({ ...own, bodies });
     });
   const cost = descriptor.size;
   spool.holdings.add(bodies, { isSound, cost, memo: cache.memoOf(diffId) }, fill);
   const warnings = nameWarnings(name, found.warnings);
   return { batches: () => found.batches, bodies, base, size: found.size, warnings };
+}
+
+/** A copy of the layer's blob on this machine, which may not be what it should; undefined where there is none, or no more. */
+async function findKept(
+  { descriptor: { digest, size } }: Layer,
+  cache: Cache,
+  spool: Spool,
+): Promise<Place | undefined> {
+  const path = await cache.findKept(digest);
+  try {
+    return path === undefined ? undefined : findPlace(fileBlob(path, 0, size), spool);
+  } catch {
+    return undefined;
+  }
+}
+
+const isDone = (): boolean => true;
+
+/** That what was kept is not what it was, which is no trouble; throws any other error. */
+function isDamaged(error: unknown): false {
+  if (error instanceof RechunkError && error.code !== 'interrupted') return false;
+  throw error;
 }
 
 /** Whether the source has the layer, as far as it can tell without reading it. */

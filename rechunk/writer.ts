@@ -96,7 +96,16 @@ interface Job {
   /** Made anew each time. */
   readonly entries: () => readonly Entry[];
   readonly fingerprint: string;
+  /** Expected probability that an update changes it, in millionths. */
+  readonly changes: number;
 }
+
+/**
+ * Layers that change with this probability, in millionths, are kept where they are sent away: when one of their components changes, the
+ * others are at hand. In a Debian image of 2,000 components in 100 layers they have a fifth of its bytes, and all but one of those that the next
+ * release changes.
+ */
+const KEPT_CHANGES = 30_000;
 
 /** An earlier layer that is this one, which is known without making it. */
 interface SureLayer {
@@ -153,7 +162,7 @@ class Writer {
       return { ...placed, role, components, changes, fingerprint: '' };
     }
     const fingerprint = this.#fingerprintOf(layer);
-    const job = { number, tarSize, entries: layer.entries, fingerprint };
+    const job = { number, tarSize, entries: layer.entries, fingerprint, changes };
     const placed = (await this.#placeExpected(job)) ?? (await this.#placeNew(job));
     return { ...placed, role, components, changes, fingerprint };
   }
@@ -212,6 +221,9 @@ class Writer {
     }
     const descriptor = { mediaType: layerMediaType(compression), digest, size };
     const reused = await this.#destination.has(descriptor);
+    const isFar = this.#destination.directory === undefined && compression !== 'none';
+    if (job.changes >= KEPT_CHANGES && isFar && !dryRun)
+      await this.#context.cache?.keepBlob(digest, path);
     if (reused || dryRun) await unlink(path);
     else await this.#destination.putFile(descriptor, path, this.#sent(size));
     return { diffId, tarSize, digest, size, ...chunked, reused, known: false };

@@ -6,15 +6,19 @@
  * the cache gives the same bytes as one without.
  */
 import { deserialize, serialize } from 'node:v8';
+import { COMPRESSION_FORMAT } from '../../registry/compress.ts';
 import type { Descriptor, Digest } from '../../registry/oci.ts';
-import type { Batch } from '../batch.ts';
+import { BATCH_FORMAT, type Batch } from '../batch.ts';
+import { LAYER_FORMAT } from '../layer.ts';
 import { CacheDirectory, type CacheOptions } from './directory.ts';
 import { ContentMemo } from './memo.ts';
 import { expand, packPiece, squeeze, unpackPieces } from './pieces.ts';
 
 export type { CacheOptions } from './directory.ts';
 
-const KINDS = ['layer', 'blob', 'content', 'fingerprint', 'result'];
+const KINDS = ['layer', 'blob', 'content', 'fingerprint', 'result', 'kept'];
+/** Large, and got from elsewhere where it is gone. */
+const SPARE = ['kept'];
 
 /** What reading a layer finds besides its entries. */
 export interface LayerFacts {
@@ -57,7 +61,10 @@ export class Cache {
     options: CacheOptions,
     onNotice: (notice: string) => void,
   ): Promise<Cache | undefined> {
-    const directory = await CacheDirectory.open(options, KINDS, onNotice);
+    const formats = [BATCH_FORMAT, LAYER_FORMAT, COMPRESSION_FORMAT];
+    const version = [options.version, ...formats].join('-');
+    const own = { ...options, version };
+    const directory = await CacheDirectory.open(own, { kinds: KINDS, spare: SPARE }, onNotice);
     return directory && new Cache(directory);
   }
 
@@ -105,6 +112,21 @@ export class Cache {
   noteWritten(fingerprint: string, { diffId, tarSize }: WrittenTar): void {
     const text = JSON.stringify({ diffId, tarSize });
     this.#directory.write('fingerprint', fingerprint, Buffer.from(text));
+  }
+
+  /** Keeps the blob at `path`, which must not change afterwards. */
+  keepBlob(digest: Digest, path: string): Promise<void> {
+    return this.#directory.keep('kept', keyOf(digest), path);
+  }
+
+  /** Where the blob lies that was kept; whoever reads it must check it. */
+  findKept(digest: Digest): Promise<string | undefined> {
+    return this.#directory.locate('kept', keyOf(digest));
+  }
+
+  /** Removes a blob that was kept and is not what it should be. */
+  dropKept(digest: Digest): Promise<void> {
+    return this.#directory.remove('kept', keyOf(digest));
   }
 
   /** What a build gave, by a digest of all that decides it. */

@@ -36,7 +36,9 @@ async function open(
   { limit = LARGE, version = '1.0.0', now = 1e12 } = {},
 ): Promise<CacheDirectory> {
   const options = { directory, limit, version, now: () => now };
-  const cache = await CacheDirectory.open(options, KINDS, (notice) => assert.fail(notice));
+  const cache = await CacheDirectory.open(options, { kinds: KINDS, spare: ['blob'] }, (notice) =>
+    assert.fail(notice),
+  );
   return cache as CacheDirectory;
 }
 
@@ -125,6 +127,27 @@ test('the least recently used go first, what is used counts as new', async () =>
   );
 });
 
+test('keeps a file under another name, and lets it go before what is not to spare', async () => {
+  const directory = newPath();
+  const cache = await open(directory, { limit: 2 * 4096, now: 9000_000 });
+  const path = newPath();
+  writeFileSync(path, 'blob');
+  await cache.keep('blob', 'kept', path);
+  rmSync(path);
+  const place = (await cache.locate('blob', 'kept')) as string;
+  assert.equal(readFileSync(place, 'utf8'), 'blob');
+  assert.equal(statSync(place).mtimeMs, 9000_000);
+  assert.equal(await cache.locate('blob', 'other'), undefined);
+  await cache.keep('blob', 'gone', place);
+  await cache.remove('blob', 'gone');
+  for (const key of ['a', 'b']) {
+    cache.write('layer', key, Buffer.alloc(100));
+    utimesSync(join(directory, 'rechunk-1-1.0.0/layer', key), 1000, 1000);
+  }
+  await cache.close();
+  assert.deepEqual(filesOf(directory), ['rechunk-1-1.0.0/layer/a', 'rechunk-1-1.0.0/layer/b']);
+});
+
 test('what is not its own is never removed', async () => {
   const directory = newPath();
   const first = await open(directory);
@@ -169,7 +192,11 @@ test('a directory with something else in it is refused', async () => {
 async function refusal(directory: string): Promise<string> {
   const notices: string[] = [];
   const options = { directory, limit: LARGE, version: '1.0.0', now: () => 0 };
-  const cache = await CacheDirectory.open(options, KINDS, (notice) => void notices.push(notice));
+  const cache = await CacheDirectory.open(
+    options,
+    { kinds: KINDS, spare: ['blob'] },
+    (notice) => void notices.push(notice),
+  );
   assert.equal(cache, undefined);
   return notices.join();
 }
@@ -233,7 +260,11 @@ test('when the place for files goes away, that is told once and nothing fails', 
   const directory = newPath();
   const notices: string[] = [];
   const options = { directory, limit: LARGE, version: '1.0.0', now: () => 0 };
-  const cache = await CacheDirectory.open(options, KINDS, (notice) => void notices.push(notice));
+  const cache = await CacheDirectory.open(
+    options,
+    { kinds: KINDS, spare: ['blob'] },
+    (notice) => void notices.push(notice),
+  );
   rmSync(directory, { recursive: true });
   for (const key of ['a', 'b']) cache?.write('layer', key, Buffer.from('x'));
   assert.equal(await cache?.read('layer', 'a'), undefined);
@@ -251,7 +282,7 @@ let state = Number(seed);
 const next = (n) => (state = (state * 48271) % 2147483647) % n;
 for (let round = 0; round < 1e6; round++) {
   const options = { directory, limit: Number(limit), version: '1.0.0', now: Date.now };
-  const cache = await CacheDirectory.open(options, ['layer', 'blob'], (notice) => { throw new Error(notice); });
+  const cache = await CacheDirectory.open(options, { kinds: ['layer', 'blob'] }, (notice) => { throw new Error(notice); });
   for (let i = 0; i < 20; i++) {
     const key = 'k' + next(10);
     const found = await cache.read('layer', key);
@@ -268,8 +299,13 @@ for (let round = 0; round < 1e6; round++) {
 }
 `;
 
-/** Runs the program until it is killed, after `ms`; gives what it said, and what went wrong. */
-function hammer(directory: string, limit: number, seed: number, ms: number): Promise<string> {
+/** Runs the program until it is killed, after `ms` or when it is through twice; gives what it said, and what went wrong. */
+function hammer(
+  directory: string,
+  limit: number,
+  seed: number,
+  until: number | 'done',
+): Promise<string> {
   const child = spawn(process.execPath, [
     '--disable-warning=ExperimentalWarning',
     '--input-type=module',
@@ -283,9 +319,10 @@ function hammer(directory: string, limit: number, seed: number, ms: number): Pro
   for (const stream of [child.stdout, child.stderr]) {
     stream.on('data', (data) => {
       said += data;
+      if (until === 'done' && said.split('round').length > 2) child.kill('SIGKILL');
     });
   }
-  setTimeout(() => child.kill('SIGKILL'), ms);
+  if (until !== 'done') setTimeout(() => child.kill('SIGKILL'), until);
   return new Promise((resolve) => {
     child.on('close', (_, signal) => resolve(signal === 'SIGKILL' ? said : `failed: ${said}`));
   });
@@ -294,8 +331,8 @@ function hammer(directory: string, limit: number, seed: number, ms: number): Pro
 test('runs at the same time, killed at any moment, leave a cache that is whole and within its limit', async () => {
   const directory = newPath();
   const limit = 600_000;
-  const moments = [700, 900, 1100, 1300, 2500, 2600];
-  const said = await Promise.all(moments.map((ms, i) => hammer(directory, limit, i + 1, ms)));
+  const moments = [700, 900, 1100, 1300, 'done', 'done'] as const;
+  const said = await Promise.all(moments.map((until, i) => hammer(directory, limit, i + 1, until)));
   for (const one of said) assert.doesNotMatch(one, /failed|Error/);
   assert.match(said.join(''), /hit/);
   assert.match(said.join(''), /round/);

@@ -7,9 +7,28 @@
  * have written it is not used, with a notice. Only files of the form that is written here are ever removed.
  */
 import { createHash, type Hash } from 'node:crypto';
-import { closeSync, lstatSync, openSync, renameSync, unlinkSync, writeSync } from 'node:fs';
-import { chmod, readdir, readFile, stat, unlink, utimes, writeFile } from 'node:fs/promises';
-import { join } from 'node:path';
+import {
+  closeSync,
+  constants,
+  lstatSync,
+  openSync,
+  renameSync,
+  unlinkSync,
+  writeSync,
+} from 'node:fs';
+import {
+  chmod,
+  copyFile,
+  link,
+  readdir,
+  readFile,
+  rename,
+  stat,
+  unlink,
+  utimes,
+  writeFile,
+} from 'node:fs/promises';
+import { basename, dirname, join } from 'node:path';
 import { RechunkError, systemCode } from '../../registry/errors.ts';
 import { type Ingest, makeDirectories, makeIngest } from '../../registry/ingest.ts';
 
@@ -59,30 +78,35 @@ export class CacheDirectory {
   readonly #ingest: Ingest;
   readonly #onNotice: (notice: string) => void;
   readonly #kinds: ReadonlySet<string>;
+  readonly #spare: ReadonlySet<string>;
   #isFull = false;
   #isChanged = false;
 
   private constructor(
     options: CacheOptions,
     generation: string,
-    kinds: readonly string[],
+    { kinds, spare }: { readonly kinds: readonly string[]; readonly spare: readonly string[] },
     ingest: Ingest,
     onNotice: (notice: string) => void,
   ) {
     this.#options = options;
     this.#generation = generation;
     this.#kinds = new Set(kinds);
+    this.#spare = new Set(spare);
     this.#ingest = ingest;
     this.#onNotice = onNotice;
   }
 
   /**
-   * Opens the cache, which is made where there is none, for files of `kinds`; undefined, with a notice, where it cannot be
-   * used. Throws `usage` for a directory that holds something else.
+   * Opens the cache, which is made where there is none, for files of `kinds`, of which those in `spare` are the first to go;
+   * undefined, with a notice, where it cannot be used. Throws `usage` for a directory that holds something else.
    */
   static async open(
     options: CacheOptions,
-    kinds: readonly string[],
+    {
+      kinds,
+      spare = [],
+    }: { readonly kinds: readonly string[]; readonly spare?: readonly string[] },
     onNotice: (notice: string) => void,
   ): Promise<CacheDirectory | undefined> {
     const { directory, version } = options;
@@ -95,7 +119,7 @@ export class CacheDirectory {
       const generation = join(directory, `rechunk-${FORMAT}-${version}`);
       for (const kind of kinds) await makeDirectories(join(generation, kind));
       const ingest = await makeIngest(directory, UNFINISHED);
-      return new CacheDirectory(options, generation, kinds, ingest, onNotice);
+      return new CacheDirectory(options, generation, { kinds, spare }, ingest, onNotice);
     } catch (error) {
       const code = systemCode(error);
       if (code === undefined || error instanceof RechunkError) throw error;
@@ -128,6 +152,34 @@ export class CacheDirectory {
     const now = this.#options.now() / MS_PER_SECOND;
     await utimes(path, now, now).catch(() => undefined);
     return content;
+  }
+
+  /** Where the file lies that was kept under `key`, now used; its content is not checked. Undefined where there is none. */
+  async locate(kind: string, key: string): Promise<string | undefined> {
+    const path = this.#path(kind, key);
+    const now = this.#options.now() / MS_PER_SECOND;
+    return utimes(path, now, now).then(
+      () => path,
+      () => undefined,
+    );
+  }
+
+  /** Keeps the file at `path`, which must not change afterwards: as another name of it where that can be, else as a copy. */
+  async keep(kind: string, key: string, path: string): Promise<void> {
+    const own = this.#ingest.newPath();
+    try {
+      if (this.#isFull) return;
+      await link(path, own).catch(() => copyFile(path, own, constants.COPYFILE_FICLONE));
+      await rename(own, this.#path(kind, key));
+      this.#isChanged = true;
+    } catch (error) {
+      this.#stop(error);
+    }
+  }
+
+  /** Removes what was kept or written under `key`. */
+  async remove(kind: string, key: string): Promise<void> {
+    await unlink(this.#path(kind, key)).catch(() => undefined);
   }
 
   /** Stores `bytes`, which are small. */
@@ -172,7 +224,7 @@ export class CacheDirectory {
   /** Ends the use of the cache: what was not committed goes, and where something was written, what is too much. */
   async close(): Promise<void> {
     await this.#ingest.remove();
-    if (this.#isChanged) await trim(this.#options).catch(() => undefined);
+    if (this.#isChanged) await trim(this.#options, this.#spare).catch(() => undefined);
   }
 }
 
@@ -273,10 +325,11 @@ interface CachedFile {
   readonly usedMs: number;
 }
 
-/** Removes the least recently used files until the rest takes no more than the limit. */
-async function trim({ directory, limit }: CacheOptions): Promise<void> {
+/** Removes the least recently used files until the rest takes no more than the limit; those of the kinds `first` before all others. */
+async function trim({ directory, limit }: CacheOptions, first: ReadonlySet<string>): Promise<void> {
   const files = await listFiles(directory);
-  files.sort((a, b) => b.usedMs - a.usedMs || (a.path < b.path ? -1 : 1));
+  const order = (file: CachedFile): number => (first.has(basename(dirname(file.path))) ? 1 : 0);
+  files.sort((a, b) => order(a) - order(b) || b.usedMs - a.usedMs || (a.path < b.path ? -1 : 1));
   let total = 0;
   for (const { path, size } of files) {
     total += size;

@@ -1,7 +1,7 @@
 // needs: docker-registry, skopeo, python3
 /** Builds with and without a cache against a registry's access log: what is read, and that the results are the same. */
 import assert from 'node:assert/strict';
-import { mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import { cpSync, globSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { suite } from 'uvu';
@@ -151,6 +151,33 @@ cached('an image of one layer is read once when it changes, and the previous one
   const cold = await build(sourceOf('single-new'), targetOf('other:2'), '', ...previous);
   assert.equal(warm?.digest, cold.digest);
 });
+
+cached(
+  'layers that are likely to change are kept, and fetched again where they are damaged',
+  async () => {
+    const one = ['--max-layers', '1'];
+    await build(sourceOf('old'), targetOf('kept:1'), 'kept', ...one);
+    const [blob = ''] = globSync('rechunk-*/kept/*', { cwd: join(work, 'kept') });
+    assert.ok(blob);
+    const previous = [...one, '--previous', targetOf('kept:1')];
+    const cold = await build(sourceOf('new'), targetOf('kept-cold:2'), '', ...previous);
+    const update = async (to: string, cache: string): Promise<number> => {
+      let warm: BuildResult | undefined;
+      const read = await layersRead(async () => {
+        warm = await build(sourceOf('new'), targetOf(to), cache, ...previous);
+      });
+      assert.equal(warm?.digest, cold.digest);
+      return read.length;
+    };
+    cpSync(join(work, 'kept'), join(work, 'kept-damaged'), { recursive: true });
+    const damaged = join(work, 'kept-damaged', blob);
+    const bytes = readFileSync(damaged);
+    bytes[bytes.length >> 1] = (bytes[bytes.length >> 1] as number) ^ 1;
+    writeFileSync(damaged, bytes);
+    assert.equal(await update('kept:2', 'kept'), 1);
+    assert.equal(await update('kept:3', 'kept-damaged'), 2);
+  },
+);
 
 cached('plan and diff tell the same with the cache, and read nothing that is known', async () => {
   const run = async <T>(args: readonly string[]): Promise<T> => {
