@@ -75,7 +75,8 @@ function runFile(file: string): Promise<Outcome> {
       ['--disable-warning=ExperimentalWarning', '--import', PRELOAD, file],
       {
         cwd: root,
-        env: { ...process.env, FORCE_COLOR: '0', NO_COLOR: '1' },
+        // What this user's runs learnt is nothing to rely on.
+        env: { ...process.env, FORCE_COLOR: '0', NO_COLOR: '1', RECHUNK_NO_CACHE: 'true' },
         stdio: ['ignore', 'pipe', 'pipe'],
         timeout: TIMEOUT_MS,
         killSignal: 'SIGKILL',
