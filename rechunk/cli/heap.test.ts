@@ -1,41 +1,55 @@
 import assert from 'node:assert/strict';
-import { execFileSync } from 'node:child_process';
+import { spawnSync } from 'node:child_process';
 import { test } from 'uvu';
 
 const HEAP = new URL('./heap.ts', import.meta.url).href;
 
-/** Makes much that stays alive for a while, and prints the largest sizes of the generations in MiB. */
+/** Makes much that stays alive for a while, then many buffers that do not; prints the largest sizes in MiB. */
 const PROGRAM = `
   import { getHeapSpaceStatistics } from 'node:v8';
-  const sizeOf = (name) => getHeapSpaceStatistics().find((one) => one.space_name === name).space_size / 2 ** 20;
+  const sizeOf = (name) => getHeapSpaceStatistics().find((one) => one.space_name === name).space_size;
   let kept = [];
-  const most = { young: 0, old: 0 };
+  const most = { young: 0, old: 0, buffers: 0 };
+  const note = (what, bytes) => (most[what] = Math.max(most[what], Math.round(bytes / 2 ** 20)));
   for (let i = 0; i < 1e6; i++) {
     kept.push({ i, more: { i } });
     if (kept.length === 1e5) {
       kept = [];
-      most.young = Math.max(most.young, sizeOf('new_space'));
-      most.old = Math.max(most.old, sizeOf('old_space'));
+      note('young', sizeOf('new_space'));
+      note('old', sizeOf('old_space'));
     }
+  }
+  for (let i = 0; i < 500; i++) {
+    Buffer.allocUnsafeSlow(1 << 20);
+    note('buffers', process.memoryUsage().arrayBuffers);
   }
   console.log(JSON.stringify(most));
 `;
 
-function sizesOf(preparation: string): { young: number; old: number } {
+interface Sizes {
+  readonly young: number;
+  readonly old: number;
+  readonly buffers: number;
+}
+
+function sizesOf(preparation: string): Sizes {
   const args = ['--disable-warning=ExperimentalWarning', '--input-type=module'];
   const program = `${preparation}\n${PROGRAM}`;
-  return JSON.parse(
-    execFileSync(process.execPath, [...args, '--eval', program], { encoding: 'utf8' }),
-  );
+  const run = spawnSync(process.execPath, [...args, '--eval', program], { encoding: 'utf8' });
+  // V8 tells there of flags that it does not know.
+  assert.equal(run.stderr, '');
+  return JSON.parse(run.stdout);
 }
 
 test('a bounded heap takes little room beyond what is alive', () => {
   const bounded = sizesOf(`import { boundHeap } from ${JSON.stringify(HEAP)}; boundHeap();`);
   const free = sizesOf('');
-  assert.ok(bounded.young <= 16, `the young generation grew to ${bounded.young} MiB`);
-  assert.ok(bounded.old <= 64, `the old generation grew to ${bounded.old} MiB`);
-  const total = ({ young, old }: { young: number; old: number }): number => young + old;
-  assert.ok(total(bounded) < total(free), 'without the bound no more is taken');
+  const text = `${JSON.stringify(bounded)}, without a bound ${JSON.stringify(free)}`;
+  assert.ok(bounded.young <= 16, text);
+  assert.ok(bounded.young + bounded.old < free.young + free.old, text);
+  // Later ones cannot be told.
+  const isTold = Number.parseInt(process.versions.v8, 10) < 14;
+  if (isTold) assert.ok(bounded.buffers < 0.8 * free.buffers, text);
 });
 
 test.run();
