@@ -130,16 +130,18 @@ interface Candidate {
 
 function findCandidates(tree: Tree, detections: readonly Detection[]): Candidate[] {
   const locate = locator(tree);
-  return detections.flatMap(({ repo, claims }) => {
+  const candidates: Candidate[] = [];
+  for (const { repo, claims } of detections) {
     const found = PRECEDENCE.findIndex((names) => names.includes(repo));
     const precedence = found < 0 ? PRECEDENCE.length : found;
-    return claims.flatMap((claim) => {
+    for (const claim of claims) {
       const path = locate(claim.path);
       const inode = path === undefined ? undefined : tree.get(path);
-      if (path === undefined || !inode || !canOwn(tree, path, inode, claim)) return [];
-      return [{ path, inode, claim, precedence }];
-    });
-  });
+      if (path === undefined || !inode || !canOwn(tree, path, inode, claim)) continue;
+      candidates.push({ path, inode, claim, precedence });
+    }
+  }
+  return candidates;
 }
 
 /**
@@ -208,10 +210,14 @@ interface Election {
 interface Vote {
   readonly inode: Inode;
   readonly component: string;
-  readonly strength: ClaimStrength;
-  /** Strength, precedence and verdict, lower is better. */
-  readonly rank: readonly number[];
+  /** Strength, precedence and verdict as digits of one number, lower is better. */
+  readonly rank: number;
 }
+
+/** What a rank grows by from one verdict, precedence and strength to the next. */
+const RANK = { verdict: 1, precedence: 2, strength: 2 * (PRECEDENCE.length + 1) } as const;
+
+const strengthOf = ({ rank }: Vote): number => Math.floor(rank / RANK.strength);
 
 /** The best holding claim of each name, and of the names of an inode the component that most of them name. */
 function elect(tree: Tree, candidates: readonly Candidate[], check: Check): Election {
@@ -224,11 +230,12 @@ function elect(tree: Tree, candidates: readonly Candidate[], check: Check): Elec
   }
   const owners = new Map<Inode, string>();
   const ghosts = new Set<Inode>();
-  for (const [path, { inode }] of best) {
-    if (owners.has(inode) || ghosts.has(inode)) continue;
-    const names = tree.links.get(inode) ?? [path];
-    const winner = count(names.flatMap((name) => best.get(name) ?? []));
-    if (winner.strength === 'ghost') ghosts.add(inode);
+  for (const vote of best.values()) {
+    const { inode } = vote;
+    const names = tree.links.get(inode);
+    if (names && (owners.has(inode) || ghosts.has(inode))) continue;
+    const winner = names ? count(names.flatMap((name) => best.get(name) ?? [])) : vote;
+    if (STRENGTHS[strengthOf(winner)] === 'ghost') ghosts.add(inode);
     else owners.set(inode, winner.component);
   }
   const modified = new Set([...doubted].filter((inode) => !owners.has(inode)));
@@ -238,8 +245,11 @@ function elect(tree: Tree, candidates: readonly Candidate[], check: Check): Elec
 function voteFor({ inode, claim, precedence }: Candidate, verdict: Verdict): Vote {
   const { component, type } = claim;
   const strength = type === 'dir' && inode.type === 'symlink' ? 'guess' : claim.strength;
-  const rank = [STRENGTHS.indexOf(strength), precedence, verdict === 'equal' ? 0 : 1];
-  return { inode, component, strength, rank };
+  const rank =
+    STRENGTHS.indexOf(strength) * RANK.strength +
+    precedence * RANK.precedence +
+    (verdict === 'equal' ? 0 : RANK.verdict);
+  return { inode, component, rank };
 }
 
 function keepBetter(best: Map<Path, Vote>, path: Path, vote: Vote): void {
@@ -248,17 +258,15 @@ function keepBetter(best: Map<Path, Vote>, path: Path, vote: Vote): void {
 }
 
 function compareVotes(a: Vote, b: Vote): number {
-  const i = a.rank.findIndex((part, at) => part !== b.rank[at]);
-  if (i >= 0) return (a.rank[i] as number) - (b.rank[i] as number);
-  return compare(a.component, b.component);
+  return a.rank - b.rank || compare(a.component, b.component);
 }
 
 /** The vote for the component that most votes of the best strength are for; the smallest id of equals. */
 function count(votes: readonly Vote[]): Vote {
-  const strength = votes.reduce((best, { rank }) => Math.min(best, rank[0] as number), Infinity);
+  const strength = votes.reduce((best, vote) => Math.min(best, strengthOf(vote)), Infinity);
   const counts = new Map<string, { vote: Vote; votes: number }>();
   for (const vote of votes) {
-    if (vote.rank[0] !== strength) continue;
+    if (strengthOf(vote) !== strength) continue;
     const known = counts.get(vote.component);
     if (known) known.votes++;
     else counts.set(vote.component, { vote, votes: 1 });

@@ -34,7 +34,8 @@ class TextHash {
   }
 
   #flush(): void {
-    this.#hash.update(this.#pieces.fill('', this.#count).join(''), 'latin1');
+    const text = this.#pieces.slice(0, this.#count).join('');
+    this.#hash.update(text, 'latin1');
     this.#count = 0;
   }
 }
