@@ -193,8 +193,8 @@ const MUTATIONS: readonly Mutation[] = [
   [
     'the content of two files of one size swapped',
     'rechunk/layer.ts',
-    'maker.body(inode.body, inode.size)',
-    "maker.body(tree.get(path.replace(/^swap\\/[12]$/, (name) => (name === 'swap/1' ? 'swap/2' : 'swap/1')) as typeof path)?.body ?? inode.body, inode.size)",
+    'maker.body(body, inode.size)',
+    "maker.body(tree.get(path.replace(/^swap\\/[12]$/, (name) => (name === 'swap/1' ? 'swap/2' : 'swap/1')) as typeof path)?.body ?? body, inode.size)",
     [
       `/"swap/1": sha256 "${sha256('one')}" became "${sha256('two')}"`,
       `/"swap/2": sha256 "${sha256('two')}" became "${sha256('one')}"`,
