@@ -10,6 +10,7 @@ import type { ComponentOptions, GroupOptions } from '../grouping.ts';
 import type { MetadataOptions } from '../metadata.ts';
 import type { Policy } from '../policy.ts';
 import { parseMap } from '../repos/map.ts';
+import { boundHeap, LARGE_IMAGE } from './heap.ts';
 import type { Reporter } from './reporter.ts';
 import {
   formatMoment,
@@ -167,7 +168,11 @@ export function runOptions(values: Values, host: Host, reporter: Reporter): RunO
         ? availableParallelism()
         : parseCount(threads, '--threads', 1, MOST_THREADS),
     tempDirectory: tempDirectory(values, host),
-    onProgress: (progress) => reporter.progress(progress),
+    onProgress: (progress) => {
+      // What is to be read is the first that is told of a large image.
+      if (progress.total >= LARGE_IMAGE) boundHeap();
+      reporter.progress(progress);
+    },
     onNotice: (notice) => reporter.notice(notice),
     signal: host.signal,
   };
