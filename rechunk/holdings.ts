@@ -58,9 +58,14 @@ export class Holdings {
     return this.#held.values().every(({ isFilled }) => isFilled);
   }
 
-  /** Waits until `files` hold their content, which is fetched where it is not there yet, once. Throws what fetching it throws. */
+  /**
+   * Waits until `files` hold their content, which is fetched where it is not there yet, once. Throws what fetching it throws, when
+   * nothing is fetched for them any more.
+   */
   async ready(files: Iterable<Body['file']>): Promise<void> {
-    await Promise.all([...new Set(files)].map((file) => this.#ready(file)));
+    const fetching = [...new Set(files)].map((file) => this.#ready(file));
+    await Promise.allSettled(fetching);
+    await Promise.all(fetching);
   }
 
   async #ready(file: Body['file']): Promise<void> {

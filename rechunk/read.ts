@@ -59,7 +59,13 @@ export async function readLayer(
     batches.push(batch);
     record?.add(batch);
   };
-  const result = await ingest({ layer, name, place }, { onBytes, onPart }, context);
+  let result: IngestResult;
+  try {
+    result = await ingest({ layer, name, place }, { onBytes, onPart }, context);
+  } catch (error) {
+    record?.discard();
+    throw error;
+  }
   record?.commit(diffId, result);
   cache?.noteBlob(descriptor, diffId);
   const { isSound, bodies, base } = place;
@@ -111,11 +117,17 @@ async function findKept(
   spool: Spool,
 ): Promise<Place | undefined> {
   const path = await cache.findKept(digest);
+  if (path === undefined) return undefined;
   try {
-    return path === undefined ? undefined : findPlace(fileBlob(path, 0, size), spool);
+    const place = findPlace(fileBlob(path, 0, size), spool);
+    const isWhole = fstatSync(place.file as number).size === size;
+    // What is kept is compressed. It is only read: where it is damaged, the source's blob goes into a file of the spool.
+    if (isWhole && !place.isInPlace) return place;
+    await cache.dropKept(digest);
   } catch {
-    return undefined;
+    // Gone since, or not to be read.
   }
+  return undefined;
 }
 
 const isDone = (): boolean => true;

@@ -44,7 +44,8 @@ export async function doOnce(
   context: Context,
 ): Promise<Written> {
   const { cache } = context;
-  if (!cache || !isDecided(request)) return work(context);
+  // No digest says what is in a directory.
+  if (!cache || request.image.source.tree || !isDecided(request)) return work(context);
   const digestsOf = (images: readonly PastImage[]): string[] =>
     images.map(({ image }) => image.manifestDocument.descriptor.digest);
   const previous = digestsOf(request.memory.previous);
@@ -76,7 +77,9 @@ function isDecided({ options, memory }: Request): boolean {
 
 function keyOf({ options, image, memory }: Request, previous: readonly string[]): string {
   const digestOf = (one: Image): string => one.manifestDocument.descriptor.digest;
-  const others = memory.reusable.map(digestOf).filter((digest) => !previous.includes(digest));
+  // The images built upon are named by `previous`, also where that is what was made of them.
+  const before = new Set(memory.previous.map((past) => digestOf(past.image)));
+  const others = memory.reusable.map(digestOf).filter((digest) => !before.has(digest));
   const history = memory.history.map((past) => digestOf(past.image));
   const own = [image.source.reference, digestOf(image)];
   const all = JSON.stringify([options, own, previous, history, others]);

@@ -52,7 +52,10 @@ export async function fetchContent(
   let offers = [...own, ...others];
   for (;;) {
     const chosen = choose(needed, offers);
-    const found = await Promise.all(chosen.map((offer) => offer.fetch()));
+    const fetching = chosen.map((offer) => offer.fetch());
+    // After an error, too, nothing is fetched any more.
+    await Promise.allSettled(fetching);
+    const found = await Promise.all(fetching);
     const failed = new Set(chosen.filter((_, i) => found[i] === undefined));
     if (failed.size === 0) return new Map(found.flatMap((places) => [...(places ?? [])]));
     // What cannot be fetched is not asked again; the image's own layers always can, or the run ends.

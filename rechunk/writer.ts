@@ -78,8 +78,8 @@ export async function writeLayers(
       throw error;
     }),
   );
-  // All have ended before anything that they use is taken away.
-  await Promise.allSettled(writers);
+  // All have ended before anything that they use is taken away, also what is fetched and nobody waits for.
+  await Promise.allSettled([...writers, writer.fetched()]);
   await Promise.all(writers);
   return stack.map((layer, i) => {
     const one = built.get(layer) as BuiltLayer;
@@ -145,6 +145,11 @@ class Writer {
     this.#places = fetchContent(needed, this.#options.past ?? [], this.#context);
     // Who waits for it is told.
     this.#places.catch(() => {});
+  }
+
+  /** When nothing is fetched any more. Throws what fetching threw. */
+  async fetched(): Promise<void> {
+    await this.#places;
   }
 
   #fingerprintOf(layer: StackedLayer): string {
@@ -268,7 +273,13 @@ class Writer {
     await spool.holdings.ready(files);
     const record = cache?.recordLayer();
     const indexer = record && new LayerIndexer(record);
-    const result = await this.#run(job, { entries, path, places, indexer });
+    let result: LayerResult;
+    try {
+      result = await this.#run(job, { entries, path, places, indexer });
+    } catch (error) {
+      record?.discard();
+      throw error;
+    }
     // What was changed while it was read is not what its entries say.
     if (!record || ![...files].every((file) => spool.holdings.isSound(file))) {
       record?.discard();

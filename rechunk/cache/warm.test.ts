@@ -277,6 +277,47 @@ warm('a build that was done before is done again only where something of it is g
   assert.ok((mended.images[0]?.sentBytes ?? 0) > 0);
 });
 
+warm('an update that is built again upon itself was done before', async () => {
+  const options = { cache: 'settled-cache', policy: { inherit: 'none' } } as const;
+  await build('one', 'settled', options);
+  const update = await build('two', 'settled', { ...options, previous: 'settled' });
+  const results = (): number =>
+    globSync('rechunk-*/result/*', { cwd: join(work, 'settled-cache') }).length;
+  const known = results();
+  const again = await build('two', 'settled', { ...options, previous: 'settled' });
+  assert.deepEqual([again.digest, again.images[0]?.sentBytes], [update.digest, 0]);
+  // What is done is remembered under another name.
+  assert.equal(results(), known);
+});
+
+/** What may become of a blob that is kept. */
+const DAMAGE: Readonly<Record<string, (blob: Buffer) => Buffer>> = {
+  empty: () => Buffer.alloc(0),
+  cut: (blob) => blob.subarray(0, blob.length >> 1),
+  zeroed: (blob) => Buffer.alloc(blob.length),
+  'zeroed behind its head': (blob) => Buffer.concat([blob.subarray(0, 16)], blob.length),
+};
+
+for (const [name, damage] of Object.entries(DAMAGE)) {
+  warm(`a kept blob that is ${name} is read from the source, and kept no more`, async () => {
+    const store = `spoilt-${name}`;
+    await build('one', store, { cache: `${store}-cache`, compression: 'gzip' });
+    const cold = await build(store, `${store}-cold`, { maxLayers: 1 });
+    const cache = (await Cache.open(cacheAt(`${store}-cache`), assert.fail)) as Cache;
+    for (const digest of cold.read) {
+      const blob = readFileSync(join(work, store, 'blobs', digest.replace(':', '/')));
+      const path = join(work, `${store}-blob-${digest.slice(-8)}`);
+      writeFileSync(path, damage(blob));
+      await cache.keepBlob(digest, path);
+    }
+    await cache.close();
+    const one = { cache: `${store}-cache`, maxLayers: 1 };
+    const warmed = await build(store, `${store}-out`, one);
+    assert.deepEqual([warmed.digest, warmed.read.toSorted()], [cold.digest, cold.read.toSorted()]);
+    assert.deepEqual(globSync('rechunk-*/kept/*', { cwd: join(work, `${store}-cache`) }), []);
+  });
+}
+
 warm('what proves does not use the cache', async () => {
   const cold = await build('one', 'proved', { cache: 'proved-cache' });
   const options = { cache: 'proved-cache', previous: 'proved', verify: true };
