@@ -1,7 +1,6 @@
 /** Proves that what was written is what was read, from the destination's own bytes. */
 import { type WatchedBlob, watchIndex } from '../registry/chunked/check.ts';
 import { parseChunkedAnnotations } from '../registry/chunked/footer.ts';
-import type { TocEntry } from '../registry/chunked/toc.ts';
 import { RechunkError } from '../registry/errors.ts';
 import {
   type Blob,
@@ -12,9 +11,8 @@ import {
   type Source,
 } from '../registry/image.ts';
 import type { Descriptor } from '../registry/oci.ts';
-import { pathFromText } from '../registry/path.ts';
 import type { Context } from './context.ts';
-import { EMPTY_SHA256 } from './ingest.ts';
+import { compareListing } from './listing.ts';
 import { loadTree } from './load.ts';
 import type { MetadataOptions } from './metadata.ts';
 import type { Entry, Tree } from './tree.ts';
@@ -37,7 +35,7 @@ export async function proveEqual(
   options: MetadataOptions,
   context: Context,
 ): Promise<void> {
-  const indexes = new IndexProof(written.entries);
+  const indexes = new IndexProof(tree, written.entries);
   const source: Source = {
     reference: destination.reference,
     root: written.document,
@@ -66,11 +64,14 @@ export type WrittenEntries = ReadonlyMap<string, () => readonly Entry[]>;
 
 /** Tables of contents of zstd:chunked layers, by which clients make files without reading the layer. */
 class IndexProof {
+  readonly #tree: Tree;
   readonly #entries: WrittenEntries;
   readonly #watched: { readonly blob: WatchedBlob; readonly entries: () => readonly Entry[] }[] =
     [];
 
-  constructor(entries: WrittenEntries) {
+  /** Entries are those of `tree`. */
+  constructor(tree: Tree, entries: WrittenEntries) {
+    this.#tree = tree;
     this.#entries = entries;
   }
 
@@ -88,34 +89,12 @@ class IndexProof {
   async compare(): Promise<Difference[]> {
     const differences: Difference[] = [];
     for (const { blob, entries } of this.#watched) {
-      const listed = (await blob.check())?.entries.filter(({ type }) => type !== 'chunk') ?? [];
-      const written = entries();
-      for (let i = 0; i < Math.max(listed.length, written.length); i++) {
-        const want = sayWritten(written[i], listed[i]?.type);
-        const got = sayListed(listed[i]);
-        if (want === got) continue;
-        const at = `entry ${i + 1} of a table of contents`;
-        differences.push({ at, what: 'content', want, got });
-        break;
-      }
+      const table = (await blob.check())?.entries ?? [];
+      const found = compareListing(this.#tree, entries(), table);
+      if (found) differences.push(found);
     }
     return differences;
   }
-}
-
-/** In a table, further names of a file have no content. */
-function sayWritten(entry: Entry | undefined, listed: TocEntry['type'] | undefined): string {
-  if (!entry) return 'nothing';
-  const { type, size, sha256 } = entry.inode;
-  const content =
-    type === 'file' && listed !== 'hardlink' ? ` (${size} bytes of sha256:${sha256})` : '';
-  return `${entry.path}${content}`;
-}
-
-function sayListed(entry: TocEntry | undefined): string {
-  if (!entry) return 'nothing';
-  const { type, name, size = 0, digest = `sha256:${EMPTY_SHA256}` } = entry;
-  return `${pathFromText(name.replace(/^\.\//, ''))}${type === 'reg' ? ` (${size} bytes of ${digest})` : ''}`;
 }
 
 /** Differences that an error message names before it only counts. */

@@ -1,7 +1,7 @@
 import assert from 'node:assert/strict';
 import { test } from 'uvu';
 import { CHUNKED_ANNOTATION, parseChunkedAnnotations } from './footer.ts';
-import { parseToc, TOC_LIMIT } from './toc.ts';
+import { parseToc, parseTocTime, TOC_LIMIT } from './toc.ts';
 
 const DIGEST = `sha256:${'ab'.repeat(32)}`;
 const FILE = { type: 'reg', name: 'a', size: 10, digest: DIGEST, offset: 5, endOffset: 20 };
@@ -34,6 +34,23 @@ const BAD: readonly (readonly [string, readonly object[], RegExp])[] = [
   ['a chunk without digest', [FILE, CHUNK], /has no digest/],
   ['offsets that descend', [FILE, { ...FILE, name: 'b', offset: 4 }], /before what it follows/],
 ];
+
+const TIMES: readonly (readonly [string, bigint | undefined])[] = [
+  ['1970-01-01T00:00:05Z', 5_000_000_000n],
+  ['1970-01-01T02:00:05.000000001+02:00', 5_000_000_001n],
+  ['1969-12-31T23:59:59.9Z', -100_000_000n],
+  ['0000-01-01T00:00:00Z', -62_167_219_200_000_000_000n],
+  ['1970-01-01T00:00:05', undefined],
+  ['1970-13-01T00:00:05Z', undefined],
+  ['now', undefined],
+];
+
+test('reads times of any zone, to the nanosecond', () => {
+  assert.deepEqual(
+    TIMES.map(([text]) => parseTocTime(text)),
+    TIMES.map(([, ns]) => ns),
+  );
+});
 
 for (const [name, entries, wanted] of BAD) {
   test(`refuses ${name}`, () => {

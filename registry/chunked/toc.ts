@@ -82,6 +82,17 @@ function formatTime(ns: bigint): string {
   return `${date.slice(0, DATE_LENGTH)}${digits && '.'}${digits}Z`;
 }
 
+const TIME = /^(\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d)(?:\.(\d{1,9}))?(Z|[+-]\d\d:\d\d)$/;
+const NS_PER_MS = 1_000_000n;
+
+/** Nanoseconds since the epoch of a time in RFC 3339 of any zone (Go writes local ones); undefined for anything else. */
+export function parseTocTime(text: string): bigint | undefined {
+  const [, date, fraction = '', zone] = TIME.exec(text) ?? [];
+  const ms = Date.parse(`${date}${zone}`);
+  if (date === undefined || Number.isNaN(ms)) return undefined;
+  return BigInt(ms) * NS_PER_MS + BigInt(fraction.padEnd(NS_DIGITS, '0'));
+}
+
 function textOf(latin1: string): string {
   return Buffer.from(latin1, 'latin1').toString();
 }
