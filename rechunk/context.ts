@@ -49,7 +49,8 @@ export async function withContext<T>(
     options.signal?.removeEventListener('abort', stop);
     await pool.close();
     await spool.close();
-    await cache?.close();
+    // Neither the error that ended the run nor what the run did is lost for it.
+    await cache?.close().catch((error) => notice(`the cache was not closed: ${error}`));
   }
 }
 

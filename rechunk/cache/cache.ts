@@ -61,7 +61,8 @@ export class Cache {
     options: CacheOptions,
     onNotice: (notice: string) => void,
   ): Promise<Cache | undefined> {
-    const formats = [BATCH_FORMAT, LAYER_FORMAT, COMPRESSION_FORMAT];
+    // Entries are stored as V8 serializes them.
+    const formats = [BATCH_FORMAT, LAYER_FORMAT, COMPRESSION_FORMAT, process.versions.v8];
     const version = [options.version, ...formats].join('-');
     const own = { ...options, version };
     const directory = await CacheDirectory.open(own, { kinds: KINDS, spare: SPARE }, onNotice);
@@ -73,8 +74,8 @@ export class Cache {
     const file = await this.#directory.read('layer', keyOf(diffId));
     if (!file) return undefined;
     const pieces = unpackPieces(file);
-    const facts = unpackValue<LayerFacts>(pieces.pop() as Buffer);
-    return { ...facts, batches: { [Symbol.iterator]: () => unpackBatches(pieces) } };
+    const facts = unpackFacts(pieces.pop());
+    return facts && { ...facts, batches: { [Symbol.iterator]: () => unpackBatches(pieces) } };
   }
 
   /** Begins to record a layer that is read or written. */
@@ -151,13 +152,25 @@ export class Cache {
 
   /** Stores what was asked of content, and removes what is too much. */
   async close(): Promise<void> {
-    for (const memo of this.#memos.values()) await memo.store();
-    await this.#directory.close();
+    try {
+      for (const memo of this.#memos.values()) await memo.store();
+    } finally {
+      await this.#directory.close();
+    }
   }
 }
 
 function keyOf(digest: Digest): string {
   return digest.replace(':', '-');
+}
+
+/** Undefined for what this program cannot read: then it cannot read the batches either, which are stored in the same way. */
+function unpackFacts(piece: Buffer | undefined): LayerFacts | undefined {
+  try {
+    return piece && unpackValue<LayerFacts>(piece);
+  } catch {
+    return undefined;
+  }
 }
 
 function unpackValue<T>(piece: Buffer): T {

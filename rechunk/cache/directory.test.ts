@@ -148,6 +148,20 @@ test('keeps a file under another name, and lets it go before what is not to spar
   assert.deepEqual(filesOf(directory), ['rechunk-1-1.0.0/layer/a', 'rechunk-1-1.0.0/layer/b']);
 });
 
+test('what one run keeps stays within the limit while it runs', async () => {
+  const directory = newPath();
+  const cache = await open(directory, { limit: 10_000 });
+  const path = newPath();
+  for (const [key, size] of Object.entries({ a: 6000, b: 6000, c: 4000, d: 1 })) {
+    writeFileSync(`${path}-${key}`, Buffer.alloc(size));
+    await cache.keep('blob', key, `${path}-${key}`);
+  }
+  assert.deepEqual(filesOf(directory), ['rechunk-1-1.0.0/blob/a', 'rechunk-1-1.0.0/blob/c']);
+  cache.write('layer', 'small', Buffer.from('x'));
+  assert.equal(String(await cache.read('layer', 'small')), 'x');
+  await cache.close();
+});
+
 test('what is not its own is never removed', async () => {
   const directory = newPath();
   const first = await open(directory);
@@ -174,7 +188,7 @@ test('what is not its own is never removed', async () => {
 
 test('a directory with something else in it is refused', async () => {
   const directory = newPath();
-  mkdirSync(directory, { mode: 0o700 });
+  mkdirSync(directory, { mode: 0o755 });
   writeFileSync(join(directory, 'thesis.txt'), 'x');
   await assert.rejects(open(directory), (error: RechunkError) => {
     assert.ok(error instanceof RechunkError);
@@ -185,13 +199,19 @@ test('a directory with something else in it is refused', async () => {
     );
     return true;
   });
+  // Where nobody named it, nobody can name another: that is no error.
+  assert.equal(
+    await refusal(directory, true),
+    `the cache ${directory} is not used: it holds something else, want a directory of its own (with a CACHEDIR.TAG, or empty)`,
+  );
   assert.deepEqual(readdirSync(directory), ['thesis.txt']);
+  assert.equal(statSync(directory).mode & 0o777, 0o755);
 });
 
 /** What is told when `directory` is opened, which must not be used. */
-async function refusal(directory: string): Promise<string> {
+async function refusal(directory: string, isDefault = false): Promise<string> {
   const notices: string[] = [];
-  const options = { directory, limit: LARGE, version: '1.0.0', now: () => 0 };
+  const options = { directory, isDefault, limit: LARGE, version: '1.0.0', now: () => 0 };
   const cache = await CacheDirectory.open(
     options,
     { kinds: KINDS, spare: ['blob'] },

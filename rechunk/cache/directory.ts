@@ -39,6 +39,8 @@ export interface CacheOptions {
   readonly limit: number;
   /** Of the program: what other versions wrote is not read. */
   readonly version: string;
+  /** Whether nobody named it: a directory in its place that holds something else is no error then. */
+  readonly isDefault?: boolean | undefined;
   /** Milliseconds since the epoch. */
   readonly now: () => number;
 }
@@ -81,6 +83,8 @@ export class CacheDirectory {
   readonly #spare: ReadonlySet<string>;
   #isFull = false;
   #isChanged = false;
+  /** Bytes of files that this run kept. */
+  #kept = 0;
 
   private constructor(
     options: CacheOptions,
@@ -99,7 +103,8 @@ export class CacheDirectory {
 
   /**
    * Opens the cache, which is made where there is none, for files of `kinds`, of which those in `spare` are the first to go;
-   * undefined, with a notice, where it cannot be used. Throws `usage` for a directory that holds something else.
+   * undefined, with a notice, where it cannot be used. Throws `usage` for a directory that somebody named and that holds something
+   * else.
    */
   static async open(
     options: CacheOptions,
@@ -111,7 +116,7 @@ export class CacheDirectory {
   ): Promise<CacheDirectory | undefined> {
     const { directory, version } = options;
     try {
-      const problem = await claim(directory);
+      const problem = await claim(options);
       if (problem !== undefined) {
         onNotice(`the cache ${directory} is not used: ${problem}`);
         return undefined;
@@ -164,11 +169,17 @@ export class CacheDirectory {
     );
   }
 
-  /** Keeps the file at `path`, which must not change afterwards: as another name of it where that can be, else as a copy. */
+  /**
+   * Keeps the file at `path`, which must not change afterwards: as another name of it where that can be, else as a copy. What one
+   * run keeps stays within the limit, also before it ends: the rest is not kept.
+   */
   async keep(kind: string, key: string, path: string): Promise<void> {
     const own = this.#ingest.newPath();
     try {
       if (this.#isFull) return;
+      const { size } = await stat(path);
+      if (this.#kept + size > this.#options.limit) return;
+      this.#kept += size;
       await link(path, own).catch(() => copyFile(path, own, constants.COPYFILE_FICLONE));
       await rename(own, this.#path(kind, key));
       this.#isChanged = true;
@@ -285,12 +296,17 @@ function writeFully(fd: number, bytes: Uint8Array): void {
 }
 
 /** Makes `directory` a cache, or finds that it is one; what is wrong with it otherwise. */
-async function claim(directory: string): Promise<string | undefined> {
+async function claim({ directory, isDefault }: CacheOptions): Promise<string | undefined> {
   await makeDirectories(directory);
   const names = await readdir(directory);
   const found = await stat(directory);
   const user = process.getuid?.() ?? found.uid;
   if (found.uid !== user) return `it belongs to user ${found.uid}, want ${user}`;
+  if (names.length > 0 && !names.includes(TAG_FILE)) {
+    const other = `it holds something else, want a directory of its own (with a ${TAG_FILE}, or empty)`;
+    if (isDefault) return other;
+    throw new RechunkError('usage', `--cache ${directory}: ${other}`);
+  }
   if ((found.mode & OTHERS) !== 0) {
     const exposed = names.length > 0 ? await findExposed(directory) : undefined;
     if (exposed !== undefined)
@@ -299,11 +315,6 @@ async function claim(directory: string): Promise<string | undefined> {
   }
   const tag = join(directory, TAG_FILE);
   if (names.length === 0) await writeFile(tag, TAG_TEXT);
-  else if (!names.includes(TAG_FILE))
-    throw new RechunkError(
-      'usage',
-      `--cache ${directory}: it holds something else, want a directory of its own (with a ${TAG_FILE}, or empty)`,
-    );
   return undefined;
 }
 

@@ -30,7 +30,8 @@ export function cacheOptions(values: Values, { env }: Host): CacheOptions | unde
   const limit = size === undefined ? DEFAULT_LIMIT : parseSize(size, '--cache-size');
   const named = values['cache'] as string | false | undefined;
   const directory = named === undefined ? defaultDirectory(env) : named && resolve(named);
-  return directory ? { directory, limit, version: VERSION, now: Date.now } : undefined;
+  const isDefault = named === undefined;
+  return directory ? { directory, isDefault, limit, version: VERSION, now: Date.now } : undefined;
 }
 
 /** By the XDG base directory specification 0.8, which takes no notice of relative paths. */
