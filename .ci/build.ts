@@ -6,6 +6,7 @@ import { execFileSync } from 'node:child_process';
 import { chmodSync, copyFileSync, rmSync } from 'node:fs';
 import { fileURLToPath } from 'node:url';
 import { build } from 'esbuild';
+import { digestSources } from './sources.ts';
 
 const root = fileURLToPath(new URL('..', import.meta.url));
 rmSync(`${root}dist`, { recursive: true, force: true });
@@ -24,6 +25,7 @@ await build({
   platform: 'node',
   target: 'node22.19',
   packages: 'external',
+  define: { SOURCES_DIGEST: JSON.stringify(digestSources(root)) },
 });
 copyFileSync(`${root}rechunk/cli/entry.cjs`, `${root}dist/cli/entry.cjs`);
 chmodSync(`${root}dist/cli/entry.cjs`, 0o755);

@@ -6,10 +6,12 @@ import { digestOf } from '../../registry/oci.ts';
 import type { CacheOptions } from '../cache/cache.ts';
 import { type Host, option, type Values } from './options.ts';
 import { parseSize } from './values.ts';
-import { VERSION } from './version.ts';
+import { SOURCES, VERSION } from './version.ts';
 
 /** What the cache may take where nothing else is said: 2 GiB. */
 const DEFAULT_LIMIT = 2 * 2 ** 30;
+/** Of the sources' digest, in the name of a directory. */
+const DIGEST_CHARS = 16;
 
 /** Options of commands that use the cache. */
 export function addCacheOptions(command: Command): Command {
@@ -24,14 +26,19 @@ export function addCacheOptions(command: Command): Command {
     .addOption(option('--cache-size <size>', 'what the cache may take on disk (default: 2GiB)'));
 }
 
-/** The cache that `values` and the environment name; undefined where there is none. */
-export function cacheOptions(values: Values, { env }: Host): CacheOptions | undefined {
+/** The cache that `values` and the environment name, for the program of `sources`; undefined where there is none. */
+export function cacheOptions(
+  values: Values,
+  { env }: Host,
+  sources: string | undefined = SOURCES,
+): CacheOptions | undefined {
   const size = values['cacheSize'] as string | undefined;
   const limit = size === undefined ? DEFAULT_LIMIT : parseSize(size, '--cache-size');
   const named = values['cache'] as string | false | undefined;
   const directory = named === undefined ? defaultDirectory(env) : named && resolve(named);
-  const isDefault = named === undefined;
-  return directory ? { directory, isDefault, limit, version: VERSION, now: Date.now } : undefined;
+  if (!directory) return undefined;
+  const version = sources ? `${VERSION}-${sources.slice(0, DIGEST_CHARS)}` : VERSION;
+  return { directory, isDefault: named === undefined, limit, version, now: Date.now };
 }
 
 /** By the XDG base directory specification 0.8, which takes no notice of relative paths. */
@@ -49,12 +56,17 @@ const WITHOUT_EFFECT: ReadonlySet<string> = new Set([
 
 /**
  * All that decides the result of a build besides the images: every option that is not known to have no effect. Undefined where a map is
- * no file that can be read twice.
+ * no file that can be read twice, and where nothing says of which `sources` the program is, which decide too.
  */
-export function describeRequest(values: Values, { env }: Host): string | undefined {
+export function describeRequest(
+  values: Values,
+  { env }: Host,
+  sources: string | undefined = SOURCES,
+): string | undefined {
+  if (sources === undefined) return undefined;
   const options = Object.entries(values).filter(([name]) => !WITHOUT_EFFECT.has(name));
   const maps = (values['map'] as readonly string[] | undefined) ?? [];
   if (!maps.every((file) => statSync(file).isFile())) return undefined;
   const contents = maps.map((file) => digestOf(readFileSync(file)));
-  return JSON.stringify([VERSION, options.sort(), contents, env['SOURCE_DATE_EPOCH'] ?? '']);
+  return JSON.stringify([sources, options.sort(), contents, env['SOURCE_DATE_EPOCH'] ?? '']);
 }
