@@ -104,8 +104,8 @@ function onPool(start: (done: Callback) => void): Promise<Buffer> {
 
 /** Least room for output that Node takes, bytes. */
 const CHUNK_MINIMUM = 64;
-/** Output of a frame of `size` bytes at most, bytes (zstd.h, ZSTD_COMPRESSBOUND). */
-function boundOf(size: number): number {
+/** Output of a frame of `size` bytes at most, bytes (zstd.h, ZSTD_COMPRESSBOUND): with that much room it is made by one call. */
+export function boundOf(size: number): number {
   const smallInput = 128 << 10;
   return size + (size >> 8) + (size < smallInput ? (smallInput - size) >> 11 : 0);
 }

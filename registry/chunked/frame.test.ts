@@ -1,8 +1,10 @@
 import assert from 'node:assert/strict';
 import { createHash, randomBytes } from 'node:crypto';
 import { readFileSync } from 'node:fs';
+import * as zlib from 'node:zlib';
 import { test } from 'uvu';
-import { encodeFrame, encodeFrameLater, SHARED_LIMIT } from './frame.ts';
+import { compressFrame } from '../compress.ts';
+import { encodeFrame, FrameContext, type Internals, openContext, SHARED_LIMIT } from './frame.ts';
 
 /** As a context that was used for others before could go wrong: programs, text, noise and holes in turn, in many sizes. */
 function* contents(): Generator<Buffer> {
@@ -28,9 +30,55 @@ test('a frame is the same bytes from a shared context, and from one of its own o
   for (const bytes of contents()) {
     level = (level % 4) + 1;
     const shared = Buffer.from(encodeFrame(bytes, level));
-    const own = await encodeFrameLater(bytes, level);
+    const own = await compressFrame(bytes, level);
     assert.ok(shared.equals(own), `${bytes.length} bytes at level ${level}`);
   }
+});
+
+/** A context whose frames are made by `encode`. */
+function contextBy(encode: (bytes: Buffer, level: number) => Buffer): FrameContext | undefined {
+  const state = new Uint32Array(2);
+  const handle: Internals['_handle'] = {
+    writeSync(_, bytes, from, size, output, to, room) {
+      const frame = encode(Buffer.from(bytes).subarray(from, from + size), LEVEL);
+      output.set(frame, to);
+      state.set([room - frame.length, 0]);
+    },
+  };
+  return openContext(LEVEL, { _handle: handle, _writeState: state });
+}
+
+const LEVEL = 3;
+
+test('a context is shared only where nothing shows of what it made before', () => {
+  assert.ok([1, 2, 3].every((level) => openContext(level)));
+  assert.ok(contextBy(encodeFrame));
+  let before: Buffer = Buffer.alloc(0);
+  // What a table that is not cleared does: frames that hardly use it are none the worse.
+  const remembering = contextBy((bytes, level) => {
+    if (bytes.length < 1000) return encodeFrame(bytes, level);
+    const dictionary = before;
+    before = bytes;
+    const params = { [zlib.constants.ZSTD_c_compressionLevel]: level };
+    return dictionary.length === 0
+      ? encodeFrame(bytes, level)
+      : zlib.zstdCompressSync(bytes, { params, pledgedSrcSize: bytes.length, dictionary });
+  });
+  assert.equal(remembering, undefined);
+});
+
+test('a context that fails, or leaves something undone, says so', () => {
+  const [bytes, state] = [Buffer.from('text'), new Uint32Array([7, 0])];
+  const fail = (): never => {
+    throw new Error('failed');
+  };
+  for (const writeSync of [fail, () => {}])
+    assert.equal(
+      new FrameContext({ _handle: { writeSync }, _writeState: state }).encode(bytes),
+      undefined,
+    );
+  assert.equal(contextBy(fail), undefined);
+  assert.equal(openContext(LEVEL, {}), undefined);
 });
 
 test('frames stay as they are while others are made', () => {

@@ -1,15 +1,16 @@
 /**
- * One zstd frame with its content size and without a checksum, as `compress.ts` makes them: the same bytes by three ways.
+ * One zstd frame as `compress.ts` has them: what `ZSTD_compress2` makes of the whole input at once.
  *
  * A context of one's own for each frame costs more than compressing a small one: 63 µs against 22 for 7 kB, and so much memory that
  * the collector runs all the time. So small frames share one per thread, fed by the calls beneath `zlib.zstdCompressSync`. Node does
- * not promise those: where they are missing, or give other bytes for a sample, the public call serves.
+ * not promise those: where they are missing, fail, or give other bytes for samples, the public call serves. Large frames are
+ * `compressFrame`'s.
  */
 import * as zlib from 'node:zlib';
+import { boundOf } from '../compress.ts';
 
-/** Room for output that is taken at a time, bytes; it does not change what is written. */
-const OUTPUT_LIMIT: number = 3 << 20;
-const OUTPUT_MINIMUM = 1024;
+/** Least room for output that Node takes, bytes. */
+const OUTPUT_MINIMUM = 64;
 /** Memory for the output of several frames, bytes. */
 const POOL_SIZE: number = 1 << 20;
 /**
@@ -27,31 +28,26 @@ function paramsOf(level: number): { readonly [key: number]: number } {
   return { [zlib.constants.ZSTD_c_compressionLevel]: level };
 }
 
-function frameOptions({ length }: Uint8Array, level: number): zlib.ZstdOptions {
-  return {
-    params: paramsOf(level),
-    pledgedSrcSize: length,
-    chunkSize: Math.min(OUTPUT_LIMIT, Math.max(OUTPUT_MINIMUM, length)),
-  };
+/** Compresses `bytes` at once, on this thread. */
+export function encodeFrame(bytes: Buffer, level: number): Buffer {
+  const context = bytes.length <= SHARED_LIMIT ? contextOf(level) : undefined;
+  const frame = context?.encode(bytes);
+  if (frame) return frame;
+  if (context) contexts.set(level, undefined);
+  return encodeAlone(bytes, level);
 }
 
-/** Compresses `bytes` on the thread pool. */
-export function encodeFrameLater(bytes: Buffer, level: number): Promise<Buffer> {
-  return new Promise((resolve, reject) => {
-    zlib.zstdCompress(bytes, frameOptions(bytes, level), (error, frame) =>
-      error ? reject(error) : resolve(frame),
-    );
+/** By the public call; with room for all output at once, which it does not give of itself, the bytes are those of the others. */
+function encodeAlone(bytes: Buffer, level: number): Buffer {
+  return zlib.zstdCompressSync(bytes, {
+    params: paramsOf(level),
+    pledgedSrcSize: bytes.length,
+    chunkSize: Math.max(OUTPUT_MINIMUM, boundOf(bytes.length)),
   });
 }
 
-/** Compresses `bytes` at once. */
-export function encodeFrame(bytes: Buffer, level: number): Buffer {
-  const context = bytes.length <= SHARED_LIMIT ? contextOf(level) : undefined;
-  return context?.encode(bytes) ?? zlib.zstdCompressSync(bytes, frameOptions(bytes, level));
-}
-
 /** What lies beneath `zlib.ZstdCompress` (Node 22.15 to 26, `lib/zlib.js` and `src/node_zlib.cc`). */
-interface Internals {
+export interface Internals {
   readonly _handle?: {
     writeSync?(
       flush: number,
@@ -63,7 +59,7 @@ interface Internals {
 }
 
 /** A context that makes one frame after the other. */
-class FrameContext {
+export class FrameContext {
   readonly #internals: Required<Internals>;
   #output = Buffer.allocUnsafeSlow(POOL_SIZE);
   #used = 0;
@@ -72,27 +68,28 @@ class FrameContext {
     this.#internals = internals;
   }
 
-  /** The frame of at most {@link SHARED_LIMIT} bytes. */
-  encode(bytes: Buffer): Buffer {
+  /** The frame of at most {@link SHARED_LIMIT} bytes; undefined where that fails, after which the context is of no use. */
+  encode(bytes: Buffer): Buffer | undefined {
     const bound = boundOf(bytes.length);
     if (this.#used + bound > POOL_SIZE) {
       this.#output = Buffer.allocUnsafeSlow(POOL_SIZE);
       this.#used = 0;
     }
     const { _handle: handle, _writeState: state } = this.#internals;
-    const end = zlib.constants.ZSTD_e_end;
-    handle.writeSync?.(end, bytes, 0, bytes.length, this.#output, this.#used, bound);
+    // After an error it is left as it is.
+    state.set([bound, bytes.length]);
+    try {
+      const end = zlib.constants.ZSTD_e_end;
+      handle.writeSync?.(end, bytes, 0, bytes.length, this.#output, this.#used, bound);
+    } catch {
+      return undefined;
+    }
     const [outputLeft = bound, inputLeft = 1] = state;
-    if (inputLeft > 0 || outputLeft === bound) throw new Error('zstd took less than it was given');
+    if (inputLeft > 0 || outputLeft === bound) return undefined;
     const start = this.#used;
     this.#used += bound - outputLeft;
     return this.#output.subarray(start, this.#used);
   }
-}
-
-/** As many bytes as a frame can have (zstd 1.5.7 `ZSTD_COMPRESSBOUND`, and some): with that much room it is made by one call. */
-function boundOf(size: number): number {
-  return size + (size >> 8) + OUTPUT_MINIMUM;
 }
 
 const contexts = new Map<number, FrameContext | undefined>();
@@ -103,29 +100,41 @@ function contextOf(level: number): FrameContext | undefined {
   return contexts.get(level);
 }
 
-function openContext(level: number): FrameContext | undefined {
-  const internals = zlib.createZstdCompress({ params: paramsOf(level) }) as Internals;
-  const { _handle: handle, _writeState: state } = internals;
+/** What lies beneath the public class; an error is seen by what it leaves undone. */
+function openStream(level: number): Internals {
+  return zlib.createZstdCompress({ params: paramsOf(level) }).on('error', () => {}) as Internals;
+}
+
+/** A context by way of `internals`, if it gives for samples, one after the other, what contexts of their own give. */
+export function openContext(
+  level: number,
+  { _handle: handle, _writeState: state }: Internals = openStream(level),
+): FrameContext | undefined {
   if (typeof handle?.writeSync !== 'function' || !(state instanceof Uint32Array)) return undefined;
   const context = new FrameContext({ _handle: handle, _writeState: state });
-  try {
-    return SAMPLES.every((sample) => isSame(context, sample, level)) ? context : undefined;
-  } catch {
-    return undefined;
-  }
+  const isSame = (sample: Buffer): boolean =>
+    context.encode(sample)?.equals(encodeAlone(sample, level)) === true;
+  return samples().every(isSame) ? context : undefined;
 }
 
-/** Small and as large as they get, and one twice. */
-const SAMPLES: readonly Buffer[] = ['sample', digits(SHARED_LIMIT), 'sample'].map((text) =>
-  Buffer.from(text),
-);
+/** Sizes between which zstd takes other parameters, and so other tables, bytes. */
+const SAMPLE_SIZES: readonly number[] = [SHARED_LIMIT, 12_000, 60_000];
 
-function digits(size: number): string {
-  const squares = Array.from({ length: size >> 2 }, (_, i) => (i * i * 7919) % 10_007);
-  return squares.join('').slice(0, size).padEnd(size);
+/** Each size by turns: what one leaves behind must not be seen in the next. */
+function samples(): Buffer[] {
+  const [a, b] = [sampleOf(1), sampleOf(2)];
+  const turns = SAMPLE_SIZES.flatMap((size) => [a, b, a].map((bytes) => bytes.subarray(0, size)));
+  return [...turns, a, Buffer.alloc(0), b];
 }
 
-function isSame(context: FrameContext, sample: Buffer, level: number): boolean {
-  const wanted = zlib.zstdCompressSync(sample, frameOptions(sample, level));
-  return context.encode(sample).equals(wanted);
+/** Of so many values that stretches of a few bytes come again, about as often as zstd's tables have room for. */
+const SAMPLE_VALUES_BITS = 3;
+
+/** {@link SHARED_LIMIT} bytes in no order (a linear congruential generator; Numerical Recipes, second edition, 7.1). */
+function sampleOf(seed: number): Buffer {
+  let state = seed;
+  return Buffer.alloc(SHARED_LIMIT).map(() => {
+    state = (Math.imul(state, 1_664_525) + 1_013_904_223) >>> 0;
+    return state >>> (32 - SAMPLE_VALUES_BITS);
+  }) as Buffer;
 }

@@ -2,10 +2,15 @@
  * Frames compressed at once and written in their order, each on its own: the same bytes for any number of threads.
  *
  * Layers of many small files have a frame or two for each. Handing one to the thread pool costs more than compressing it, so
- * small ones are compressed at once, by the synchronous call: with the size pledged it gives the same bytes.
+ * small ones are compressed at once, on this thread (`frame.ts`): the same bytes.
  */
-import { type CompressorOptions, DEFAULT_LEVEL, ZSTD_FRAME_SIZE } from '../compress.ts';
-import { encodeFrame, encodeFrameLater, SHARED_LIMIT } from './frame.ts';
+import {
+  type CompressorOptions,
+  compressFrame,
+  DEFAULT_LEVEL,
+  ZSTD_FRAME_SIZE,
+} from '../compress.ts';
+import { encodeFrame, SHARED_LIMIT } from './frame.ts';
 import { encodeRuns } from './runs.ts';
 
 /** Frames on the thread pool at once, for each of those in flight: small ones are done before the next can be handed over. */
@@ -136,7 +141,7 @@ export class FrameQueue {
 
   async #compress(bytes: Buffer): Promise<Buffer> {
     try {
-      return await encodeFrameLater(bytes, this.#level);
+      return await compressFrame(bytes, this.#level);
     } finally {
       const next = this.#ready.shift();
       if (next) next();

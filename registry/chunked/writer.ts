@@ -2,10 +2,10 @@
  * Writes a layer as a zstd:chunked blob: a tar, compressed in frames that begin and end where the files' chunks do, and after it
  * what consumers need to fetch only some of them. Whoever does not know of that reads an ordinary zstd layer.
  *
- * Format 1, frozen like that of `compress.ts`: a frame ends where content begins or ends, at each end of a chunk (`chunker.ts`), and
+ * Format 2, frozen like that of `compress.ts`, whose frames it has: one ends where content begins or ends, at each end of a chunk (`chunker.ts`), and
  * after 8 MiB. From the first obstacle on only after 8 MiB, and nothing follows the tar. Frames of up to 1 KiB that are no content, and of
  * up to 64 bytes, are made by `runs.ts`. The tar-split section is cut into frames after each line that fills 1 MiB, the
- * table of contents after 8 MiB.
+ * table of contents after 8 MiB. Format 1 had frames that were fed through a buffer.
  */
 import { createHash, type Hash } from 'node:crypto';
 import type { Compressor, CompressorOptions } from '../compress.ts';
@@ -23,7 +23,7 @@ import { TarSplitWriter } from './tarsplit.ts';
 import { type StoredChunk, type StoredFile, TOC_LIMIT, tocEntries, tocFrame } from './toc.ts';
 
 /** Number of the rules above. */
-export const CHUNKED_FORMAT = 1;
+export const CHUNKED_FORMAT = 2;
 
 /** Text that is gathered, and that is in one frame of the tar-split section; bytes, but for the line that fills it. */
 const TEXT_SIZE: number = 1 << 20;
