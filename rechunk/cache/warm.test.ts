@@ -6,7 +6,9 @@ import {
   existsSync,
   globSync,
   mkdtempSync,
+  readdirSync,
   readFileSync,
+  readlinkSync,
   rmSync,
   writeFileSync,
 } from 'node:fs';
@@ -288,6 +290,35 @@ warm('an update that is built again upon itself was done before', async () => {
   assert.deepEqual([again.digest, again.images[0]?.sentBytes], [update.digest, 0]);
   // What is done is remembered under another name.
   assert.equal(results(), known);
+});
+
+/** Open files of this process whose names have `part` in them, removed ones too. */
+function openFiles(part: string): string[] {
+  const targets = readdirSync('/proc/self/fd').flatMap((fd) => {
+    try {
+      return readlinkSync(join('/proc/self/fd', fd));
+    } catch {
+      return []; // the directory's own, which is closed
+    }
+  });
+  return targets.filter((target) => target.includes(part));
+}
+
+warm('of a layer that turns out to be damaged nothing is left open', async () => {
+  // More than is gathered before a file is made for it.
+  const members = Array.from({ length: 20_000 }, (_, i) => file(`data/${i}`, `${i}`));
+  const [image] = await writeLayout(join(work, 'broken'), [
+    { layers: [{ tar: await packMembers([...members, file('last', 'x')]), compression: 'none' }] },
+  ]);
+  const blob = join(work, 'broken/blobs', String(image?.layers[0]?.digest).replace(':', '/'));
+  const bytes = readFileSync(blob);
+  const at = bytes.lastIndexOf('x\0');
+  bytes[at] = 0x79;
+  writeFileSync(blob, bytes);
+  await assert.rejects(build('broken', 'broken-out', { cache: 'broken-cache' }), {
+    code: 'digest-mismatch',
+  });
+  assert.deepEqual(openFiles('broken-cache'), []);
 });
 
 /** What may become of a blob that is kept. */
