@@ -58,6 +58,48 @@ for (const [name, entries, wanted] of BAD) {
   });
 }
 
+const ENTRY = '{"type":"dir","name":"a"}';
+const AMBIGUOUS: readonly (readonly [string, string, RegExp])[] = [
+  ['two lists', `{"version":1,"entries":[${ENTRY}],"entries":[]}`, /a key twice/],
+  ['two lists in escapes', `{"version":1,"entries":[],"entr\\u0069es":[${ENTRY}]}`, /twice/],
+  ['a second list of another case', `{"version":1,"entries":[],"Entries":[${ENTRY}]}`, /"Entries"/],
+  ['two modes', '{"version":1,"entries":[{"type":"dir","name":"a","mode":1,"mode":2}]}', /twice/],
+  [
+    'a mode of another case',
+    '{"version":1,"entries":[{"type":"dir","name":"a","MODE":1}]}',
+    /MODE/,
+  ],
+  ['a dotted I', '{"version":1,"entries":[{"type":"dir","name":"a","sİze":1}]}', /s.ze/],
+  ['an empty key', '{"version":1,"entries":[{"type":"dir","name":"a","":null}]}', /key ""/],
+  [
+    'an xattr twice',
+    '{"version":1,"entries":[{"type":"dir","name":"a","xattrs":{"x":"","x":""}}]}',
+    /twice/,
+  ],
+  [
+    'an xattr without a name',
+    '{"version":1,"entries":[{"type":"dir","name":"a","xattrs":{"":""}}]}',
+    /without a name/,
+  ],
+];
+
+for (const [name, json, wanted] of AMBIGUOUS) {
+  test(`refuses what consumers read otherwise: ${name}`, () => {
+    assert.throws(() => parseToc(Buffer.from(json)), wanted);
+  });
+}
+
+test('colons, quotes and escapes in text are none of the document', () => {
+  const name = 'a:"b\\":{"c":';
+  const xattrs = { 'user.a:b': 'eA==' };
+  const json = JSON.stringify({
+    version: 1,
+    entries: [{ type: 'dir', name, xattrs }],
+    more: { a: [{ b: 1 }] },
+  });
+  assert.deepEqual(parseToc(Buffer.from(json)).entries, [{ type: 'dir', name, xattrs }]);
+});
+
 test('refuses what is no JSON, no table of contents, or too large', () => {
   assert.throws(() => parseToc(Buffer.from('{"version":1,"entries":[]} x')), /it is not JSON/);
   assert.throws(() => parseToc(Buffer.from([0x22, 0xff, 0x22])), /it is not JSON/);

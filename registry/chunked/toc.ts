@@ -6,6 +6,7 @@ import * as v from 'valibot';
 import { RechunkError } from '../errors.ts';
 import type { Digest } from '../oci.ts';
 import type { HeaderType, LayerHeader } from './header.ts';
+import { ambiguousKey, hasDuplicateKeys } from './keys.ts';
 
 /** One entry; zeros and what is empty are left out. `chunk` continues the `reg` before it. */
 export interface TocEntry {
@@ -157,42 +158,44 @@ const digest: v.GenericSchema<unknown, Digest | undefined> = v.optional(
   v.custom<Digest>((value) => typeof value === 'string' && /^sha256:[0-9a-f]{64}$/.test(value)),
 );
 const TYPES = ['reg', 'hardlink', 'symlink', 'dir', 'char', 'block', 'fifo', 'chunk'] as const;
-const tocSchema: v.GenericSchema<unknown, Toc> = v.object({
-  version: v.literal(VERSION),
-  entries: v.array(
-    v.object({
-      type: v.picklist(TYPES),
-      name: v.string(),
-      linkName: text,
-      mode: v.optional(v.pipe(v.number(), v.safeInteger())),
-      size: count,
-      uid: count,
-      gid: count,
-      modtime: text,
-      accesstime: text,
-      changetime: text,
-      devMajor: count,
-      devMinor: count,
-      xattrs: v.optional(
-        v.custom<Readonly<Record<string, string>>>(
-          (value) =>
-            typeof value === 'object' &&
-            value !== null &&
-            !Array.isArray(value) &&
-            Object.values(value).every((one) => typeof one === 'string'),
-        ),
-      ),
-      digest,
-      offset: count,
-      endOffset: count,
-      chunkSize: count,
-      chunkOffset: count,
-      chunkDigest: digest,
-      chunkType: text,
-    }),
+const entryFields = {
+  type: v.picklist(TYPES),
+  name: v.string(),
+  linkName: text,
+  mode: v.optional(v.pipe(v.number(), v.safeInteger())),
+  size: count,
+  uid: count,
+  gid: count,
+  modtime: text,
+  accesstime: text,
+  changetime: text,
+  devMajor: count,
+  devMinor: count,
+  xattrs: v.optional(
+    v.custom<Readonly<Record<string, string>>>(
+      (value) =>
+        typeof value === 'object' &&
+        value !== null &&
+        !Array.isArray(value) &&
+        Object.values(value).every((one) => typeof one === 'string'),
+    ),
   ),
+  digest,
+  offset: count,
+  endOffset: count,
+  chunkSize: count,
+  chunkOffset: count,
+  chunkDigest: digest,
+  chunkType: text,
+};
+const tocFields = {
+  version: v.literal(VERSION),
+  entries: v.array(v.object(entryFields)),
   tarSplitDigest: digest,
-});
+};
+const tocSchema: v.GenericSchema<unknown, Toc> = v.object(tocFields);
+const ENTRY_KEYS: ReadonlySet<string> = new Set(Object.keys(entryFields));
+const TOC_KEYS: ReadonlySet<string> = new Set(Object.keys(tocFields));
 
 function refuse(found: string): never {
   throw new RechunkError('manifest', `reading a layer's table of contents: ${found}`);
@@ -216,10 +219,25 @@ function checkOrder(entries: readonly TocEntry[]): void {
   }
 }
 
+/** Throws where others could read something else. */
+function checkKeys(json: Uint8Array, value: { readonly entries: readonly object[] }): void {
+  if (hasDuplicateKeys(json, value)) refuse('it has a key twice');
+  const check = (object: object, known: ReadonlySet<string>): void => {
+    const key = ambiguousKey(object, known);
+    if (key !== undefined) refuse(`it has the key ${JSON.stringify(key)}`);
+  };
+  check(value, TOC_KEYS);
+  for (const entry of value.entries) {
+    check(entry, ENTRY_KEYS);
+    if ('xattrs' in entry && Object.hasOwn(entry.xattrs as object, ''))
+      refuse('it has an xattr without a name');
+  }
+}
+
 /**
  * The table of contents in `json`, decompressed bytes that were checked against their digest. Fields that are not known are
- * dropped; throws `manifest` for anything that is none, chunks that are not within a file before them, and offsets that descend;
- * `limit` for more than {@link TOC_LIMIT} bytes.
+ * dropped; throws `manifest` for anything that is none, or that others could read otherwise (`keys.ts`), chunks that are not
+ * within a file before them, and offsets that descend; `limit` for more than {@link TOC_LIMIT} bytes.
  */
 export function parseToc(json: Uint8Array): Toc {
   if (json.length > TOC_LIMIT) {
@@ -237,6 +255,7 @@ export function parseToc(json: Uint8Array): Toc {
     const [issue] = result.issues;
     refuse(`${v.getDotPath(issue) ?? 'the document'}: ${issue.message}`);
   }
+  checkKeys(json, value as Toc);
   checkOrder(result.output.entries);
   return result.output;
 }
