@@ -13,7 +13,9 @@ import {
   writeFileSync,
 } from 'node:fs';
 import { join } from 'node:path';
+import { setTimeout as wait } from 'node:timers/promises';
 import { suite } from 'uvu';
+import { RechunkError } from '../../registry/errors.ts';
 import type { Source } from '../../registry/image.ts';
 import { createLayout, openLayout } from '../../registry/layout.ts';
 import type { Descriptor, Digest } from '../../registry/oci.ts';
@@ -291,6 +293,51 @@ warm('an update that is built again upon itself was done before', async () => {
   // What is done is remembered under another name.
   assert.equal(results(), known);
 });
+
+warm(
+  'an error is told when nothing is fetched any more, also where nobody waits for it',
+  async () => {
+    await writeImage('awaited-1', ['1', '1', '1']);
+    await writeImage('awaited-2', ['1', '1', '1'], { c: [file('srv/more', content('more'))] });
+    const parts = ['a', 'b', 'c'].map((part) => `/opt/${part}/** ${part}\n/srv/${part} ${part}\n`);
+    const repos = [parseMap(parts.join(''), 'map')];
+    await build('awaited-1', 'awaited', { cache: 'awaited-cache', repos });
+    const destination = await createLayout(join(work, 'awaited-out'));
+    let [begun, ended] = [0, 0];
+    const openSlow = async (name: string): Promise<Source> => {
+      const source = watched(await openLayout(join(work, name)));
+      const blob = async (descriptor: Descriptor) => {
+        const { stream } = await source.blob(descriptor);
+        async function* slow(): AsyncGenerator<Uint8Array> {
+          begun++;
+          await wait(300);
+          yield* stream();
+          ended++;
+        }
+        return { stream: slow };
+      };
+      return { ...source, blob };
+    };
+    const refuse = () => Promise.reject(new RechunkError('io', 'refused'));
+    const run = rechunk(
+      await openSlow('awaited-2'),
+      Object.assign(Object.create(destination), { has: refuse }),
+      {
+        hostPlatform: { os: 'linux', architecture: 'amd64' },
+        // Two writers: the layer that needs what is fetched is the smallest, and not begun.
+        threads: 1,
+        tempDirectory: work,
+        repos,
+        memory: { previous: [await openSlow('awaited')] },
+        cache: cacheAt('awaited-cache'),
+      },
+    );
+    await assert.rejects(run, /refused/);
+    await destination.close();
+    // The layer that is new, and what else is needed of others.
+    assert.deepEqual([begun, ended], [2, 2]);
+  },
+);
 
 /** Open files of this process whose names have `part` in them, removed ones too. */
 function openFiles(part: string): string[] {
