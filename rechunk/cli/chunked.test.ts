@@ -4,6 +4,7 @@ import { createHash } from 'node:crypto';
 import { cpSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
+import { zstdCompressSync, zstdDecompressSync } from 'node:zlib';
 import { test } from 'uvu';
 import { watchIndex } from '../../registry/chunked/check.ts';
 import {
@@ -219,24 +220,41 @@ test('annotations that lead out of the blob, or are of another one, are not hand
   );
 });
 
-/** The blob of one layer with the table of contents and the tar-split section of another, as sound as any. */
-function graft(dir: string, layer: Layer, other: Layer): Layer {
-  const [blob, theirs] = [layer, other].map(({ digest }) => readFileSync(blobPath(dir, digest)));
-  const said = [layer, other].map(({ annotations, size }) =>
-    parseChunkedAnnotations(annotations, size),
-  );
-  const [own, foreign] = said;
-  assert.ok(blob && theirs && own && foreign);
-  const parts: Buffer[] = [blob.subarray(0, own.toc.offset - skippableHeader(0).length)];
-  const put = ({ offset, compressedSize, size }: Section): Section => {
-    parts.push(skippableHeader(compressedSize));
-    const at = Buffer.concat(parts).length;
-    parts.push(theirs.subarray(offset, offset + compressedSize));
-    return { offset: at, compressedSize, size };
+/** A section's bytes, and how many they are when decompressed. */
+type Text = Pick<Section, 'size'> & { readonly bytes: Buffer };
+
+/** What a layer has after its tar. */
+function sectionsOf(
+  dir: string,
+  { digest, size, annotations }: Layer,
+): [toc: Text, tarSplit: Text] {
+  const blob = readFileSync(blobPath(dir, digest));
+  const said = parseChunkedAnnotations(annotations, size);
+  assert.ok(said);
+  const read = ({ offset, compressedSize, size }: Section): Text => {
+    return { bytes: blob.subarray(offset, offset + compressedSize), size };
   };
-  const sections = { ...foreign, toc: put(foreign.toc), tarSplit: put(foreign.tarSplit) };
+  return [read(said.toc), read(said.tarSplit)];
+}
+
+const sha256 = (bytes: Buffer): `sha256:${string}` =>
+  `sha256:${createHash('sha256').update(bytes).digest('hex')}`;
+
+/** The blob of a layer with other sections, as sound as any. */
+function graft(dir: string, layer: Layer, [toc, tarSplit]: [toc: Text, tarSplit: Text]): Layer {
+  const own = parseChunkedAnnotations(layer.annotations, layer.size);
+  assert.ok(own);
+  const blob = readFileSync(blobPath(dir, layer.digest));
+  const parts: Buffer[] = [blob.subarray(0, own.toc.offset - skippableHeader(0).length)];
+  const put = ({ bytes, size }: Text): Section => {
+    parts.push(skippableHeader(bytes.length));
+    const offset = Buffer.concat(parts).length;
+    parts.push(bytes);
+    return { offset, compressedSize: bytes.length, size };
+  };
+  const sections = { tocDigest: sha256(toc.bytes), toc: put(toc), tarSplit: put(tarSplit) };
   const bytes = Buffer.concat([...parts, encodeFooter(sections)]);
-  const digest = `sha256:${createHash('sha256').update(bytes).digest('hex')}`;
+  const digest = sha256(bytes);
   writeFileSync(blobPath(dir, digest), bytes);
   const annotations = { ...layer.annotations, ...chunkedAnnotations(sections) };
   return { ...layer, digest, size: bytes.length, annotations };
@@ -255,9 +273,21 @@ const forgeries: readonly (readonly [string, (layers: Layer[], dir: string) => v
   [
     'a table of contents of another layer',
     (layers, dir) => {
-      layers[0] = graft(dir, layers[0] as Layer, layers[1] as Layer);
+      layers[0] = graft(dir, layers[0] as Layer, sectionsOf(dir, layers[1] as Layer));
     },
     /table of contents: content is b.*, want a/,
+  ],
+  [
+    'a set-uid bit that only the table of contents has',
+    (layers, dir) => {
+      const [toc, tarSplit] = sectionsOf(dir, layers[0] as Layer);
+      const told = zstdDecompressSync(toc.bytes).toString();
+      const text = Buffer.from(told.replace(/("name":"a\/large","mode":)\d+/, `$1${0o4755}`));
+      assert.notEqual(text.toString(), told);
+      const lie = { bytes: zstdCompressSync(text), size: text.length };
+      layers[0] = graft(dir, layers[0] as Layer, [lie, tarSplit]);
+    },
+    /entry 2 of a table of contents: mode is 4755, want 644 \(a\/large\)/,
   ],
 ];
 
