@@ -137,10 +137,16 @@ async function* readStretch({
     }
     return buffer.subarray(0, filled);
   };
-  let next = readNext();
+  const readAhead = (): Promise<Buffer> => {
+    const reading = readNext();
+    // It may fail before anybody waits for it; who then does is told.
+    reading.catch(() => undefined);
+    return reading;
+  };
+  let next = readAhead();
   try {
     for (let chunk = await next; chunk.length > 0; chunk = await next) {
-      next = readNext();
+      next = readAhead();
       yield chunk;
     }
   } finally {

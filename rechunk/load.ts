@@ -130,10 +130,11 @@ async function readLayers(
   const how = { total: context.total ?? own, use };
   const reading = await recallLayers(image, queue, context);
   const found: LoadedLayer[] = [];
+  const loading = { ...context, isLast: () => queue.length === 0 };
   const loadNext = async (): Promise<void> => {
     for (let next = queue.shift(); next; next = queue.shift()) {
       const [i, layer] = next;
-      found[i] = await loadLayer(image, layer, i, { ...how, recalled: reading.get(i) }, context);
+      found[i] = await loadLayer(image, layer, i, { ...how, recalled: reading.get(i) }, loading);
     }
   };
   // No more at once than threads take: a stream that nobody reads holds a connection that another may wait for.

@@ -28,6 +28,8 @@ export interface ReadContext {
   readonly cache?: Cache | undefined;
   readonly onProgress?: ((progress: Progress) => void) | undefined;
   readonly step?: 'read' | 'previous' | 'verify';
+  /** Whether no other layer waits to be read; default: one may. */
+  readonly isLast?: (() => boolean) | undefined;
 }
 
 /** A layer whose entries are known, and were checked against its descriptor and diffID. */
@@ -217,14 +219,14 @@ interface Listeners {
 async function ingest(
   { layer, name, place, isIndexed = false }: Reading,
   { onBytes, onPart }: Listeners,
-  { pool }: ReadContext,
+  { pool, isLast }: ReadContext,
 ): Promise<IngestResult> {
   const { descriptor, diffId } = layer;
   const opened = openInput(place, onBytes);
   const { input } = opened;
   const spool = place.isInPlace ? {} : { spool: place.bodies };
   const job = { descriptor, diffId, name, isIndexed, ...spool };
-  const result = await runIngest(pool, opened, job, onPart);
+  const result = await runIngest(pool, opened, job, { onPart, isLast: isLast?.() });
   if (input.kind === 'file') onBytes?.(descriptor.size);
   return result;
 }

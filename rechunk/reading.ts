@@ -14,17 +14,25 @@ export interface OpenedInput {
 /** Threads that a single layer keeps busy: one decompresses, one digests and indexes. */
 const THREADS = 2;
 
-/** Runs `job` on the bytes of `input`; `onPart` is told of the entries. Throws as `ingestLayer` does. */
+/** What a layer is read with. */
+export interface ReadingOptions {
+  /** Is told of the entries. */
+  readonly onPart?: ((batch: Batch) => void) | undefined;
+  /** Whether no other layer waits for a thread. */
+  readonly isLast?: boolean | undefined;
+}
+
+/** Runs `job` on the bytes of `input`. Throws as `ingestLayer` does. */
 export function runIngest(
   pool: Pool,
   { input, sent }: OpenedInput,
   job: Omit<IngestJob, 'input' | 'decoded'>,
-  onPart?: (batch: Batch) => void,
+  { onPart, isLast = false }: ReadingOptions,
 ): Promise<IngestResult> {
   const ports = input.kind === 'port' ? [input.port] : [];
   const listener = onPart && { onPart };
   // What is read in place is not compressed.
-  if (job.spool === undefined || pool.free < THREADS)
+  if (job.spool === undefined || !isLast || pool.free < THREADS)
     return lastOf([sent, pool.run('ingest', { ...job, input }, { ...listener, transfer: ports })]);
   const { writer, reader } = makeRing();
   const { descriptor, name } = job;

@@ -128,7 +128,8 @@ export function compressFrame(bytes: Uint8Array, level: number): Promise<Buffer>
     stream.write(bytes, (error) => {
       if (error) return;
       stream.destroy();
-      resolve(parts.length === 1 ? (parts[0] as Buffer) : Buffer.concat(parts));
+      if (parts.length === 0) reject(new Error('a frame came out empty'));
+      else resolve(parts.length === 1 ? (parts[0] as Buffer) : Buffer.concat(parts));
     });
   });
 }

@@ -7,16 +7,22 @@ const AT_ONCE = 8;
 /** Of those that are flushed while others are written: each holds a thread that could compress. */
 const AHEAD_AT_ONCE = 2;
 
-/** Flushes a file or directory; what cannot be opened or flushed there (some network mounts) is left to the system. */
+/** What a file is not there for, or cannot be opened or flushed for on some mounts: it is left to the system. */
+const HARMLESS: readonly (string | undefined)[] = [
+  'ENOENT',
+  'EACCES',
+  'EPERM',
+  'ENOTSUP',
+  'EINVAL',
+];
+
+/** Flushes a file or directory. */
 async function flushFile(path: string): Promise<void> {
-  const handle = await open(path, 'r').catch(() => undefined);
-  if (!handle) return;
   try {
-    await handle.sync();
+    const handle = await open(path, 'r');
+    await handle.sync().finally(() => handle.close());
   } catch (error) {
-    if (systemCode(error) !== 'EINVAL') throw describe(`writing ${path}`, error);
-  } finally {
-    await handle.close();
+    if (!HARMLESS.includes(systemCode(error))) throw describe(`writing ${path}`, error);
   }
 }
 
@@ -54,8 +60,11 @@ export class Flusher {
 
   /** Resolves when all is on disk; throws what flushing any of it threw. */
   async finish(): Promise<void> {
-    await flushQueue(this.#queue, AT_ONCE);
-    await this.#idle;
+    try {
+      await flushQueue(this.#queue, AT_ONCE);
+    } finally {
+      await this.#idle;
+    }
     if (this.#failure) throw this.#failure.error;
   }
 }
