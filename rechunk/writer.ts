@@ -344,9 +344,9 @@ function watchLayer(
 }
 
 /**
- * Frames that a layer may have under way: two keep a thread busy, and a large layer gets the share of all threads that it has
- * of the bytes, so that it does not end alone on one core.
+ * Frames that a layer may have under way: one, while the next is filled, since as many layers as threads are written at once; a
+ * large layer gets the share of all threads that it has of the bytes, so that it does not end alone on one core.
  */
 function framesFor(share: number, threads: number): number {
-  return Math.max(2, Math.ceil((threads + 1) * share));
+  return Math.max(1, Math.ceil((threads + 1) * share));
 }

@@ -14,7 +14,7 @@ if (version[0] < WANTED[0] || (version[0] === WANTED[0] && version[1] < WANTED[1
 // The thread pool that compresses, decompresses and flushes; its size is read once, when it is first used.
 if (!process.env.UV_THREADPOOL_SIZE) {
   const cores = require('node:os').availableParallelism();
-  process.env.UV_THREADPOOL_SIZE = String(cores + 4);
+  process.env.UV_THREADPOOL_SIZE = String(Math.max(4, cores + 2));
 }
 // In a checkout there is only the TypeScript source.
 const built = require('node:fs').existsSync(`${__dirname}/main.js`);
