@@ -6,12 +6,12 @@ import { Command, CommanderError } from 'commander';
 import { ADVICE, describe, RechunkError } from '../../registry/errors.ts';
 import { addBuild } from './build.ts';
 import { addDiff } from './diff.ts';
-import { prepareHeap } from './heap.ts';
 import { addInspect } from './inspect.ts';
 import { addLint } from './lint.ts';
 import { type Host, readEnvironment } from './options.ts';
 import { addPlan } from './plan.ts';
 import { addUnpack } from './unpack.ts';
+import { expectSmallImage } from './v8.ts';
 import { addVerify } from './verify.ts';
 import { VERSION } from './version.ts';
 
@@ -52,7 +52,7 @@ Every option can be given as RECHUNK_NAME in the environment. Exit status: 0 don
 
 /** Runs the command line `argv` and sets the exit status. */
 export async function main(argv: readonly string[]): Promise<void> {
-  prepareHeap();
+  expectSmallImage();
   const controller = new AbortController();
   const stop = (signal: NodeJS.Signals): void => {
     if (controller.signal.aborted) process.exit(TROUBLE);

@@ -10,8 +10,8 @@ import type { ComponentOptions, GroupOptions } from '../grouping.ts';
 import type { MetadataOptions } from '../metadata.ts';
 import type { Policy } from '../policy.ts';
 import { parseMap } from '../repos/map.ts';
-import { boundHeap, LARGE_IMAGE } from './heap.ts';
 import type { Reporter } from './reporter.ts';
+import { expectLargeImage, LARGE_IMAGE } from './v8.ts';
 import {
   formatMoment,
   parseCount,
@@ -170,7 +170,7 @@ export function runOptions(values: Values, host: Host, reporter: Reporter): RunO
     tempDirectory: tempDirectory(values, host),
     onProgress: (progress) => {
       // What is to be read is the first that is told of a large image.
-      if (progress.total >= LARGE_IMAGE) boundHeap();
+      if (progress.total >= LARGE_IMAGE) expectLargeImage();
       reporter.progress(progress);
     },
     onNotice: (notice) => reporter.notice(notice),

@@ -2,7 +2,7 @@ import assert from 'node:assert/strict';
 import { spawnSync } from 'node:child_process';
 import { test } from 'uvu';
 
-const HEAP = new URL('./heap.ts', import.meta.url).href;
+const V8 = new URL('./v8.ts', import.meta.url).href;
 
 /** Makes much that stays alive for a while, then many buffers that do not; prints the largest sizes in MiB. */
 const PROGRAM = `
@@ -42,7 +42,9 @@ function sizesOf(preparation: string): Sizes {
 }
 
 test('a bounded heap takes little room beyond what is alive', () => {
-  const bounded = sizesOf(`import { boundHeap } from ${JSON.stringify(HEAP)}; boundHeap();`);
+  const bounded = sizesOf(
+    `import { expectLargeImage } from ${JSON.stringify(V8)}; expectLargeImage();`,
+  );
   const free = sizesOf('');
   const text = `${JSON.stringify(bounded)}, without a bound ${JSON.stringify(free)}`;
   assert.ok(bounded.young <= 16, text);
