@@ -8,7 +8,7 @@
 import { setFlagsFromString } from 'node:v8';
 
 /** Bytes of an image's layers, compressed, from which on it is large. */
-export const LARGE_IMAGE: number = 256 << 20;
+export const LARGE_IMAGE: number = 64 << 20;
 
 /** For a small image: code is optimised later than by default (400 and 3,000 calls). */
 const SMALL: readonly string[] = [
