@@ -36,7 +36,10 @@ const OPTIONS: readonly (readonly [readonly string[], RegExp, ErrorCode?])[] = [
   [['--max-layers', '0'], /--max-layers: got '0', want a whole number from 1 to \d+/],
   [['--max-layers', 'many'], /--max-layers: got 'many', want a whole number/],
   [['--max-layer-size', '5 parsecs'], /--max-layer-size: got '5 parsecs', want a size such as/],
-  [['--compression', 'lz4'], /--compression <kind>' argument 'lz4' is invalid.*zstd, zstd:chunked, gzip, none/],
+  [
+    ['--compression', 'lz4'],
+    /--compression <kind>' argument 'lz4' is invalid.*zstd, zstd:chunked, gzip, none/,
+  ],
   [['--compression-level', '23'], /--compression-level: got '23', want .* from 1 to 22/],
   [['--compression', 'gzip', '--compression-level', '10'], /got '10', want .* from 1 to 9/],
   [['--threads', '-1'], /--threads: got '-1', want a whole number from 1/],

@@ -13,7 +13,7 @@ const NS_PER_SECOND = 1_000_000_000n;
 const PACKAGE = 'app/node_modules/p';
 /** Bytes that compression adds to what it cannot compress, and a tar to a file, at most. */
 const FRAME_BYTES = 32;
-const TAR_BYTES = 300;
+const TAR_BYTES = 400;
 
 /** Records releases that are given as files. */
 async function record(...releases: readonly (readonly FileSpec[])[]): Promise<Release[]> {
