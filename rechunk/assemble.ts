@@ -5,7 +5,7 @@
  * Segments are made by `layer.ts`; nothing here knows tar.
  */
 import { createHash } from 'node:crypto';
-import { closeSync, openSync, writeSync } from 'node:fs';
+import { closeSync, openSync } from 'node:fs';
 import type { MessagePort } from 'node:worker_threads';
 import type { ChunkedResult } from '../registry/chunked/writer.ts';
 import {
@@ -16,6 +16,7 @@ import {
 } from '../registry/compress.ts';
 import type { Digest } from '../registry/oci.ts';
 import { readBody } from './digests.ts';
+import { writeFully } from './files.ts';
 import { receiveStream } from './pool.ts';
 import type { Body } from './tree.ts';
 
@@ -148,7 +149,7 @@ async function openBlob(
     write: (chunk) => {
       hash.update(chunk);
       size += chunk.length;
-      for (let done = 0; done < chunk.length; ) done += writeSync(fd, chunk, done);
+      writeFully(fd, chunk);
     },
   };
   const close = (): void => closeSync(fd);

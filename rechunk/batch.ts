@@ -75,6 +75,30 @@ export function packBatch(entries: readonly IndexedEntry[]): Batch {
   return { count: entries.length, small, large, text, sha256, rare };
 }
 
+/** Entries in one batch. */
+const BATCH_ENTRIES = 2000;
+
+/** Gathers entries and passes them on in batches. */
+export class Batcher {
+  readonly #send: (batch: Batch) => void;
+  #entries: IndexedEntry[] = [];
+
+  constructor(send: (batch: Batch) => void) {
+    this.#send = send;
+  }
+
+  add(entry: IndexedEntry): void {
+    this.#entries.push(entry);
+    if (this.#entries.length >= BATCH_ENTRIES) this.finish();
+  }
+
+  /** Passes on what is left. */
+  finish(): void {
+    if (this.#entries.length > 0) this.#send(packBatch(this.#entries));
+    this.#entries = [];
+  }
+}
+
 /** Whole seconds, rounded down, and the nanoseconds that are left. */
 function splitTime(time: bigint): readonly [seconds: number, ns: number] {
   const seconds = time / NS_PER_SECOND;

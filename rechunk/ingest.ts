@@ -3,7 +3,7 @@
  * file digested, and the tar stream spooled to disk once (or left in place where it already lies there uncompressed).
  */
 import { createHash, type Hash, hash } from 'node:crypto';
-import { read, writeSync } from 'node:fs';
+import { read } from 'node:fs';
 import { promisify } from 'node:util';
 import type { MessagePort } from 'node:worker_threads';
 import { decompress, verifying } from '../registry/blob.ts';
@@ -11,7 +11,8 @@ import { describe, RechunkError } from '../registry/errors.ts';
 import type { Descriptor, Digest } from '../registry/oci.ts';
 import type { TarEntry } from '../registry/tar.ts';
 import { TarReader } from '../registry/tarreader.ts';
-import { type Batch, type IndexedEntry, packBatch } from './batch.ts';
+import { type Batch, Batcher } from './batch.ts';
+import { writeFully } from './files.ts';
 import { receiveStream } from './pool.ts';
 import { type RingEnd, readRing, writeRing } from './ring.ts';
 
@@ -30,10 +31,15 @@ export interface DecodeJob {
   readonly output: RingEnd;
 }
 
-/** A layer to read; `decoded` is what a {@link DecodeJob} gives of it on another thread, else it is decoded here. */
+/** What a {@link DecodeJob} gives of a layer on another thread. */
+export interface DecodedInput {
+  readonly kind: 'decoded';
+  readonly ring: RingEnd;
+}
+
+/** A layer to read. */
 export interface IngestJob {
-  readonly input?: IngestInput;
-  readonly decoded?: RingEnd;
+  readonly input: IngestInput | DecodedInput;
   readonly descriptor: Descriptor;
   readonly diffId: Digest;
   /** An open file that takes the uncompressed tar stream; absent where the input is that already. */
@@ -51,21 +57,18 @@ export interface IngestResult {
   readonly warnings: readonly string[];
 }
 
-/** Entries that are sent at a time. */
-const BATCH_ENTRIES = 2000;
 /** Bytes read from disk at a time. */
 const READ_BYTES = 1 << 20;
 
 /** Gathers entries with their content digests as the parser finds them, and passes them on in batches. */
 class Indexer {
-  readonly #send: (part: Batch) => void;
-  #batch: IndexedEntry[] = [];
+  readonly #batcher: Batcher;
   #entry: TarEntry | undefined;
   #sha256 = '';
   #hash: Hash | undefined;
 
   constructor(send: (part: Batch) => void) {
-    this.#send = send;
+    this.#batcher = new Batcher(send);
   }
 
   entry(entry: TarEntry): void {
@@ -91,19 +94,13 @@ class Indexer {
 
   #flushEntry(): void {
     if (!this.#entry) return;
-    this.#batch.push({ ...this.#entry, sha256: this.#sha256 });
+    this.#batcher.add({ ...this.#entry, sha256: this.#sha256 });
     this.#sha256 = '';
-    if (this.#batch.length >= BATCH_ENTRIES) this.#flushBatch();
-  }
-
-  #flushBatch(): void {
-    this.#send(packBatch(this.#batch));
-    this.#batch = [];
   }
 
   finish(): void {
     this.#flushEntry();
-    this.#flushBatch();
+    this.#batcher.finish();
   }
 }
 
@@ -169,16 +166,15 @@ export async function ingestLayer(
   job: IngestJob,
   send: (part: Batch) => void,
 ): Promise<IngestResult> {
-  const { input, decoded } = job;
-  if (!input === !decoded) throw new Error('want an input or what another thread decodes');
-  const chunks = decoded ? readRing(decoded) : decode({ ...job, input: input as IngestInput });
+  const { input } = job;
+  const chunks = input.kind === 'decoded' ? readRing(input.ring) : decode({ ...job, input });
   const diffHash = createHash(job.diffId.startsWith('sha512:') ? 'sha512' : 'sha256');
   const indexer = new Indexer(send);
   const reader = job.isIndexed ? undefined : new TarReader(indexer);
   let size = 0;
   for await (const chunk of chunks) {
     diffHash.update(chunk);
-    if (job.spool !== undefined) writeFully(job.spool, chunk, size);
+    if (job.spool !== undefined) spoolChunk(job.spool, chunk, size);
     reader?.push(chunk);
     size += chunk.length;
   }
@@ -194,11 +190,9 @@ export async function ingestLayer(
   return { size, warnings: reader?.warnings ?? [] };
 }
 
-function writeFully(fd: number, chunk: Uint8Array, position: number): void {
+function spoolChunk(fd: number, chunk: Uint8Array, position: number): void {
   try {
-    for (let done = 0; done < chunk.length; ) {
-      done += writeSync(fd, chunk, done, chunk.length - done, position + done);
-    }
+    writeFully(fd, chunk, position);
   } catch (error) {
     throw describe('writing a temporary file', error);
   }

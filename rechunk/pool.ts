@@ -238,24 +238,42 @@ async function pump<T>(items: AsyncIterable<T> | Iterable<T>, port: MessagePort)
   while (!closed) await signal.wait();
 }
 
+/** Messages of a port, to be waited for; undefined once it is closed. */
+export class Inbox<T> {
+  readonly #messages: T[] = [];
+  readonly #signal = new Signal();
+  #isClosed = false;
+
+  constructor(port: MessagePort) {
+    port.on('message', (message: T) => {
+      this.#messages.push(message);
+      this.#signal.wake();
+    });
+    port.on('close', () => {
+      this.#isClosed = true;
+      this.#signal.wake();
+    });
+  }
+
+  /** The next message, oldest first. */
+  async next(): Promise<T | undefined> {
+    while (this.#messages.length === 0 && !this.#isClosed) {
+      await this.#signal.wait();
+    }
+    return this.#messages.shift();
+  }
+}
+
 /** The stream that {@link sendStream} sends; ends with an error when the sender failed. */
 export async function* receiveStream<T>(port: MessagePort): AsyncGenerator<T> {
-  const inbox: StreamMessage<T>[] = [];
-  const signal = new Signal();
-  port.on('message', (message: StreamMessage<T>) => {
-    inbox.push(message);
-    signal.wake();
-  });
+  const inbox = new Inbox<StreamMessage<T>>(port);
   try {
     for (;;) {
-      const message = inbox.shift();
-      if (message === undefined) {
-        await signal.wait();
-        continue;
-      }
+      const message = await inbox.next();
       if (message === 'end') return;
       // The sender's own error says what happened; it is thrown there.
-      if (message === 'error') throw new RechunkError('network', 'the stream broke off');
+      if (message === 'error' || message === undefined)
+        throw new RechunkError('network', 'the stream broke off');
       port.postMessage(weigh(message.item));
       yield message.item;
     }

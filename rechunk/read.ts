@@ -5,9 +5,9 @@ import { during, RechunkError } from '../registry/errors.ts';
 import type { Blob, Image, Layer } from '../registry/image.ts';
 import type { Batch, IndexedEntry } from './batch.ts';
 import type { Cache } from './cache/cache.ts';
-import type { IngestResult } from './ingest.ts';
+import type { IngestInput, IngestJob, IngestResult } from './ingest.ts';
 import { type Pool, sendStream } from './pool.ts';
-import { type OpenedInput, runIngest } from './reading.ts';
+import { makeRing } from './ring.ts';
 import type { Spool } from './spool.ts';
 import type { Body } from './tree.ts';
 
@@ -229,6 +229,57 @@ async function ingest(
   const result = await runIngest(pool, opened, job, { onPart, isLast: isLast?.() });
   if (input.kind === 'file') onBytes?.(descriptor.size);
   return result;
+}
+
+/** A layer's stored bytes, opened. */
+interface OpenedInput {
+  readonly input: IngestInput;
+  /** Settles when a streamed input was sent whole. */
+  readonly sent?: Promise<void>;
+}
+
+/** Threads that a single layer keeps busy: one decompresses, one digests and indexes. */
+const LAYER_THREADS = 2;
+
+/** What a layer is read with. */
+interface ReadingOptions {
+  /** Is told of the entries. */
+  readonly onPart?: ((batch: Batch) => void) | undefined;
+  /** Whether no other layer waits for a thread. */
+  readonly isLast?: boolean | undefined;
+}
+
+/** Runs `job` on the bytes of `input`. Throws as `ingestLayer` does. */
+function runIngest(
+  pool: Pool,
+  { input, sent }: OpenedInput,
+  job: Omit<IngestJob, 'input'>,
+  { onPart, isLast = false }: ReadingOptions,
+): Promise<IngestResult> {
+  const ports = input.kind === 'port' ? [input.port] : [];
+  const listener = onPart && { onPart };
+  // What is read in place is not compressed.
+  if (job.spool === undefined || !isLast || pool.free < LAYER_THREADS)
+    return lastOf([sent, pool.run('ingest', { ...job, input }, { ...listener, transfer: ports })]);
+  const { writer, reader } = makeRing();
+  const { descriptor, name } = job;
+  const decoding = { input, descriptor, name, output: writer };
+  const indexing = { ...job, input: { kind: 'decoded', ring: reader } } as const;
+  return lastOf([
+    sent,
+    pool.run('decode', decoding, { transfer: [...ports, writer.port] }),
+    pool.run('ingest', indexing, { ...listener, transfer: [reader.port] }),
+  ]);
+}
+
+/** What the last one gives. Each of them fails where one before it does, whose error says more. */
+async function lastOf<T>(
+  chain: readonly [...(Promise<unknown> | undefined)[], Promise<T>],
+): Promise<T> {
+  const settled = await Promise.allSettled(chain);
+  const failed = settled.find((one) => one.status === 'rejected');
+  if (failed) throw failed.reason;
+  return chain.at(-1) as Promise<T>;
 }
 
 function openInput({ blob, file }: Place, onBytes?: (bytes: number) => void): OpenedInput {

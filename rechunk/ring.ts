@@ -3,6 +3,7 @@
  */
 import { MessageChannel, type MessagePort } from 'node:worker_threads';
 import { RechunkError } from '../registry/errors.ts';
+import { Inbox } from './pool.ts';
 
 /** Bytes of a slot; a chunk of the stream takes one or several. */
 const SLOT_BYTES: number = 256 << 10;
@@ -23,34 +24,6 @@ export function makeRing(): { readonly writer: RingEnd; readonly reader: RingEnd
   const memory = new SharedArrayBuffer(SLOTS * SLOT_BYTES);
   const { port1, port2 } = new MessageChannel();
   return { writer: { memory, port: port1 }, reader: { memory, port: port2 } };
-}
-
-/** Messages of a port, to be waited for; undefined once it is closed. */
-class Inbox<T> {
-  readonly #messages: T[] = [];
-  #isClosed = false;
-  #wake: (() => void) | undefined;
-
-  constructor(port: MessagePort) {
-    const wake = (): void => this.#wake?.();
-    port.on('message', (message: T) => {
-      this.#messages.push(message);
-      wake();
-    });
-    port.on('close', () => {
-      this.#isClosed = true;
-      wake();
-    });
-  }
-
-  async next(): Promise<T | undefined> {
-    while (this.#messages.length === 0 && !this.#isClosed) {
-      await new Promise<void>((resolve) => {
-        this.#wake = resolve;
-      });
-    }
-    return this.#messages.shift();
-  }
 }
 
 /** Writes `chunks`; ends quietly where the reader stops early, and tells it of an error, which is thrown here. */

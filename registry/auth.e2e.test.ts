@@ -11,7 +11,8 @@ import { suite } from 'uvu';
 import { startProxy } from '../test-images/proxy.ts';
 import { type Registry, startRegistry } from '../test-images/registry.ts';
 import { type Sample, sampleImage } from '../test-images/sample.ts';
-import { createRemote, listTags, openRemote, type RemoteOptions } from './remote.ts';
+import { listTags } from './lists.ts';
+import { createRemote, openRemote, type RemoteOptions } from './remote.ts';
 
 const test = suite('auth');
 const directory = mkdtempSync(join(tmpdir(), 'test-auth-'));

@@ -24,6 +24,7 @@ export {
   type Source,
 } from './image.ts';
 export { createLayout, openLayout } from './layout.ts';
+export { listRepositories, listTags } from './lists.ts';
 export {
   type Annotations,
   type Descriptor,
@@ -46,8 +47,6 @@ export { type Path, pathFromText, pathOf, showPath } from './path.ts';
 export { formatReference, parseReference, type Reference } from './reference.ts';
 export {
   createRemote,
-  listRepositories,
-  listTags,
   openRemote,
   type RemoteOptions,
   type RemoteReference,

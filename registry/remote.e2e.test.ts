@@ -17,11 +17,10 @@ import {
 import { readBlob } from './blob.ts';
 import type { Blob, Destination } from './image.ts';
 import { openImage } from './image.ts';
+import { listRepositories, listTags } from './lists.ts';
 import { MEDIA } from './oci.ts';
 import {
   createRemote,
-  listRepositories,
-  listTags,
   openRemote,
   type RemoteEvent,
   type RemoteOptions,

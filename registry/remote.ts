@@ -32,7 +32,6 @@ import {
   parseDigest,
   parseManifest,
 } from './oci.ts';
-import { readNames } from './page.ts';
 import { refusesRanges } from './ranges.ts';
 import { listReferrers, noteReferrer } from './referrers.ts';
 import { checkPush, hasBlob, mountBlob, uploadBlob } from './upload.ts';
@@ -75,7 +74,7 @@ function checkTag(tag: string): string {
 }
 
 /** `reference` in full: Docker Hub's `library/`, the tag `latest`; throws `reference` for names that cannot be. */
-function complete(reference: RemoteReference): RemoteReference {
+export function complete(reference: RemoteReference): RemoteReference {
   const { tag, digest } = reference;
   const host = isHub(reference.host) ? 'docker.io' : reference.host;
   const short = host === 'docker.io' && !reference.repository.includes('/');
@@ -363,41 +362,4 @@ class RemoteDestination implements Destination {
 
 async function* onePart(bytes: Uint8Array): AsyncGenerator<Uint8Array> {
   yield bytes;
-}
-
-async function withClient<T>(
-  host: string,
-  repository: string,
-  options: RemoteOptions,
-  work: (client: RegistryClient) => Promise<T>,
-): Promise<T> {
-  const client = new RegistryClient(host, repository, options);
-  try {
-    return await work(client);
-  } finally {
-    await client.close();
-  }
-}
-
-/** The tags of a repository, in the registry's order, all pages; throws as {@link openRemote} does. */
-export async function listTags(
-  reference: Pick<RemoteReference, 'host' | 'repository'>,
-  options: RemoteOptions,
-): Promise<string[]> {
-  const { host, repository } = complete(reference);
-  const path = `/v2/${repository}/tags/list`;
-  return during(`listing the tags of ${host}/${repository}`, () =>
-    withClient(host, repository, options, (client) =>
-      readNames(client, path, 'tags', [pullScope(repository)]),
-    ),
-  );
-}
-
-/** The repositories of a registry that has a catalog (Docker Hub, GHCR and most hosted ones have none), all pages. */
-export async function listRepositories(host: string, options: RemoteOptions): Promise<string[]> {
-  return during(`listing the repositories of ${host}`, () =>
-    withClient(host, '', options, (client) =>
-      readNames(client, '/v2/_catalog', 'repositories', ['registry:catalog:*']),
-    ),
-  );
 }

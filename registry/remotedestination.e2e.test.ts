@@ -1,7 +1,8 @@
 // needs: docker-registry, skopeo
 import { startRegistry } from '../test-images/registry.ts';
 import { testDestination } from './destination.conformance.ts';
-import { createRemote, listTags, openRemote, type RemoteOptions } from './remote.ts';
+import { listTags } from './lists.ts';
+import { createRemote, openRemote, type RemoteOptions } from './remote.ts';
 
 const registry = await startRegistry();
 const options: RemoteOptions = { env: {}, retryDelayMs: 10 };

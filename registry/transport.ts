@@ -94,7 +94,7 @@ export async function listReferences(
   }
   if (reference.transport !== 'docker') return [];
   const { host, repository } = reference;
-  const { listTags } = await import('./remote.ts');
+  const { listTags } = await import('./lists.ts');
   try {
     const tags = await listTags({ host, repository }, options.remote ?? NO_REMOTE);
     return tags.map((tag) => formatReference({ transport: 'docker', host, repository, tag }));

@@ -15,8 +15,9 @@ import { type Registry, startRegistry } from '../test-images/registry.ts';
 import { documentOf, noise, type Sample, sampleImage } from '../test-images/sample.ts';
 import { readBlob } from './blob.ts';
 import type { Document } from './image.ts';
+import { listTags } from './lists.ts';
 import { MEDIA } from './oci.ts';
-import { createRemote, listTags, type RemoteEvent, type RemoteOptions } from './remote.ts';
+import { createRemote, type RemoteEvent, type RemoteOptions } from './remote.ts';
 
 const test = suite('upload');
 const directory = mkdtempSync(join(tmpdir(), 'test-upload-'));

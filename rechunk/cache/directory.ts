@@ -7,15 +7,7 @@
  * have written it is not used, with a notice. Only files of the form that is written here are ever removed.
  */
 import { createHash, type Hash } from 'node:crypto';
-import {
-  closeSync,
-  constants,
-  lstatSync,
-  openSync,
-  renameSync,
-  unlinkSync,
-  writeSync,
-} from 'node:fs';
+import { closeSync, constants, lstatSync, openSync, renameSync, unlinkSync } from 'node:fs';
 import {
   chmod,
   copyFile,
@@ -31,6 +23,7 @@ import {
 import { basename, dirname, join } from 'node:path';
 import { RechunkError, systemCode } from '../../registry/errors.ts';
 import { type Ingest, makeDirectories, makeIngest } from '../../registry/ingest.ts';
+import { writeFully } from '../files.ts';
 
 /** Where a cache lies, and how large it may get. */
 export interface CacheOptions {
@@ -289,10 +282,6 @@ const MS_PER_SECOND = 1000;
 
 function sealOf(hash: Hash, kind: string, key: string): Buffer {
   return hash.copy().update(`\0${kind}\0${key}`).digest();
-}
-
-function writeFully(fd: number, bytes: Uint8Array): void {
-  for (let done = 0; done < bytes.length; ) done += writeSync(fd, bytes, done);
 }
 
 /** Makes `directory` a cache, or finds that it is one; what is wrong with it otherwise. */

@@ -30,7 +30,26 @@ ${composefs === 'on' ? 'use_composefs = "true"' : ''}
 `;
 }
 
-type Podman = (...parameters: string[]) => Promise<string>;
+/** Runs podman with these parameters. */
+export type Podman = (...parameters: string[]) => Promise<string>;
+
+/** podman in `sandbox`, with a storage of the sandbox's own. */
+export async function preparePodman(sandbox: Sandbox, options: PodmanOptions): Promise<Podman> {
+  const { dir } = sandbox;
+  await writeFile(`${dir}/storage.conf`, configText(dir, options));
+  const env = {
+    CONTAINERS_STORAGE_CONF: `${dir}/storage.conf`,
+    PODMAN_IGNORE_CGROUPSV1_WARNING: '1',
+    // As podman itself runs on in the user namespace that it made.
+    ...(sandbox.firstId > 0 && {
+      _CONTAINERS_USERNS_CONFIGURED: 'done',
+      _CONTAINERS_ROOTLESS_UID: '1000',
+    }),
+  };
+  // STORAGE_OPTS would take the place of the driver's options, even when it is empty.
+  const start = ['-u', 'STORAGE_OPTS', 'podman', '--tmpdir', `${dir}/tmp`];
+  return (...parameters) => sandbox.run('env', [...start, ...parameters], { env });
+}
 
 /** Pulls the image of an archive and gives the id of a container of it. */
 type Create = (archive: string) => Promise<string>;
@@ -73,7 +92,8 @@ async function createFromRegistry(
 /** podman 5.4 falls over its own progress bar now and then when it pulls in part; it is asked again then. */
 const MOST_PANICS = 3;
 
-async function withoutPanics<Result>(
+/** What `work` gives, begun anew where podman fell over. */
+export async function withoutPanics<Result>(
   work: () => Promise<Result>,
   left = MOST_PANICS,
 ): Promise<Result> {
@@ -88,19 +108,7 @@ async function withoutPanics<Result>(
 /** podman in `sandbox`. */
 export async function openPodman(sandbox: Sandbox, options: PodmanOptions): Promise<Look> {
   const { dir } = sandbox;
-  await writeFile(`${dir}/storage.conf`, configText(dir, options));
-  const env = {
-    CONTAINERS_STORAGE_CONF: `${dir}/storage.conf`,
-    PODMAN_IGNORE_CGROUPSV1_WARNING: '1',
-    // As podman itself runs on in the user namespace that it made.
-    ...(sandbox.firstId > 0 && {
-      _CONTAINERS_USERNS_CONFIGURED: 'done',
-      _CONTAINERS_ROOTLESS_UID: '1000',
-    }),
-  };
-  // STORAGE_OPTS would take the place of the driver's options, even when it is empty.
-  const start = ['-u', 'STORAGE_OPTS', 'podman', '--tmpdir', `${dir}/tmp`];
-  const podman: Podman = (...parameters) => sandbox.run('env', [...start, ...parameters], { env });
+  const podman = await preparePodman(sandbox, options);
   const create: Create =
     options.pull === 'whole'
       ? (archive) => asked(podman('create', '-q', `oci-archive:${archive}`, 'true'))
