@@ -43,7 +43,7 @@ function tarOf({ entries, links }: Tree): Buffer {
 
 async function tableOf(tar: Buffer): Promise<readonly TocEntry[]> {
   const parts: Buffer[] = [];
-  const write = (bytes: Buffer): void => void parts.push(bytes);
+  const write = (bytes: Buffer): void => void parts.push(Buffer.from(bytes));
   const compressor = createChunkedCompressor(undefined, { inFlight: 2, write });
   await compressor.push(tar);
   await compressor.finish();

@@ -12,6 +12,7 @@
  * Format 1 had the same gzip, and zstd frames from a context that was fed through a buffer: 1.3 % larger, and slower.
  */
 import * as zlib from 'node:zlib';
+import { compressFrame } from './frame.ts';
 import type { Compression } from './image.ts';
 import { MEDIA } from './oci.ts';
 
@@ -48,7 +49,7 @@ export interface Compressor {
 export interface CompressorOptions {
   /** Blocks (8 MiB of zstd, 1 MiB of gzip) that are compressed or wait to be written at once, at least 1. */
   readonly inFlight: number;
-  /** Takes the output in order; the next call comes after the promise of the last one. */
+  /** Takes the output in order, which is valid until this is done; the next call comes after the promise of the last one. */
   write(chunk: Buffer): void | Promise<void>;
 }
 
@@ -99,38 +100,6 @@ type Callback = (error: Error | null, result: Buffer) => void;
 function onPool(start: (done: Callback) => void): Promise<Buffer> {
   return new Promise((resolve, reject) => {
     start((error, result) => (error ? reject(error) : resolve(result)));
-  });
-}
-
-/** Least room for output that Node takes, bytes. */
-const CHUNK_MINIMUM = 64;
-/** Output of a frame of `size` bytes at most, bytes (zstd.h, ZSTD_COMPRESSBOUND): with that much room it is made by one call. */
-export function boundOf(size: number): number {
-  const smallInput = 128 << 10;
-  return size + (size >> 8) + (size < smallInput ? (smallInput - size) >> 11 : 0);
-}
-
-/**
- * `bytes` as one zstd frame, compressed on the thread pool. The bytes are those of `ZSTD_compress2`: it sees all input and room for
- * all output at once, which Node's convenience functions give it in two steps or too little room for; that gives other bytes.
- */
-export function compressFrame(bytes: Uint8Array, level: number): Promise<Buffer> {
-  return new Promise((resolve, reject) => {
-    const stream = zlib.createZstdCompress({
-      params: { [zlib.constants.ZSTD_c_compressionLevel]: level },
-      pledgedSrcSize: bytes.length,
-      chunkSize: Math.max(CHUNK_MINIMUM, boundOf(bytes.length)),
-      flush: zlib.constants.ZSTD_e_end,
-    });
-    const parts: Buffer[] = [];
-    stream.on('error', reject).on('data', (part: Buffer) => parts.push(part));
-    // Not `end`, which would add an empty frame.
-    stream.write(bytes, (error) => {
-      if (error) return;
-      stream.destroy();
-      if (parts.length === 0) reject(new Error('a frame came out empty'));
-      else resolve(parts.length === 1 ? (parts[0] as Buffer) : Buffer.concat(parts));
-    });
   });
 }
 

@@ -18,7 +18,7 @@ async function write(name: string): Promise<{ blob: Buffer; sections: Sections }
   const compressor = createChunkedCompressor(undefined, {
     inFlight: 2,
     write: (bytes) => {
-      parts.push(bytes);
+      parts.push(Buffer.from(bytes));
     },
   });
   await compressor.push(packTar([{ path: 'd/' }, { path: `d/${name}`, content: 'some text' }]));

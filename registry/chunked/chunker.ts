@@ -20,12 +20,14 @@ export interface Chunk {
 export const HOLE_MINIMUM = 1024;
 
 const ZEROS: Buffer = Buffer.alloc(64 << 10);
+/** How many zeros are looked for at a time, bytes; what is left is looked at one by one. */
+const ZERO_STEPS: readonly number[] = [ZEROS.length, 4 << 10, 256];
 
 /** Where zeros that begin at `at` end. */
 function zerosEnd(bytes: Uint8Array, at: number): number {
-  while (at + ZEROS.length <= bytes.length) {
-    if (ZEROS.compare(bytes, at, at + ZEROS.length) !== 0) break;
-    at += ZEROS.length;
+  for (const step of ZERO_STEPS) {
+    while (at + step <= bytes.length && ZEROS.compare(bytes, at, at + step, 0, step) === 0)
+      at += step;
   }
   while (at < bytes.length && bytes[at] === 0) at++;
   return at;

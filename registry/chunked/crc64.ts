@@ -94,3 +94,10 @@ export class Crc64 {
     return digest;
   }
 }
+
+/** The sum over all of `bytes`, 8 bytes, big endian. */
+export function crc64(bytes: Uint8Array): Buffer {
+  const sum = new Crc64();
+  sum.update(bytes);
+  return sum.digest();
+}

@@ -22,7 +22,7 @@ async function push(tag: string, tar: Uint8Array): Promise<{ size: number; index
   const compressor = createChunkedCompressor(undefined, {
     inFlight: 2,
     write: (bytes) => {
-      output.push(bytes);
+      output.push(Buffer.from(bytes));
     },
   });
   await compressor.push(tar);

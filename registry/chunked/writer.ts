@@ -7,12 +7,12 @@
  * up to 64 bytes, are made by `runs.ts`. The tar-split section is cut into frames after each line that fills 1 MiB, the
  * table of contents after 8 MiB. Format 1 had frames that were fed through a buffer.
  */
-import { createHash, type Hash } from 'node:crypto';
+import { createHash, hash as digestAtOnce, type Hash } from 'node:crypto';
 import type { Compressor, CompressorOptions } from '../compress.ts';
 import { type Annotations, type Digest, digestOf } from '../oci.ts';
 import { BodyCutter } from './body.ts';
-import type { Chunk } from './chunker.ts';
-import { Crc64 } from './crc64.ts';
+import { type Chunk, chunksOf } from './chunker.ts';
+import { Crc64, crc64 } from './crc64.ts';
 import { LayerCutter } from './cutter.ts';
 import { chunkedAnnotations, encodeFooter, type Section, skippableHeader } from './footer.ts';
 import { FrameBuilder, FrameQueue } from './frames.ts';
@@ -53,7 +53,7 @@ class SectionBuilder {
     this.#queue = new FrameQueue(level, {
       inFlight,
       write: (frame) => {
-        this.#blob.push(frame);
+        this.#blob.push(Buffer.from(frame));
       },
     });
     this.#frames = new FrameBuilder(this.#queue);
@@ -158,9 +158,8 @@ const NO_DIGEST: Digest = digestOf('');
 /** A chunk whose place and digest are told later. */
 type OpenChunk = { -readonly [Key in keyof StoredChunk]: StoredChunk[Key] };
 
-/** The content of a file while it passes. */
+/** The content of a file that passes in pieces. */
 interface OpenFile {
-  readonly header: LayerHeader;
   readonly hash: Hash;
   readonly crc: Crc64;
   readonly body: BodyCutter;
@@ -170,8 +169,20 @@ interface OpenFile {
   isWithinChunk: boolean;
 }
 
+/** A file whose content passed: its CRC-64, and what the table of contents says of it. */
+interface TakenFile {
+  readonly crc: Buffer;
+  readonly digest: Digest;
+  readonly chunks: readonly StoredChunk[];
+}
+
 function sha256(hash: Hash): Digest {
   return `sha256:${hash.digest('hex')}`;
+}
+
+/** Without the object that a digest of pieces needs, which costs more than a small file's. */
+function sha256Of(bytes: Uint8Array): Digest {
+  return `sha256:${digestAtOnce('sha256', bytes)}`;
 }
 
 class ChunkedWriter implements ChunkedCompressor {
@@ -181,7 +192,10 @@ class ChunkedWriter implements ChunkedCompressor {
   #toc: TocBuilder | undefined;
   #tarSplit: TarSplitWriter | undefined;
   #tarSplitSection: SectionBuilder | undefined;
+  /** Of the file whose content passes; either it comes in pieces, or it was taken at once. */
+  #header: LayerHeader | undefined;
   #file: OpenFile | undefined;
+  #taken: TakenFile | undefined;
   #isEmpty = true;
   #result: ChunkedResult | undefined;
 
@@ -247,17 +261,46 @@ class ChunkedWriter implements ChunkedCompressor {
 
   #startFile(header: LayerHeader): void {
     this.#frames.end(RUNS_LIMIT);
+    this.#header = header;
+    this.#file = undefined;
+    this.#taken = undefined;
+  }
+
+  #content(bytes: Uint8Array): void {
+    const header = this.#header as LayerHeader;
+    if (!this.#file && bytes.length === header.size) {
+      this.#taken = this.#takeWhole(bytes);
+      return;
+    }
+    this.#file ??= this.#open();
+    this.#file.crc.update(bytes);
+    this.#file.body.push(bytes);
+  }
+
+  /** Takes the content of a file that is there at once, as most are. */
+  #takeWhole(bytes: Uint8Array): TakenFile {
+    const digest = sha256Of(bytes);
+    const cuts = chunksOf(bytes);
+    const chunks = cuts.map(({ offset: chunkOffset, size, type }) => {
+      const part = bytes.subarray(chunkOffset, chunkOffset + size);
+      const own = cuts.length === 1 ? digest : sha256Of(part);
+      const chunk: OpenChunk = { offset: 0, chunkOffset, size, type, digest: own };
+      this.#queue.mark((offset) => {
+        chunk.offset = offset;
+      });
+      this.#frames.whole(part);
+      return chunk;
+    });
+    return { crc: crc64(bytes), digest, chunks };
+  }
+
+  #open(): OpenFile {
     const body = new BodyCutter({
       data: (bytes) => this.#data(bytes),
       end: (chunk) => this.#endChunk(chunk),
     });
     const sums = { hash: createHash('sha256'), crc: new Crc64(), chunkHash: undefined };
-    this.#file = { header, body, ...sums, chunks: [], isWithinChunk: false };
-  }
-
-  #content(bytes: Uint8Array): void {
-    this.#file?.crc.update(bytes);
-    this.#file?.body.push(bytes);
+    return { body, ...sums, chunks: [], isWithinChunk: false };
   }
 
   #data(bytes: Uint8Array): void {
@@ -281,21 +324,25 @@ class ChunkedWriter implements ChunkedCompressor {
 
   #endChunk({ offset, size, type }: Chunk): void {
     const file = this.#file as OpenFile;
+    const header = this.#header as LayerHeader;
     file.isWithinChunk = false;
     this.#frames.end();
     const chunk = file.chunks.at(-1) as OpenChunk;
     Object.assign(chunk, { chunkOffset: offset, size, type });
     // An only chunk is told by the file's digest.
-    if (size < file.header.size) chunk.digest = sha256(file.chunkHash ?? file.hash.copy());
+    if (size < header.size) chunk.digest = sha256(file.chunkHash ?? file.hash.copy());
   }
 
   #endFile(): void {
-    const { header, hash, crc, body, chunks } = this.#file as OpenFile;
-    body.finish();
-    this.#file = undefined;
-    this.#tarSplit?.file(header, crc.digest());
-    const digest = sha256(hash);
+    const header = this.#header as LayerHeader;
+    const { crc, digest, chunks } = this.#taken ?? this.#finishFile(this.#file as OpenFile);
+    this.#tarSplit?.file(header, crc);
     this.#queue.mark((endOffset) => this.#toc?.add(header, { digest, endOffset, chunks }));
+  }
+
+  #finishFile({ hash, crc, body, chunks }: OpenFile): TakenFile {
+    body.finish();
+    return { crc: crc.digest(), digest: sha256(hash), chunks };
   }
 
   /** Writes what follows the tar, which ended at byte `end`. */
