@@ -1,7 +1,7 @@
 import assert from 'node:assert/strict';
 import { test } from 'uvu';
 import { type FileSpec, memoryTree } from '../test-images/trees.ts';
-import { digestComponent, fingerprintLayer } from './fingerprint.ts';
+import { digestComponent, digestContent, fingerprintLayer } from './fingerprint.ts';
 import { FULL, surround } from './parents.ts';
 import type { Tree } from './tree.ts';
 
@@ -16,6 +16,9 @@ const component = (tree: Tree): string =>
 
 const layer = (tree: Tree): string => fingerprintLayer(tree, surround(FULL, tree, filesOf(tree)));
 
+const whole = (tree: Tree): string =>
+  digestContent(tree, [{ id: 'c', kind: 'rest', size: 0, entries: filesOf(tree) }]);
+
 const PLAIN: readonly FileSpec[] = [
   { path: 'a', content: 'x', xattrs: xattrsOf(['user.a', 'user.b']) },
   { path: 'b', content: 'x' },
@@ -26,6 +29,7 @@ test('xattrs count in whatever order a source lists them', () => {
   const [one, two] = [memoryTree(PLAIN), memoryTree(other as FileSpec[])];
   assert.equal(component(two), component(one));
   assert.equal(layer(two), layer(one));
+  assert.equal(whole(two), whole(one));
 });
 
 /** What decides a layer's bytes, and whether it decides a component's digest too. */
@@ -51,6 +55,7 @@ for (const [name, specs, inComponent] of changes) {
   test(`${name}: another one gives another fingerprint`, () => {
     const [one, two] = [memoryTree(PLAIN), memoryTree([PLAIN[0] as FileSpec, ...specs])];
     assert.notEqual(layer(two), layer(one));
+    assert.notEqual(whole(two), whole(one));
     assert.equal(component(two) !== component(one), inComponent);
   });
 }
@@ -61,8 +66,23 @@ test('a hard link is not a file of equal content', () => {
       { path: 'a', content: 'x' },
       { path: 'b', ...rest },
     ]);
-  for (const digest of [layer, component])
+  for (const digest of [layer, whole, component])
     assert.notEqual(digest(files({ link: 'a' })), digest(files({ content: 'x' })));
+});
+
+test('what decides the fingerprint of a layer is in the digest of its components and all their parents', () => {
+  const specs = (mode: number): FileSpec[] => [
+    { path: 'd/e/f', content: 'x' },
+    { path: 'd', type: 'dir', mode },
+  ];
+  const trees = [0o755, 0o700].map((mode) => memoryTree(specs(mode)));
+  assert.equal(new Set(trees.map(component)).size, 1);
+  for (const digest of [layer, whole]) assert.equal(new Set(trees.map(digest)).size, 2);
+  // What lies elsewhere decides nothing.
+  const [tree, other] = [memoryTree(specs(0o755)), memoryTree([...specs(0o755), { path: 'g/h' }])];
+  const own = { id: 'c', kind: 'rest', size: 0, entries: filesOf(tree) } as const;
+  assert.equal(digestContent(other, [own]), digestContent(tree, [own]));
+  assert.notEqual(digestContent(tree, [own]), digestContent(tree, []));
 });
 
 test('names and xattrs of any bytes are described as ever', () => {

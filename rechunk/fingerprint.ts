@@ -2,10 +2,10 @@
  * Short digests of what components and layers hold, by which "as it was" is told from "changed" without anything being written.
  */
 import { createHash, type Hash } from 'node:crypto';
-import type { Path } from '../registry/path.ts';
+import { type Path, parentOf } from '../registry/path.ts';
 import type { Component } from './components.ts';
 import { LAYER_FORMAT } from './layer.ts';
-import type { Entry, Inode, Tree } from './tree.ts';
+import { type Entry, type Inode, isDefined, type Tree } from './tree.ts';
 
 /** Digits (base64url) of a component's digest, 36 bits for content and 36 for times: to tell what changed, not to prove anything. */
 export const DIGEST_DIGITS = 12;
@@ -65,8 +65,32 @@ function describeXattrs({ xattrs }: Inode): string {
   return JSON.stringify(described);
 }
 
+/** What a component holds, in base64url. */
+interface ComponentDigests {
+  /** Of every name's metadata and content. */
+  readonly content: string;
+  /** Of every name's time. */
+  readonly times: string;
+}
+
+/** Components are asked for more than once. */
+const DIGESTS = new WeakMap<Component, ComponentDigests>();
+
 /** A short digest of a component: every name's metadata and content, then every name's time, as they are written. */
 export function digestComponent(component: Component): string {
+  const { content, times } = digestsOf(component);
+  return content.slice(0, CONTENT_DIGITS) + times.slice(0, DIGEST_DIGITS - CONTENT_DIGITS);
+}
+
+function digestsOf(component: Component): ComponentDigests {
+  const known = DIGESTS.get(component);
+  if (known) return known;
+  const digests = makeDigests(component);
+  DIGESTS.set(component, digests);
+  return digests;
+}
+
+function makeDigests(component: Component): ComponentDigests {
   const content = new TextHash();
   const times = new TextHash();
   // A hard-link group is whole in one component.
@@ -77,8 +101,7 @@ export function digestComponent(component: Component): string {
     addEntry(content, entry, known ?? '');
     times.add(entry.inode.mtime, ' ');
   }
-  const digits = (hash: TextHash): string => hash.digest('base64url').slice(0, CONTENT_DIGITS);
-  return digits(content) + digits(times);
+  return { content: content.digest('base64url'), times: times.digest('base64url') };
 }
 
 /**
@@ -95,4 +118,32 @@ export function fingerprintLayer(tree: Tree, entries: Iterable<Entry>): string {
     addEntry(hash, entry, link);
   }
   return hash.digest('hex').slice(0, FINGERPRINT_DIGITS);
+}
+
+/**
+ * A digest of all that decides the entries of a layer that holds `components` of `tree` and every directory that leads to them: made
+ * of the components' digests, which are known by then, so much sooner than a fingerprint. Equal ones mean equal fingerprints.
+ */
+export function digestContent(tree: Tree, components: readonly Component[]): string {
+  const hash = new TextHash();
+  hash.add(`format ${LAYER_FORMAT}\n`);
+  const directories = new Set<Path>(['' as Path]);
+  for (const component of components) {
+    const { content, times } = digestsOf(component);
+    hash.add(content, ' ', times, '\n');
+    let last: Path | undefined;
+    for (const { path } of component.entries) {
+      let parent = parentOf(path);
+      if (parent === last) continue;
+      last = parent;
+      for (; !directories.has(parent); parent = parentOf(parent)) directories.add(parent);
+    }
+  }
+  for (const path of directories) {
+    const inode = tree.get(path);
+    if (!inode || !isDefined(path, inode)) continue;
+    hash.add(inode.mtime, ' ');
+    addEntry(hash, { path, inode }, '');
+  }
+  return hash.digest('hex');
 }

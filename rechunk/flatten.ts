@@ -186,25 +186,45 @@ function collect(node: Merged, path: Path, entries: Entry[], warnings: Warnings)
   }
 }
 
-/**
- * Flattens `layers`, lowest first. Throws `tar` for what no runtime could unpack: an entry below a file, a hard link to
- * nothing or to a directory.
- */
-export function flatten(layers: readonly LayerIndex[], watcher?: Watcher): Flattened {
-  const root = impliedDirectory();
-  const warnings = new Warnings();
-  let droppedXattrs = 0;
-  layers.forEach((index, number) => {
-    const tell = tellOddities(warnings);
-    const upper = unpackUpper(index, number, root, (...oddity) => {
+/** Layers laid on each other, the lowest first, as they come. */
+export class Flattener {
+  readonly #root: Merged = impliedDirectory();
+  readonly #warnings = new Warnings();
+  readonly #watcher: Watcher | undefined;
+  #count = 0;
+  #droppedXattrs = 0;
+
+  constructor(watcher?: Watcher) {
+    this.#watcher = watcher;
+  }
+
+  /**
+   * Lays the next layer on those before. Throws `tar` for what no runtime could unpack: an entry below a file, a hard link to nothing
+   * or to a directory.
+   */
+  add(index: LayerIndex): void {
+    const number = this.#count++;
+    const tell = tellOddities(this.#warnings);
+    const upper = unpackUpper(index, number, this.#root, (...oddity) => {
       tell(...oddity);
-      watcher?.onOddity(number, ...oddity);
+      this.#watcher?.onOddity(number, ...oddity);
     });
-    watcher?.onLayer(number, upper.root, root);
-    droppedXattrs += upper.droppedXattrs;
-    merge(root, upper.root, '' as Path, warnings);
-  });
-  const entries: Entry[] = [];
-  collect(root, '' as Path, entries, warnings);
-  return { entries, warnings: warnings.list(), droppedXattrs };
+    this.#watcher?.onLayer(number, upper.root, this.#root);
+    this.#droppedXattrs += upper.droppedXattrs;
+    merge(this.#root, upper.root, '' as Path, this.#warnings);
+  }
+
+  /** What came of it. */
+  finish(): Flattened {
+    const entries: Entry[] = [];
+    collect(this.#root, '' as Path, entries, this.#warnings);
+    return { entries, warnings: this.#warnings.list(), droppedXattrs: this.#droppedXattrs };
+  }
+}
+
+/** Flattens `layers`, lowest first; throws as {@link Flattener} does. */
+export function flatten(layers: readonly LayerIndex[], watcher?: Watcher): Flattened {
+  const flattener = new Flattener(watcher);
+  for (const layer of layers) flattener.add(layer);
+  return flattener.finish();
 }

@@ -227,10 +227,12 @@ function arrange(
   return { tree: arranged, components: splitLarge(arranged, own, maxLayerSize), overlay };
 }
 
-/** The component with the inodes of `tree`. */
+/** The component with the inodes of `tree`; the same one where they are its own. */
 function rebind(component: Component, tree: Tree): Component {
+  const inodes = component.entries.map(({ path, inode }) => tree.get(path) ?? inode);
+  if (component.entries.every(({ inode }, i) => inode === inodes[i])) return component;
   const entries = component.entries.map(
-    ({ path, inode }): Entry => ({ path, inode: tree.get(path) ?? inode }),
+    (entry, i): Entry => ({ path: entry.path, inode: inodes[i] ?? entry.inode }),
   );
   return { ...component, entries };
 }

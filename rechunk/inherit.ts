@@ -21,7 +21,7 @@ import {
   sourceOf,
 } from './pyc.ts';
 import { recordedInodes } from './recorders.ts';
-import { type Entry, type Inode, isAlike, type Tree } from './tree.ts';
+import { type Inode, isAlike, type Tree } from './tree.ts';
 
 /** What there is to inherit from. */
 export interface Ancestor {
@@ -68,6 +68,9 @@ export async function inheritTimes(
 ): Promise<Inherited> {
   const { tree: previous, stated = new Set<Path>() } = ancestor;
   const matches = findMatches(tree, previous, options);
+  // Where no time moves, none that is recorded does.
+  if (![...matches.keys()].some((inode) => isMoving(inode, matches)))
+    return { ...rebuild(tree, matches, new Map()), groups: [], pycs: 0 };
   const names = namesOf(tree);
   const replaced = new Map<Inode, Inode>();
   const groups: Group[] = [];
@@ -85,11 +88,14 @@ export async function inheritTimes(
   return { ...rebuild(tree, matches, replaced), groups, pycs: replaced.size };
 }
 
-/** Makes the function that gives all names of an inode that is no directory. */
+/** Makes the function that gives all names of an inode that is no directory; most trees need not be asked. */
 function namesOf(tree: Tree): (inode: Inode) => readonly Path[] {
-  const first = new Map<Inode, readonly Path[]>();
-  for (const { path, inode } of tree.entries) first.set(inode, [path]);
-  return (inode) => tree.links.get(inode) ?? first.get(inode) ?? [];
+  let first: Map<Inode, readonly Path[]> | undefined;
+  const single = (inode: Inode): readonly Path[] => {
+    first ??= new Map(tree.entries.map((entry) => [entry.inode, [entry.path]]));
+    return first.get(inode) ?? [];
+  };
+  return (inode) => tree.links.get(inode) ?? single(inode);
 }
 
 function rebuild(
@@ -106,11 +112,11 @@ function rebuild(
   for (const [inode, { mtime, sha256, body }] of replaced) {
     made.set(inode, { ...inode, mtime, sha256, body });
   }
-  const entries = tree.entries.map((entry): Entry => {
-    const inode = made.get(entry.inode) ?? entry.inode;
-    return inode === entry.inode ? entry : { path: entry.path, inode };
-  });
-  return { tree: tree.with(entries), settled: new Set(made.values()), times };
+  return {
+    tree: tree.map((inode) => made.get(inode) ?? inode),
+    settled: new Set(made.values()),
+    times,
+  };
 }
 
 /** What each inode was in the previous image: content, metadata and names are equal, the time may not be. */

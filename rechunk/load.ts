@@ -1,10 +1,11 @@
 /** Reads an image into a {@link Tree}: every layer on the pool, each checked, then flattened. */
+import { setImmediate as turn } from 'node:timers/promises';
 import { during, RechunkError } from '../registry/errors.ts';
 import type { Image, Layer } from '../registry/image.ts';
 import type { TarEntry } from '../registry/tar.ts';
 import { type Batch, type IndexedEntry, unpackBatch } from './batch.ts';
 import { contentsOf, digestAll } from './contents.ts';
-import { flatten, type Watcher } from './flatten.ts';
+import { type Flattened, Flattener, flatten, type Watcher } from './flatten.ts';
 import { bodyOf, type ReadContext, type ReadLayer, readLayer, recallLayer } from './read.ts';
 import { type Body, type Contents, Tree } from './tree.ts';
 import type { LayerIndex } from './upper.ts';
@@ -82,21 +83,24 @@ export async function loadTree(
   context: LoadContext,
   wanted: (number: number) => boolean = () => true,
 ): Promise<Loaded> {
-  return flattenLayers(
-    image.source.tree
-      ? await loadDirectory(image, context)
-      : await readLayers(image, context, wanted, 'once'),
-  );
+  if (image.source.tree) return flattenLayers(await loadDirectory(image, context));
+  const flattener = new Flattener();
+  const loaded = await readLayers(image, context, wanted, 'once', async (index) => {
+    // What else is to be done comes first: a layer that is read must not wait.
+    await turn();
+    flattener.add(index);
+  });
+  return asLoaded(loaded, flattener.finish());
 }
 
 /** The file system that layers give together. */
-export function flattenLayers(
-  { layers, contents, warnings, tarSizes }: LoadedLayers,
-  watcher?: Watcher,
-): Loaded {
-  const flattened = flatten(layers, watcher);
+export function flattenLayers(loaded: LoadedLayers, watcher?: Watcher): Loaded {
+  return asLoaded(loaded, flatten(loaded.layers, watcher));
+}
+
+function asLoaded({ contents, warnings, tarSizes }: LoadedLayers, flattened: Flattened): Loaded {
   return {
-    tree: new Tree(flattened.entries, contents),
+    tree: new Tree(flattened.entries, contents, 'in order'),
     warnings: [...warnings, ...flattened.warnings],
     droppedXattrs: flattened.droppedXattrs,
     tarSizes,
@@ -119,26 +123,41 @@ export async function loadLayers(image: Image, context: LoadContext): Promise<Lo
   return readLayers(image, { ...context, cache: undefined }, () => true, 'often');
 }
 
+/** Reads layers; `take` is given each as soon as those below were taken. Throws what reading throws before what taking does. */
 async function readLayers(
   image: Image,
   context: LoadContext,
   wanted: (number: number) => boolean,
   use: 'once' | 'often',
+  take?: (index: LayerIndex) => Promise<void>,
 ): Promise<LoadedLayers> {
   const queue = [...image.layers.entries()].filter(([number]) => wanted(number));
   const own = queue.reduce((sum, [, layer]) => sum + layer.descriptor.size, 0);
   const how = { total: context.total ?? own, use };
   const reading = await recallLayers(image, queue, context);
   const found: LoadedLayer[] = [];
+  const row = new Row(
+    queue.map(([number]) => number),
+    take,
+  );
   const loading = { ...context, isLast: () => queue.length === 0 };
   const loadNext = async (): Promise<void> => {
     for (let next = queue.shift(); next; next = queue.shift()) {
       const [i, layer] = next;
-      found[i] = await loadLayer(image, layer, i, { ...how, recalled: reading.get(i) }, loading);
+      const loaded = await loadLayer(
+        image,
+        layer,
+        i,
+        { ...how, recalled: reading.get(i) },
+        loading,
+      );
+      found[i] = loaded;
+      row.add(i, loaded.index);
     }
   };
   // No more at once than threads take: a stream that nobody reads holds a connection that another may wait for.
   await Promise.all(Array.from({ length: context.pool.threads }, loadNext));
+  await row.taken();
   const layers = Object.values(found);
   return {
     layers: layers.map(({ index }) => index),
@@ -146,6 +165,41 @@ async function readLayers(
     warnings: layers.flatMap((layer) => layer.warnings),
     tarSizes: layers.map(({ size }) => size),
   };
+}
+
+/** Passes layers on in their order, each as soon as it is there and those before it were taken. */
+class Row {
+  readonly #numbers: number[];
+  readonly #take: ((index: LayerIndex) => Promise<void>) | undefined;
+  readonly #waiting = new Map<number, LayerIndex>();
+  #taken: Promise<void> = Promise.resolve();
+
+  constructor(numbers: number[], take?: (index: LayerIndex) => Promise<void>) {
+    this.#numbers = numbers;
+    this.#take = take;
+  }
+
+  add(number: number, index: LayerIndex): void {
+    this.#waiting.set(number, index);
+    for (let next = this.#next(); next; next = this.#next()) {
+      const one = next;
+      this.#taken = this.#taken.then(() => this.#take?.(one));
+    }
+    // Who waits for it is told.
+    this.#taken.catch(() => {});
+  }
+
+  #next(): LayerIndex | undefined {
+    const [number = -1] = this.#numbers;
+    const index = this.#waiting.get(number);
+    if (index) this.#numbers.shift();
+    return index;
+  }
+
+  /** When all was taken that was added. Throws what taking threw. */
+  taken(): Promise<void> {
+    return this.#taken;
+  }
 }
 
 /** Layers that are asked for in the cache, and of their source, at a time. */

@@ -92,23 +92,11 @@ export async function applyPolicy(
   return { tree: timed.tree, excuses, warnings: pruned.warnings, groups: inherited.groups };
 }
 
-/** `tree` with every inode as `change` makes it: the same one where it changes nothing, else another, which is made once. */
-function mapInodes(tree: Tree, change: (inode: Inode) => Inode): Tree {
-  const changed = new Map<Inode, Inode>();
-  const entries = tree.entries.map((entry): Entry => {
-    const inode = changed.get(entry.inode) ?? change(entry.inode);
-    if (inode === entry.inode) return entry;
-    changed.set(entry.inode, inode);
-    return { path: entry.path, inode };
-  });
-  return changed.size === 0 ? tree : tree.with(entries);
-}
-
 function dropXattrs(tree: Tree, globs: readonly string[]): { tree: Tree; count: number } {
   const dropped = xattrFilter(globs);
   if (!dropped) return { tree, count: 0 };
   let count = 0;
-  const shaped = mapInodes(tree, (inode) => {
+  const shaped = tree.map((inode) => {
     const kept = [...inode.xattrs].filter(([name]) => !dropped.test(name));
     count += inode.xattrs.size - kept.length;
     return kept.length === inode.xattrs.size ? inode : { ...inode, xattrs: mapOf(kept) };
@@ -129,7 +117,7 @@ interface Timed {
 async function setTimes(tree: Tree, policy: Policy, settled: ReadonlySet<Inode>): Promise<Timed> {
   const pinned = await pinnedTimes(tree, policy.mtime ?? { kind: 'keep' }, settled);
   const counts = { files: 0, directories: 0 };
-  const timed = mapInodes(tree, (inode) => {
+  const timed = tree.map((inode) => {
     const mtime = pinned.has(inode) || settled.has(inode) ? inode.mtime : timeOf(inode, policy);
     if (mtime === inode.mtime) return inode;
     counts[inode.type === 'dir' ? 'directories' : 'files']++;

@@ -5,6 +5,7 @@ import { whiteoutsOf } from './base.ts';
 import type { Below } from './below.ts';
 import type { Component } from './components.ts';
 import { compressedSizeOf, tarSizeOf } from './estimate.ts';
+import { digestContent } from './fingerprint.ts';
 import {
   type ParentsPolicy,
   type Skeletons,
@@ -28,6 +29,8 @@ export interface StackedLayer extends Omit<PlannedLayer, 'kept'> {
   readonly role: LayerRole;
   /** All that it holds, in canonical order, hard-link groups whole; made anew each time. Nothing is said of a base's layer. */
   readonly entries: () => readonly Entry[];
+  /** A digest of all that decides `entries`, where there is one that is sooner made. */
+  readonly digest?: () => string;
   /** The layer as it is, of a base. */
   readonly existing?: ExistingLayer;
 }
@@ -53,12 +56,15 @@ export function stackLayers(
 ): readonly StackedLayer[] {
   const byId = new Map(components.map((one) => [one.id, one]));
   const content = plan.layers.map(({ kept, ...planned }): StackedLayer => {
+    const members = planned.components.flatMap((id) => byId.get(id) ?? []);
     const entries = (): Entry[] => {
-      const own = planned.components.flatMap((id) => byId.get(id)?.entries ?? []);
+      const own = members.flatMap((one) => one.entries);
       own.sort((a, b) => comparePaths(a.path, b.path));
       return [...surround(policy, tree, own)];
     };
-    return { ...planned, role: 'content', entries };
+    const digest = (): string => digestContent(tree, members);
+    const isWhole = policy.kind === 'full' && !below;
+    return { ...planned, role: 'content', entries, ...(isWhole && { digest }) };
   });
   const own = withSkeletons(policy, skeletonsOf(tree, below, policy), content);
   return below ? [...layersBelow(below), ...whiteoutLayers(below, policy), ...own] : own;

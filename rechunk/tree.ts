@@ -179,54 +179,81 @@ function inOrder(entries: Iterable<Entry>): readonly Entry[] {
   return isSorted ? list : list.sort((a, b) => comparePaths(a.path, b.path));
 }
 
+/** The names of a tree, which trees of other inodes may have too. */
+interface Names {
+  /** Where in the tree's entries each is. */
+  readonly positions: ReadonlyMap<Path, number>;
+  /** By directory; made when it is first asked for. */
+  children?: ReadonlyMap<Path, readonly Path[]>;
+  /** Those of one inode, where it has several; found when they are first asked for. */
+  groups?: readonly (readonly Path[])[];
+}
+
+function positionsOf(entries: readonly Entry[]): Map<Path, number> {
+  const positions = new Map<Path, number>();
+  for (const [i, { path }] of entries.entries()) positions.set(path, i);
+  return positions;
+}
+
+function groupsOf(entries: readonly Entry[]): readonly (readonly Path[])[] {
+  const seen = new Set<Inode>();
+  const names = new Map<Inode, Path[]>();
+  for (const { inode } of entries) {
+    if (inode.type === 'dir') continue;
+    if (seen.has(inode)) names.set(inode, []);
+    else seen.add(inode);
+  }
+  if (names.size > 0) for (const { path, inode } of entries) names.get(inode)?.push(path);
+  return [...names.values()];
+}
+
+function childrenOf(entries: readonly Entry[]): Map<Path, Path[]> {
+  const children = new Map<Path, Path[]>();
+  for (const { path } of entries) {
+    if (path === '') continue;
+    const parent = parentOf(path);
+    const siblings = children.get(parent);
+    if (siblings) siblings.push(path);
+    else children.set(parent, [path]);
+  }
+  return children;
+}
+
 /** A file system, immutable. Entries are in canonical order: parents first, siblings bytewise. */
 export class Tree {
   readonly entries: readonly Entry[];
-  readonly #byPath: ReadonlyMap<Path, Inode>;
+  readonly #names: Names;
   readonly #contents: Contents;
-  #children: Map<Path, Path[]> | undefined;
-  #links: Map<Inode, Path[]> | undefined;
+  #links: ReadonlyMap<Inode, readonly Path[]> | undefined;
 
   /** `entries` may come in any order, each path once; every ancestor of an entry must be there and be a directory. */
-  constructor(entries: Iterable<Entry>, contents: Contents) {
-    this.entries = inOrder(entries);
-    const byPath = new Map<Path, Inode>();
-    for (const { path, inode } of this.entries) byPath.set(path, inode);
-    this.#byPath = byPath;
+  constructor(entries: Iterable<Entry>, contents: Contents);
+  /** `entries` are in canonical order, and have just these `names`. */
+  constructor(entries: readonly Entry[], contents: Contents, names: Names | 'in order');
+  constructor(entries: Iterable<Entry>, contents: Contents, names?: Names | 'in order') {
+    this.entries = names ? (entries as readonly Entry[]) : inOrder(entries);
+    this.#names = typeof names === 'object' ? names : { positions: positionsOf(this.entries) };
     this.#contents = contents;
   }
 
   /** What `path` itself names: a symlink is not followed, but neither are symlinks among its parents. */
   get(path: Path): Inode | undefined {
-    return this.#byPath.get(path);
+    const position = this.#names.positions.get(path);
+    return position === undefined ? undefined : this.entries[position]?.inode;
   }
 
   /** The paths directly below a directory, in canonical order. */
   list(directory: Path): readonly Path[] {
-    if (!this.#children) {
-      this.#children = new Map();
-      for (const { path } of this.entries) {
-        if (path === '') continue;
-        const siblings = this.#children.get(parentOf(path));
-        if (siblings) siblings.push(path);
-        else this.#children.set(parentOf(path), [path]);
-      }
-    }
-    return this.#children.get(directory) ?? [];
+    this.#names.children ??= childrenOf(this.entries);
+    return this.#names.children.get(directory) ?? [];
   }
 
   /** Hard-link groups: inodes with more than one name, and their names in canonical order. */
   get links(): ReadonlyMap<Inode, readonly Path[]> {
     if (!this.#links) {
-      const seen = new Set<Inode>();
-      const names = new Map<Inode, Path[]>();
-      for (const { inode } of this.entries) {
-        if (inode.type === 'dir') continue;
-        if (seen.has(inode)) names.set(inode, []);
-        else seen.add(inode);
-      }
-      if (names.size > 0) for (const { path, inode } of this.entries) names.get(inode)?.push(path);
-      this.#links = names;
+      this.#names.groups ??= groupsOf(this.entries);
+      const inodeOf = ([first]: readonly Path[]): Inode => this.get(first as Path) as Inode;
+      this.#links = new Map(this.#names.groups.map((names) => [inodeOf(names), names]));
     }
     return this.#links;
   }
@@ -272,6 +299,21 @@ export class Tree {
   /** A tree of other entries whose content is read in the same way. */
   with(entries: Iterable<Entry>): Tree {
     return new Tree(entries, this.#contents);
+  }
+
+  /**
+   * The tree with the same names and with what `change` gives for each inode: the same one, or another for each; the same tree where
+   * nothing changes. What is found out about the names is found for both.
+   */
+  map(change: (inode: Inode) => Inode): Tree {
+    const changed = new Map<Inode, Inode>();
+    const entries = this.entries.map((entry): Entry => {
+      const inode = changed.get(entry.inode) ?? change(entry.inode);
+      if (inode === entry.inode) return entry;
+      changed.set(entry.inode, inode);
+      return { path: entry.path, inode };
+    });
+    return changed.size === 0 ? this : new Tree(entries, this.#contents, this.#names);
   }
 
   /** Lower-case hex digests of file inodes, in their order; each body is read once, on all threads. */

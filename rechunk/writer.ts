@@ -121,7 +121,8 @@ class Writer {
   readonly #options: WriteOptions;
   readonly #context: Context;
   readonly #total: number;
-  readonly #fingerprints = new Map<StackedLayer, string>();
+  readonly #fingerprints = new Map<StackedLayer, Promise<string>>();
+  readonly #sure = new Map<string, Promise<SureLayer | undefined>>();
   /** Where content lies that was not there. */
   #places: Promise<Places> = Promise.resolve(new Map());
   /** Earlier layers that turned out to be of no use: a diffID leads to them as a fingerprint did. */
@@ -140,7 +141,9 @@ class Writer {
   async prepare(layers: Iterable<StackedLayer>): Promise<void> {
     if (this.#context.spool.holdings.areFilled) return;
     const own = [...layers].filter(({ existing }) => !existing);
-    const sure = await Promise.all(own.map((layer) => this.#findSure(this.#fingerprintOf(layer))));
+    const find = async (layer: StackedLayer): Promise<SureLayer | undefined> =>
+      this.#findSure(await this.#fingerprintOf(layer));
+    const sure = await Promise.all(own.map(find));
     const needed = own.filter((_, i) => sure[i] === undefined);
     this.#places = fetchContent(needed, this.#options.past ?? [], this.#context);
     // Who waits for it is told.
@@ -152,11 +155,19 @@ class Writer {
     await this.#places;
   }
 
-  #fingerprintOf(layer: StackedLayer): string {
-    const known = this.#fingerprints.get(layer);
-    if (known !== undefined) return known;
+  #fingerprintOf(layer: StackedLayer): Promise<string> {
+    const known = this.#fingerprints.get(layer) ?? this.#makeFingerprint(layer);
+    this.#fingerprints.set(layer, known);
+    return known;
+  }
+
+  async #makeFingerprint(layer: StackedLayer): Promise<string> {
+    const { cache } = this.#context;
+    const digest = cache && layer.digest?.();
+    const known = digest && (await cache.findFingerprint(digest));
+    if (known) return known;
     const fingerprint = fingerprintLayer(this.#grouping.tree, layer.entries());
-    this.#fingerprints.set(layer, fingerprint);
+    if (digest) cache.noteFingerprint(digest, fingerprint);
     return fingerprint;
   }
 
@@ -166,7 +177,7 @@ class Writer {
       const placed = await this.#placeExisting(existing, tarSize);
       return { ...placed, role, components, changes, fingerprint: '' };
     }
-    const fingerprint = this.#fingerprintOf(layer);
+    const fingerprint = await this.#fingerprintOf(layer);
     const job = { number, tarSize, entries: layer.entries, fingerprint, changes };
     const placed = (await this.#placeExpected(job)) ?? (await this.#placeNew(job));
     return { ...placed, role, components, changes, fingerprint };
@@ -183,7 +194,13 @@ class Writer {
   }
 
   /** The earlier layer that the entries gave before, or that is believed to be what they give. */
-  async #findSure(fingerprint: string): Promise<SureLayer | undefined> {
+  #findSure(fingerprint: string): Promise<SureLayer | undefined> {
+    const known = this.#sure.get(fingerprint) ?? this.#seekSure(fingerprint);
+    this.#sure.set(fingerprint, known);
+    return known;
+  }
+
+  async #seekSure(fingerprint: string): Promise<SureLayer | undefined> {
     const { known } = this.#options;
     const written = await this.#context.cache?.findWritten(fingerprint);
     const expected = known.expect(fingerprint);

@@ -16,7 +16,7 @@ import { expand, packPiece, squeeze, unpackPieces } from './pieces.ts';
 
 export type { CacheOptions } from './directory.ts';
 
-const KINDS = ['layer', 'blob', 'content', 'fingerprint', 'result', 'kept'];
+const KINDS = ['layer', 'blob', 'content', 'fingerprint', 'entries', 'result', 'kept'];
 /** Large, and got from elsewhere where it is gone. */
 const SPARE = ['kept'];
 
@@ -113,6 +113,17 @@ export class Cache {
   noteWritten(fingerprint: string, { diffId, tarSize }: WrittenTar): void {
     const text = JSON.stringify({ diffId, tarSize });
     this.#directory.write('fingerprint', fingerprint, Buffer.from(text));
+  }
+
+  /** The fingerprint of the entries with this digest. */
+  async findFingerprint(digest: string): Promise<string | undefined> {
+    const text = await this.#directory.read('entries', digest);
+    return text && String(text);
+  }
+
+  /** Remembers the fingerprint of the entries with this digest. */
+  noteFingerprint(digest: string, fingerprint: string): void {
+    this.#directory.write('entries', digest, Buffer.from(fingerprint));
   }
 
   /** Keeps the blob at `path`, which must not change afterwards. */

@@ -2,7 +2,8 @@
  * What was asked of a layer's content: files that component repos read (package databases, manifests), the heads of others, and
  * digests other than sha256. With it a layer that is as it was need not be there to find its components.
  *
- * One file a layer, whose pieces are: how the content is stored, the length of the key, the key, the content.
+ * One file a layer, whose pieces are: how the content is stored, the length of the key, the key, the content. There are thousands of
+ * small ones, and compressing takes longer to begin than to do, so that they are compressed all at once.
  */
 import { promisify } from 'node:util';
 import { zstdCompress } from 'node:zlib';
@@ -11,10 +12,12 @@ import type { CacheDirectory } from './directory.ts';
 import { expand, packPiece, QUICK, squeeze, unpackPieces } from './pieces.ts';
 
 const KIND = 'content';
-/** Below it, compressing costs more than it saves, bytes. */
-const PLAIN_BYTES = 1024;
+/** Content from this size on is compressed on its own, while the run goes on, bytes. */
+const LARGE_BYTES: number = 256 << 10;
 const PLAIN = 0;
 const SQUEEZED = 1;
+/** Plain pieces, compressed together. */
+const TOGETHER = 2;
 const HEAD_BYTES = 2;
 
 const compress = promisify(zstdCompress);
@@ -48,7 +51,7 @@ export class ContentMemo {
     const key = contentKey(sha256, content.length);
     if (this.#pieces.has(key) || this.#adding.has(key)) return;
     this.#isChanged = true;
-    if (content.length < PLAIN_BYTES) {
+    if (content.length < LARGE_BYTES) {
       this.#pieces.set(key, makePiece(PLAIN, key, content));
       return;
     }
@@ -89,7 +92,10 @@ export class ContentMemo {
 
   async #read(): Promise<void> {
     const file = await this.#directory.read(KIND, this.#key);
-    for (const piece of file ? unpackPieces(file) : []) this.#pieces.set(keyOf(piece), piece);
+    for (const piece of file ? unpackPieces(file) : []) {
+      const some = piece[0] === TOGETHER ? unpackPieces(expand(contentOf(piece))) : [piece];
+      for (const one of some) this.#pieces.set(keyOf(one), one);
+    }
   }
 
   /** Stores what was remembered since the layer's file was read. */
@@ -100,8 +106,11 @@ export class ContentMemo {
       const text = Buffer.from(JSON.stringify([...digests]));
       this.#pieces.set(algorithm, makePiece(SQUEEZED, algorithm, squeeze(text)));
     }
+    const pieces = Map.groupBy(this.#pieces.values(), ([method]) => method === PLAIN);
+    const plain = Buffer.concat((pieces.get(true) ?? []).map(packPiece));
+    const together = makePiece(TOGETHER, '', await compress(plain, QUICK));
     const file = this.#directory.create(KIND);
-    for (const piece of this.#pieces.values()) file.append(packPiece(piece));
+    for (const piece of [together, ...(pieces.get(false) ?? [])]) file.append(packPiece(piece));
     file.commit(this.#key);
   }
 }
