@@ -199,17 +199,15 @@ cached('plan and diff tell the same with the cache, and read nothing that is kno
   assert.equal((await run<DiffReport>(same)).floor.files, 0);
 });
 
-/** Builds that must give the same with a cold, a filled and no cache. */
+/** Builds that must give the same with a cold, a filled and no cache; options that have nothing to do with each other stand together. */
 const WAYS: Readonly<Record<string, readonly string[]>> = {
   plain: [],
-  gzip: ['--compression', 'gzip'],
-  shared: ['--parents', 'shared'],
-  neutral: ['--parents', 'delegate', '--delegate-fallback', 'neutral'],
-  few: ['--max-layers', '3'],
-  times: ['--mtime', '2026-01-01', '--dir-mtime', 'keep'],
-  history: ['--history', '2'],
-  all: ['--all-platforms'],
-  trusted: ['--recompress'],
+  few: ['--compression', 'gzip', '--parents', 'shared', '--max-layers', '3'],
+  times: [
+    ...['--mtime', '2026-01-01', '--dir-mtime', 'keep', '--history', '2', '--all-platforms'],
+    ...['--parents', 'delegate', '--delegate-fallback', 'neutral'],
+  ],
+  recompressed: ['--recompress'],
 };
 
 for (const [name, options] of Object.entries(WAYS)) {
