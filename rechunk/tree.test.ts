@@ -1,7 +1,9 @@
 import assert from 'node:assert/strict';
+import { createHash } from 'node:crypto';
 import { test } from 'uvu';
 import type { Path } from '../registry/path.ts';
-import { memoryTree } from '../test-images/trees.ts';
+import { inodeAt, memoryTree } from '../test-images/trees.ts';
+import { type Contents, type Inode, Tree } from './tree.ts';
 
 const tree = memoryTree([
   { path: 'd/a', content: 'x', mtime: 1n },
@@ -36,6 +38,42 @@ test('a tree in which nothing changes is the same one', () => {
     tree.map((inode) => inode),
     tree,
   );
+});
+
+const PATHS = ['a', 'b', 'c', 'd'];
+const SAMPLE = memoryTree(PATHS.map((path) => ({ path, content: path })));
+const [A, B, C, D] = PATHS.map((path) => inodeAt(SAMPLE, path)) as [Inode, Inode, Inode, Inode];
+const md5 = (content: string): string => createHash('md5').update(content).digest('hex');
+
+/** The sample, and what is asked of its contents. */
+function watched(fails = false): { tree: Tree; asked: (readonly Inode[])[] } {
+  const asked: (readonly Inode[])[] = [];
+  const contents: Contents = {
+    read: () => Promise.reject(new Error('not asked for')),
+    digests: (algorithm, inodes) => {
+      asked.push(inodes);
+      return fails ? Promise.reject(new Error('gone')) : SAMPLE.digests(algorithm, inodes);
+    },
+  };
+  return { tree: new Tree(SAMPLE.entries, contents), asked };
+}
+
+test('digests that were begun ahead are not made again, and come in the order that is asked for', async () => {
+  const { tree, asked } = watched();
+  await tree.digestAhead('md5', [C, A]);
+  assert.deepEqual(await tree.digests('md5', [A, D, C, B, D]), ['a', 'd', 'c', 'b', 'd'].map(md5));
+  assert.deepEqual(asked, [
+    [C, A],
+    [D, B, D],
+  ]);
+  const sha1 = createHash('sha1').update('a').digest('hex');
+  assert.deepEqual(await tree.digests('sha1', [A]), [sha1]);
+});
+
+test('what fails ahead is told to whoever asks', async () => {
+  const { tree } = watched(true);
+  await tree.digestAhead('md5', [A]);
+  await assert.rejects(tree.digests('md5', [A]), /gone/);
 });
 
 test.run();

@@ -224,6 +224,8 @@ export class Tree {
   readonly entries: readonly Entry[];
   readonly #names: Names;
   readonly #contents: Contents;
+  /** Digests that are asked for ahead. */
+  readonly #ahead = new Map<FileDigest, Promise<ReadonlyMap<Inode, string>>>();
   #links: ReadonlyMap<Inode, readonly Path[]> | undefined;
 
   /** `entries` may come in any order, each path once; every ancestor of an entry must be there and be a directory. */
@@ -317,7 +319,28 @@ export class Tree {
   }
 
   /** Lower-case hex digests of file inodes, in their order; each body is read once, on all threads. */
-  digests(algorithm: FileDigest, inodes: readonly Inode[]): Promise<string[]> {
-    return this.#contents.digests(algorithm, inodes);
+  async digests(algorithm: FileDigest, inodes: readonly Inode[]): Promise<string[]> {
+    const known = await this.#ahead.get(algorithm);
+    this.#ahead.delete(algorithm);
+    if (!known) return this.#contents.digests(algorithm, inodes);
+    const missing = inodes.filter((inode) => !known.has(inode));
+    const rest = (await this.#contents.digests(algorithm, missing)).values();
+    return inodes.map((inode) => known.get(inode) ?? (rest.next().value as string));
+  }
+
+  /**
+   * Begins with digests that {@link digests} will be asked for, while the caller has more to do; what fails fails there. Whoever does not
+   * come to ask waits until the promise settles; it never rejects.
+   */
+  digestAhead(algorithm: FileDigest, inodes: readonly Inode[]): Promise<void> {
+    const digests = this.#contents.digests(algorithm, inodes);
+    const known = digests.then(
+      (all) => new Map(inodes.map((inode, i) => [inode, all[i] as string])),
+    );
+    this.#ahead.set(algorithm, known);
+    return known.then(
+      () => undefined,
+      () => undefined,
+    );
   }
 }

@@ -14,7 +14,7 @@ import {
   type Detection,
   locator,
 } from '../components.ts';
-import type { Tree } from '../tree.ts';
+import type { Inode, Tree } from '../tree.ts';
 import { type ChosenLinks, chosenLinks } from './alternatives.ts';
 import { changelogTimes, type KnownTimes } from './changelog.ts';
 import { guessFiles } from './distroless.ts';
@@ -54,12 +54,27 @@ async function detect(tree: Tree): Promise<Detection | undefined> {
     throw new RechunkError('database', `reading dpkg's database: no package found: ${warnings[0]}`);
   }
   const claims = databases.flatMap((database) => database.claims);
+  // Main thread and pool work at the same time.
+  const digested = tree.digestAhead('md5', statedFiles(tree, claims));
+  const components = await describeSources(tree, packages).catch(async (error: unknown) => {
+    await digested;
+    throw error;
+  });
   return {
     repo: 'dpkg',
-    components: await describeSources(tree, packages),
+    components,
     claims: [...claims, ...guessMade(tree, packages), ...guessUnlisted(tree, packages)],
     warnings: [...warnings, ...describeUnlisted(packages)],
   };
+}
+
+/** Files whose content a package states, as far as they are where it lists them, without symlinks among their parents. */
+function statedFiles(tree: Tree, claims: readonly Claim[]): Inode[] {
+  const files = claims.flatMap(({ path, digest }) => {
+    const inode = digest && tree.get(path.slice(1) as Path);
+    return inode?.type === 'file' ? inode : [];
+  });
+  return [...new Set(files)];
 }
 
 interface Database {
