@@ -15,6 +15,7 @@ import {
   type LayerFormat,
 } from '../registry/compress.ts';
 import type { Digest } from '../registry/oci.ts';
+import { release } from '../registry/release.ts';
 import { readBody } from './digests.ts';
 import { writeFully } from './files.ts';
 import { receiveStream } from './pool.ts';
@@ -23,7 +24,7 @@ import type { Body } from './tree.ts';
 /** A part of a layer as instructions: literal bytes and file bodies in turn. */
 export interface Segment {
   /** All literal bytes of the segment, in order. */
-  readonly literals: Uint8Array;
+  readonly literals: Uint8Array<ArrayBuffer>;
   /** After `literal` bytes each a body; the literals that are left come last. */
   readonly steps: readonly Step[];
 }
@@ -174,6 +175,7 @@ async function runSegments(port: MessagePort, gatherer: Gatherer): Promise<void>
       }
     }
     gatherer.add(literals.subarray(at));
+    release(literals);
     if (gatherer.ready) await gatherer.drain();
   }
 }

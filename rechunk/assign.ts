@@ -101,10 +101,11 @@ export async function assign(
     stateOf,
     largeFileSize: options.largeFileSize ?? LARGE_FILE_SIZE,
   };
-  const placed = new Map<Inode, Placement | string>(owners);
+  const placed = new Map<Inode, Placement | string>();
   const place = ({ path, inode }: Entry): Placement | string => {
     const names = tree.links.get(inode) ?? [path];
     const known =
+      owners.get(inode) ??
       placed.get(inode) ??
       (inode.type === 'dir' ? DIRECTORIES : placeUnowned(around, inode, names));
     if (names.length > 1) placed.set(inode, known);

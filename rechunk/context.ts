@@ -1,4 +1,5 @@
 /** What one run has for itself: threads, temporary files, and a way to be stopped. */
+import { MemoryBudget } from './budget.ts';
 import { Cache, type CacheOptions } from './cache/cache.ts';
 import { Holdings } from './holdings.ts';
 import { Pool } from './pool.ts';
@@ -9,6 +10,8 @@ import { Spool } from './spool.ts';
 export interface RunOptions {
   /** Worker threads; results do not depend on it. */
   readonly threads: number;
+  /** Peak resident memory of the process, bytes, which decides how many of the threads are used; default: any. */
+  readonly memoryLimit?: number | undefined;
   /** A directory with room for the uncompressed image. */
   readonly tempDirectory: string;
   /** Stops the run; what was written so far is taken back. */
@@ -18,33 +21,42 @@ export interface RunOptions {
   readonly onProgress?: ((progress: Progress) => void) | undefined;
   /** Told of what a person should know, as it is found. */
   readonly onNotice?: ((notice: string) => void) | undefined;
+  /** Told when much that was held is garbage, before more is held: whose process it is may want that collected. */
+  readonly onGarbage?: (() => void) | undefined;
 }
 
 /** Threads, temporary files and the cache of one run. */
-export interface Context extends Omit<RunOptions, 'cache'> {
+export interface Context extends Omit<RunOptions, 'cache' | 'threads' | 'memoryLimit'> {
   readonly pool: Pool;
   readonly spool: Spool;
   readonly cache: Cache | undefined;
+  /** What the run may take of memory; undefined where there is no limit. */
+  readonly budget: MemoryBudget | undefined;
 }
 
 /** Threads that are started before there is work for them: as many as a single layer takes. */
 const WARM_THREADS = 2;
 
-/** Runs `work` with a pool, a spool and the cache that is asked for; pool and spool are gone afterwards. */
+/**
+ * Runs `work` with a pool, a spool and the cache that is asked for; pool and spool are gone afterwards. Throws `usage` for a limit of
+ * memory that is too small.
+ */
 export async function withContext<T>(
   options: RunOptions,
   work: (context: Context) => Promise<T>,
 ): Promise<T> {
   options.signal?.throwIfAborted();
+  const { memoryLimit } = options;
+  const budget = memoryLimit === undefined ? undefined : new MemoryBudget(memoryLimit);
   const notice = (text: string): void => options.onNotice?.(text);
   const cache = options.cache && (await Cache.open(options.cache, notice));
-  const pool = new Pool(options.threads);
+  const pool = new Pool(budget?.threads(options.threads) ?? options.threads);
   pool.warm(WARM_THREADS);
-  const spool = new Spool(options.tempDirectory, new Holdings(options.threads));
+  const spool = new Spool(options.tempDirectory, new Holdings(() => pool.threads));
   const stop = (): void => void pool.close();
   options.signal?.addEventListener('abort', stop, { once: true });
   try {
-    return await work({ ...options, pool, spool, cache });
+    return await work({ ...options, pool, spool, cache, budget });
   } finally {
     options.signal?.removeEventListener('abort', stop);
     await pool.close();
@@ -63,7 +75,7 @@ export async function withSpool<T>(
   work: (context: Context) => Promise<T>,
 ): Promise<T> {
   const spool = context.spool.makeInner();
-  const result = await work({ ...context, spool });
+  const result = await work({ ...context, spool, budget: context.budget?.makeInner() });
   await spool.close();
   return result;
 }

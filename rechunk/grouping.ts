@@ -141,6 +141,7 @@ export async function prepareImage(
     base: below?.tree,
     past: memory.previous[0],
   });
+  context.onGarbage?.();
   const { tree, components, excuses, overlay } = shaped;
   refuseOstree(image, tree, options);
   if (options.strict) refuseOverlay(image, excuses);

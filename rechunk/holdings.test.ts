@@ -7,7 +7,7 @@ import { Holdings } from './holdings.ts';
 const about = { cost: 1, isSound: () => true, memo: {} as ContentMemo };
 
 test('an error is told when nothing is fetched any more', async () => {
-  const holdings = new Holdings(2);
+  const holdings = new Holdings(() => 2);
   const ended: string[] = [];
   holdings.add(1, about, async () => {
     throw new Error('gone');

@@ -23,13 +23,13 @@ interface Filling extends Holding {
 
 /** The holdings of a run, by descriptor. A file that is not among them holds what it should. */
 export class Holdings {
-  readonly #atOnce: number;
+  readonly #atOnce: () => number;
   readonly #held: Map<number, Filling> = new Map();
   readonly #waiting: (() => void)[] = [];
   #running = 0;
 
-  /** Fills at most `atOnce` files at a time: more streams than threads take would stall. */
-  constructor(atOnce: number) {
+  /** Fills at most `atOnce` files at a time, which may become fewer: more streams than threads take would stall. */
+  constructor(atOnce: () => number) {
     this.#atOnce = atOnce;
   }
 
@@ -78,12 +78,12 @@ export class Holdings {
   }
 
   async #inTurn(fill: () => Promise<void>): Promise<void> {
-    if (this.#running >= this.#atOnce) await new Promise<void>((go) => this.#waiting.push(go));
+    if (this.#running >= this.#atOnce()) await new Promise<void>((go) => this.#waiting.push(go));
     else this.#running++;
     try {
       await fill();
     } finally {
-      const next = this.#waiting.shift();
+      const next = this.#running > this.#atOnce() ? undefined : this.#waiting.shift();
       if (next) next();
       else this.#running--;
     }

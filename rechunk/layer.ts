@@ -13,7 +13,7 @@ import type { Body, Entry, Inode, Tree } from './tree.ts';
 export const LAYER_FORMAT = 1;
 
 /** Literal bytes (headers and padding) in a segment, about. */
-const SEGMENT_BYTES = 1 << 20;
+const SEGMENT_BYTES = 256 << 10;
 
 /** What {@link compileLayer} may be told, and tells. */
 export interface CompileOptions {
@@ -50,7 +50,11 @@ class SegmentMaker {
   }
 
   take(): Segment {
-    const segment = { literals: Buffer.concat(this.#pieces), steps: this.#steps };
+    // In memory of its own, which can be handed to another thread.
+    const literals = Buffer.allocUnsafeSlow(this.#bytes);
+    let at = 0;
+    for (const piece of this.#pieces) at += piece.copy(literals, at);
+    const segment = { literals, steps: this.#steps };
     this.#pieces = [];
     this.#steps = [];
     this.#bytes = 0;

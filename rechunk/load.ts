@@ -157,6 +157,9 @@ async function readLayers(
   };
   // No more at once than threads take: a stream that nobody reads holds a connection that another may wait for.
   await Promise.all(Array.from({ length: context.pool.threads }, loadNext));
+  const { pool, budget } = context;
+  // What the entries take from now on is not there for threads.
+  if (budget) pool.shrink(budget.threads(pool.threads));
   await row.taken();
   const layers = Object.values(found);
   return {
@@ -266,6 +269,7 @@ async function loadLayer(
   if (isShared) context.shared?.read.set(key, reading);
   const read = await reading;
   const { size, warnings } = read;
+  if (context.budget) context.budget.hold(read.count());
   const body = (entry: IndexedEntry): Body => bodyOf(read, entry);
   const dropped = isStargz(layer) ? STARGZ_FILES : NO_FILES;
   // A batch is let go of when it was read, unless it is wanted again.
@@ -309,12 +313,15 @@ async function loadDirectory(image: Image, context: LoadContext): Promise<Loaded
   if (!tree) throw new Error('the source is no directory tree');
   const name = image.source.reference;
   const files = tree.entries.filter((entry) => entry.type === 'file');
+  const { pool, budget } = context;
+  budget?.hold(tree.entries.length);
+  if (budget) pool.shrink(budget.threads(pool.threads));
   const bodyOf = (entry: TarEntry): Body => ({ file: tree.locate(entry.path), offset: 0 });
   const total = files.reduce((sum, entry) => sum + entry.size, 0);
   const items = files.map((entry) =>
     entry.size > 0 ? { body: bodyOf(entry), size: entry.size } : { size: 0 },
   );
-  const digests = await during(`reading ${name}`, () => digestAll(context.pool, 'sha256', items));
+  const digests = await during(`reading ${name}`, () => digestAll(pool, 'sha256', items));
   report(context, total, total);
   const sha256 = new Map(files.map((entry, i) => [entry, digests[i] as string]));
   const entries = tree.entries.map((entry) => ({ ...entry, sha256: sha256.get(entry) ?? '' }));

@@ -17,6 +17,16 @@ test('a sender does not wait for a receiver that stops early', async () => {
   await done;
 });
 
+test('what is given is handed over, and all of it arrives', async () => {
+  const items = Array.from({ length: 9 }, (_, i) => new Uint8Array(1000).fill(i));
+  const { port, done } = sendStream(items, ({ buffer }) => [buffer]);
+  const got: number[] = [];
+  for await (const item of receiveStream<Uint8Array>(port)) got.push(item.length * (item[0] ?? 0));
+  await done;
+  assert.deepEqual(got, [0, 1000, 2000, 3000, 4000, 5000, 6000, 7000, 8000]);
+  assert.ok(items.every(({ length }) => length === 0));
+});
+
 test('an error of the sender reaches both sides', async () => {
   const broken = async function* (): AsyncGenerator<number> {
     yield 1;
@@ -57,6 +67,21 @@ test('closing ends tasks under way and tasks that wait, and lets go of what woul
   await pool.close();
   await Promise.all(all);
   await assert.rejects(endlessTask(pool).ended, /the run was stopped/);
+});
+
+test('a pool that is made smaller goes on with fewer threads, and ends what they do first', async () => {
+  const pool = new Pool(3);
+  const digest = (): Promise<string[]> =>
+    pool.run('digests', { algorithm: 'md5', items: [{ body: undefined, size: 0 }] });
+  const before = [digest(), digest(), digest()];
+  pool.shrink(1);
+  const all = await Promise.all([...before, digest(), digest()]);
+  assert.equal(pool.threads, 1);
+  assert.equal(pool.free, 1);
+  assert.deepEqual(new Set(all.flat()), new Set(['d41d8cd98f00b204e9800998ecf8427e']));
+  pool.shrink(2);
+  assert.equal(pool.threads, 1);
+  await pool.close();
 });
 
 test.run();

@@ -60,7 +60,7 @@ const WORKER_HEAP_MIB = 512;
 
 /** Worker threads that run {@link Tasks}. `close` ends them, whatever they do. */
 export class Pool {
-  readonly threads: number;
+  #threads: number;
   readonly #seats: Seat[] = [];
   readonly #queue: Waiting[] = [];
   #ids = 0;
@@ -68,7 +68,24 @@ export class Pool {
 
   /** Workers are started when they are first needed, at most `threads`. */
   constructor(threads: number) {
-    this.threads = threads;
+    this.#threads = threads;
+  }
+
+  /** The most that may work at once. */
+  get threads(): number {
+    return this.#threads;
+  }
+
+  /** Lets go of all threads but `threads`, once they have nothing to do. */
+  shrink(threads: number): void {
+    this.#threads = Math.max(1, Math.min(this.#threads, threads));
+    for (const seat of this.#seats.filter(({ task }) => !task)) this.#retire(seat);
+  }
+
+  #retire(seat: Seat): void {
+    if (this.#seats.length <= this.#threads) return;
+    this.#seats.splice(this.#seats.indexOf(seat), 1);
+    void seat.worker.terminate();
   }
 
   /** Starts up to `count` threads now, so that they are there when they are needed. */
@@ -150,6 +167,7 @@ export class Pool {
     }
     seat.task = undefined;
     seat.worker.unref();
+    this.#retire(seat);
     if (reply.kind === 'result') task.resolve(reply.result as never);
     else task.reject(receiveError(reply.error));
     this.#assign();
@@ -198,19 +216,27 @@ class Signal {
 
 /**
  * Sends a stream of plain data through a message port, with flow control. `done` settles when the receiver has taken all,
- * and rejects with the stream's own error.
+ * and rejects with the stream's own error. What `given` names of an item is handed over and not copied: it is empty here afterwards.
  */
-export function sendStream<T>(items: AsyncIterable<T> | Iterable<T>): {
+export function sendStream<T>(
+  items: AsyncIterable<T> | Iterable<T>,
+  given: (item: T) => readonly ArrayBuffer[] = () => [],
+): {
   port: MessagePort;
   done: Promise<void>;
 } {
   const { port1, port2 } = new MessageChannel();
-  const done = pump(items, port1).finally(() => port1.close());
+  const done = pump(items, port1, given).finally(() => port1.close());
   return { port: port2, done };
 }
 
-async function pump<T>(items: AsyncIterable<T> | Iterable<T>, port: MessagePort): Promise<void> {
-  const send = (message: StreamMessage<T>): void => port.postMessage(message);
+async function pump<T>(
+  items: AsyncIterable<T> | Iterable<T>,
+  port: MessagePort,
+  given: (item: T) => readonly ArrayBuffer[],
+): Promise<void> {
+  const send = (message: StreamMessage<T>, transfer: readonly ArrayBuffer[] = []): void =>
+    port.postMessage(message, [...transfer]);
   const signal = new Signal();
   let outstanding = 0;
   let closed = false;
@@ -227,7 +253,7 @@ async function pump<T>(items: AsyncIterable<T> | Iterable<T>, port: MessagePort)
       while (outstanding >= 1 && !closed) await signal.wait();
       if (closed) return;
       outstanding += weigh(item);
-      send({ item });
+      send({ item }, given(item));
     }
     send('end');
   } catch (error) {

@@ -4,6 +4,7 @@ import { detectCompression, fileBlob } from '../registry/blob.ts';
 import { during, RechunkError } from '../registry/errors.ts';
 import type { Blob, Image, Layer } from '../registry/image.ts';
 import type { Batch, IndexedEntry } from './batch.ts';
+import type { MemoryBudget } from './budget.ts';
 import type { Cache } from './cache/cache.ts';
 import type { IngestInput, IngestJob, IngestResult } from './ingest.ts';
 import { type Pool, sendStream } from './pool.ts';
@@ -26,6 +27,8 @@ export interface ReadContext {
   readonly spool: Spool;
   /** Where layers are recalled from, and remembered; default: nowhere. */
   readonly cache?: Cache | undefined;
+  /** Counts what is read; default: it is not counted. */
+  readonly budget?: MemoryBudget | undefined;
   readonly onProgress?: ((progress: Progress) => void) | undefined;
   readonly step?: 'read' | 'previous' | 'verify';
   /** Whether no other layer waits to be read; default: one may. */
@@ -41,6 +44,8 @@ export interface ReadLayer {
   readonly base: number;
   /** Bytes uncompressed. */
   readonly size: number;
+  /** How many entries it has; to be asked before they are taken. */
+  count(): number;
   readonly warnings: readonly string[];
 }
 
@@ -75,7 +80,14 @@ export async function readLayer(
   if (cache) spool.holdings.add(bodies, { isSound, cost, memo: cache.memoOf(diffId) });
   const warnings = nameWarnings(name, result.warnings);
   const take = (isKept: boolean): Iterable<Batch> => (isKept ? batches : takeAll(batches));
-  return { batches: take, bodies, base, size: result.size, warnings };
+  return {
+    batches: take,
+    bodies,
+    base,
+    size: result.size,
+    count: () => countOf(batches),
+    warnings,
+  };
 }
 
 /**
@@ -109,7 +121,14 @@ export async function recallLayer(
   const cost = descriptor.size;
   spool.holdings.add(bodies, { isSound, cost, memo: cache.memoOf(diffId) }, fill);
   const warnings = nameWarnings(name, found.warnings);
-  return { batches: () => found.batches, bodies, base, size: found.size, warnings };
+  const { batches, size } = found;
+  return { batches: () => batches, bodies, base, size, count: () => countOf(batches), warnings };
+}
+
+function countOf(batches: Iterable<Batch>): number {
+  let sum = 0;
+  for (const { count } of batches) sum += count;
+  return sum;
 }
 
 /** A copy of the layer's blob on this machine, which may not be what it should; undefined where there is none, or no more. */

@@ -19,7 +19,7 @@ export class Spool {
   #blobs: Promise<Ingest> | undefined;
 
   /** `directory` must exist; it needs room for the uncompressed image and one round of finished layers. */
-  constructor(directory: string, holdings: Holdings = new Holdings(1)) {
+  constructor(directory: string, holdings: Holdings = new Holdings(() => 1)) {
     this.#directory = directory;
     this.holdings = holdings;
   }

@@ -72,7 +72,7 @@ export async function writeLayers(
     }
   };
   // Twice as many as threads, so that sending overlaps with writing.
-  const writers = Array.from({ length: context.threads * 2 }, () =>
+  const writers = Array.from({ length: context.pool.threads * 2 }, () =>
     writeNext().catch((error) => {
       queue.length = 0;
       throw error;
@@ -312,7 +312,7 @@ class Writer {
 
   async #run({ tarSize }: Job, { entries, path, places, indexer }: Assembly): Promise<LayerResult> {
     const { compression, level } = this.#options;
-    const { pool, threads, onProgress } = this.#context;
+    const { pool, onProgress } = this.#context;
     const total = this.#total;
     const options: CompileOptions = {
       locate: (inode) => placeOf(inode, places),
@@ -320,8 +320,11 @@ class Writer {
         onEntry: ({ path: at, inode }, first, offset) => indexer.add(at, inode, first, offset),
       }),
     };
-    const segments = sendStream(compileLayer(this.#grouping.tree, entries, options));
-    const inFlight = framesFor(tarSize / Math.max(1, total), threads);
+    const segments = sendStream(
+      compileLayer(this.#grouping.tree, entries, options),
+      ({ literals }) => [literals.buffer],
+    );
+    const inFlight = framesFor(tarSize / Math.max(1, total), pool.threads);
     const job = { segments: segments.port, compression, level, path, inFlight };
     const [result] = await Promise.all([
       pool.run('assemble', job, {

@@ -47,7 +47,7 @@ async function compress(
     inFlight: options.inFlight ?? 2,
     write: async (chunk) => {
       if (options.slow) await new Promise((resolve) => setTimeout(resolve, 2));
-      output.push(chunk);
+      output.push(Buffer.from(chunk));
     },
   });
   const sizes = options.sizes ?? [100_000];

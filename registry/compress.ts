@@ -15,6 +15,7 @@ import * as zlib from 'node:zlib';
 import { compressFrame } from './frame.ts';
 import type { Compression } from './image.ts';
 import { MEDIA } from './oci.ts';
+import { release } from './release.ts';
 
 /** How layers are written: compressed, or (`zstd:chunked`) as zstd that clients can pull in part, see `chunked/`. */
 export type LayerFormat = Compression | 'zstd:chunked';
@@ -230,6 +231,7 @@ class BlockCompressor implements Compressor {
       const output = await compressed;
       if (buffer !== NOTHING) giveBlock(buffer);
       if (!this.#failure) await this.#options.write(output);
+      release(output);
     });
     this.#flying.push(this.#written);
     void this.#written.then(() => this.#flying.shift());

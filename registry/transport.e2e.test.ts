@@ -143,7 +143,7 @@ test('skopeo decompresses layers of several frames or blocks that we compress to
   const tar = packTar([{ path: 'file', content: noise }]);
   for (const compression of ['zstd', 'gzip'] as const) {
     const chunks: Buffer[] = [];
-    const write = (chunk: Buffer): void => void chunks.push(chunk);
+    const write = (chunk: Buffer): void => void chunks.push(Buffer.from(chunk));
     const compressor = createCompressor(compression, undefined, { inFlight: 2, write });
     await compressor.push(tar);
     await compressor.finish();

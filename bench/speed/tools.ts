@@ -20,9 +20,13 @@ export interface Tools {
 
 const root = fileURLToPath(new URL('../..', import.meta.url));
 
-/** What a full run times, built now; a quick one runs the sources. */
-async function commandLine(scale: Scale): Promise<string> {
-  if (scale === 'quick') return join(root, 'rechunk/cli/entry.cjs');
+/** What a full run times; a quick one runs the sources. */
+function commandLine(scale: Scale): Promise<string> {
+  return scale === 'full' ? buildProgram() : Promise.resolve(join(root, 'rechunk/cli/entry.cjs'));
+}
+
+/** The command line as it is installed, built now. */
+export async function buildProgram(): Promise<string> {
   await output(process.execPath, [join(root, '.ci/build.ts')]);
   return join(root, 'dist/cli/entry.cjs');
 }

@@ -11,7 +11,7 @@ import type { MetadataOptions } from '../metadata.ts';
 import type { Policy } from '../policy.ts';
 import { parseMap } from '../repos/map.ts';
 import type { Reporter } from './reporter.ts';
-import { expectLargeImage, LARGE_IMAGE } from './v8.ts';
+import { collectGarbage, expectLargeImage, LARGE_IMAGE } from './v8.ts';
 import {
   formatMoment,
   parseCount,
@@ -67,6 +67,12 @@ export function addRunOptions(command: Command): Command {
     .addOption(option('--json', 'print the result as JSON'))
     .addOption(option('-q, --quiet', 'print no progress and no notes'))
     .addOption(option('--threads <n>', 'worker threads (default: one a core)'))
+    .addOption(
+      option(
+        '--memory-limit <size>',
+        'what the process may take of memory, such as 300MiB (default: no limit); uses fewer threads where there is too little',
+      ),
+    )
     .addOption(
       option('--temp-dir <dir>', 'where temporary files go (default: TMPDIR, else /var/tmp)'),
     )
@@ -162,11 +168,13 @@ const MOST_THREADS = 1024;
 /** Settings of the run. */
 export function runOptions(values: Values, host: Host, reporter: Reporter): RunOptions {
   const threads = text(values, 'threads');
+  const memoryLimit = text(values, 'memoryLimit');
   return {
     threads:
       threads === undefined
         ? availableParallelism()
         : parseCount(threads, '--threads', 1, MOST_THREADS),
+    memoryLimit: memoryLimit === undefined ? undefined : parseSize(memoryLimit, '--memory-limit'),
     tempDirectory: tempDirectory(values, host),
     onProgress: (progress) => {
       // What is to be read is the first that is told of a large image.
@@ -174,6 +182,7 @@ export function runOptions(values: Values, host: Host, reporter: Reporter): RunO
       reporter.progress(progress);
     },
     onNotice: (notice) => reporter.notice(notice),
+    onGarbage: collectGarbage,
     signal: host.signal,
   };
 }

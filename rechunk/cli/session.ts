@@ -3,8 +3,10 @@ import type { Destination, Source } from '../../registry/image.ts';
 import { formatPlatform, isAttestation, type Platform, parseManifest } from '../../registry/oci.ts';
 import { openDestination, openSource, type TransportOptions } from '../../registry/transport.ts';
 import type { RunOptions } from '../context.ts';
+import { watchMemory } from './limit.ts';
 import { type Host, runOptions, transportOptions, type Values } from './options.ts';
 import { createReporter, type Reporter } from './reporter.ts';
+import { expectLargeImage } from './v8.ts';
 
 /** What a command has open while it runs. */
 export interface Session {
@@ -30,10 +32,16 @@ export async function withSession<T>(
     for (const warning of opened.warnings ?? []) reporter.notice(warning);
     return opened;
   };
-  const transport = transportOptions(values, host, reporter);
+  const asked = runOptions(values, host, reporter);
+  const { memoryLimit } = asked;
+  const watch = memoryLimit === undefined ? undefined : watchMemory(memoryLimit);
+  if (watch) expectLargeImage();
+  const signals = watch ? [host.signal, watch.signal] : [host.signal];
+  const run = { ...asked, signal: AbortSignal.any(signals) };
+  const transport = transportOptions(values, { ...host, signal: run.signal }, reporter);
   const session: Session = {
     reporter,
-    run: runOptions(values, host, reporter),
+    run,
     transport,
     source: async (reference) => keep(await openSource(reference, transport)),
     destination: async (reference) => keep(await openDestination(reference, transport)),
@@ -42,7 +50,11 @@ export async function withSession<T>(
     const result = await work(session);
     for (let next = open.shift(); next; next = open.shift()) await next.close();
     return result;
+  } catch (error) {
+    throw watch?.signal.aborted ? watch.signal.reason : error;
   } finally {
+    const over = watch?.stop();
+    if (over !== undefined && !watch?.signal.aborted) reporter.notice(over);
     // Only after an error is anything left; what closing it says matters less than what went wrong.
     await Promise.allSettled(open.map((opened) => opened.close()));
     reporter.close();

@@ -114,7 +114,7 @@ async function compressedSize(
   const path = join(directory, `floor-${randomBytes(8).toString('hex')}`);
   const segments = sendStream(compileLayer(tree, [...entries].sort(byPath)));
   const compression = { compression: 'zstd', level: undefined } as const;
-  const job = { ...compression, segments: segments.port, path, inFlight: context.threads + 1 };
+  const job = { ...compression, segments: segments.port, path, inFlight: context.pool.threads + 1 };
   const [{ size }] = await during('compressing what differs', () =>
     Promise.all([context.pool.run('assemble', job, { transfer: [segments.port] }), segments.done]),
   );

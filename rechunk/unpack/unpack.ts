@@ -153,7 +153,7 @@ async function writeLayers(
       const name = String(number + 1).padStart(NAME_DIGITS, '0');
       const { digest } = layer.descriptor;
       layers.push({ directory: name, digest, diffId: layer.diffId, ...countsOf(plan) });
-      if (writing.size >= Math.min(WRITERS, context.threads)) await Promise.race(writing);
+      if (writing.size >= Math.min(WRITERS, context.pool.threads)) await Promise.race(writing);
       const written = during(index.name, () =>
         writeLayer(name, plan, total, { ...target, losses }, { ...context, signal }),
       );
