@@ -95,7 +95,7 @@ const MOST_PANICS = 3;
 /** What `work` gives, begun anew where podman fell over. */
 export async function withoutPanics<Result>(
   work: () => Promise<Result>,
-  left = MOST_PANICS,
+  left: number = MOST_PANICS,
 ): Promise<Result> {
   try {
     return await work();
