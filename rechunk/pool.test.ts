@@ -1,5 +1,6 @@
 import assert from 'node:assert/strict';
 import { setTimeout as sleep } from 'node:timers/promises';
+import type { Worker } from 'node:worker_threads';
 import { test } from 'uvu';
 import { Pool, receiveStream, sendStream } from './pool.ts';
 
@@ -70,6 +71,12 @@ test('closing ends tasks under way and tasks that wait, and lets go of what woul
 });
 
 test('a pool that is made smaller goes on with fewer threads, and ends what they do first', async () => {
+  let running = 0;
+  const count = (worker: Worker): void => {
+    running++;
+    worker.once('exit', () => running--);
+  };
+  process.on('worker', count);
   const pool = new Pool(3);
   const digest = (): Promise<string[]> =>
     pool.run('digests', { algorithm: 'md5', items: [{ body: undefined, size: 0 }] });
@@ -79,6 +86,9 @@ test('a pool that is made smaller goes on with fewer threads, and ends what they
   assert.equal(pool.threads, 1);
   assert.equal(pool.free, 1);
   assert.deepEqual(new Set(all.flat()), new Set(['d41d8cd98f00b204e9800998ecf8427e']));
+  for (let tries = 0; running > 1 && tries < 100; tries++) await sleep(20);
+  assert.equal(running, 1);
+  process.off('worker', count);
   pool.shrink(2);
   assert.equal(pool.threads, 1);
   await pool.close();
