@@ -1,12 +1,13 @@
 import assert from 'node:assert/strict';
 import { createHash } from 'node:crypto';
+import { setTimeout as sleep } from 'node:timers/promises';
 import fc from 'fast-check';
 import { test } from 'uvu';
 import { RechunkError } from '../registry/errors.ts';
 import { type FileSpec, memoryTree } from '../test-images/trees.ts';
 import { assign, detectAll } from './assign.ts';
 import { type Claim, type ComponentRepo, type Detection, locator } from './components.ts';
-import type { FileDigest } from './tree.ts';
+import { type FileDigest, Tree } from './tree.ts';
 
 const SEED = 20_261_121;
 const hex = (algorithm: string, content: string): string =>
@@ -401,6 +402,31 @@ test('goes on without a damaged database, unless strict', async () => {
     },
   };
   await assert.rejects(detectAll(tree, [broken]), TypeError);
+});
+
+test('an error of a repo is told when nothing is digested any more that another began', async () => {
+  let digested = 0;
+  const entries = memoryTree([{ path: 'a' }]).entries;
+  const tree = new Tree(entries, {
+    read: () => Promise.reject(new Error('not asked for')),
+    digests: async (_, inodes) => {
+      await sleep(50);
+      digested = inodes.length;
+      return inodes.map(() => '');
+    },
+  });
+  const detect = async (): Promise<undefined> =>
+    tree.digestAhead(
+      'md5',
+      entries.map(({ inode }) => inode),
+    ) as undefined;
+  const fail = (): Promise<never> => Promise.reject(new RechunkError('network', 'gone'));
+  const repos = [
+    { name: 'early', detect },
+    { name: 'late', detect: fail },
+  ];
+  await assert.rejects(detectAll(tree, repos), /gone/);
+  assert.equal(digested, entries.length);
 });
 
 test.run();

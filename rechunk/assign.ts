@@ -70,6 +70,8 @@ export async function detectAll(
       const detection = await repo.detect(tree);
       if (detection) detections.push(detection);
     } catch (error) {
+      // What repos began ends before what it reads is taken away.
+      await tree.settled();
       if (options.strict || !isDamage(error)) throw error;
       warnings.push(`${repo.name}: ${error.message}; its packages are not told apart`);
     }

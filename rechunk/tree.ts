@@ -330,17 +330,19 @@ export class Tree {
 
   /**
    * Begins with digests that {@link digests} will be asked for, while the caller has more to do; what fails fails there. Whoever does not
-   * come to ask waits until the promise settles; it never rejects.
+   * come to ask waits until all is {@link settled}.
    */
-  digestAhead(algorithm: FileDigest, inodes: readonly Inode[]): Promise<void> {
-    const digests = this.#contents.digests(algorithm, inodes);
-    const known = digests.then(
-      (all) => new Map(inodes.map((inode, i) => [inode, all[i] as string])),
-    );
+  digestAhead(algorithm: FileDigest, inodes: readonly Inode[]): void {
+    const known = this.#contents
+      .digests(algorithm, inodes)
+      .then((all) => new Map(inodes.map((inode, i) => [inode, all[i] as string])));
     this.#ahead.set(algorithm, known);
-    return known.then(
-      () => undefined,
-      () => undefined,
-    );
+    // Who asks for them is told.
+    known.catch(() => {});
+  }
+
+  /** When nothing is digested ahead any more; never rejects. */
+  async settled(): Promise<void> {
+    await Promise.allSettled(this.#ahead.values());
   }
 }

@@ -55,14 +55,10 @@ async function detect(tree: Tree): Promise<Detection | undefined> {
   }
   const claims = databases.flatMap((database) => database.claims);
   // Main thread and pool work at the same time.
-  const digested = tree.digestAhead('md5', statedFiles(tree, claims));
-  const components = await describeSources(tree, packages).catch(async (error: unknown) => {
-    await digested;
-    throw error;
-  });
+  tree.digestAhead('md5', statedFiles(tree, claims));
   return {
     repo: 'dpkg',
-    components,
+    components: await describeSources(tree, packages),
     claims: [...claims, ...guessMade(tree, packages), ...guessUnlisted(tree, packages)],
     warnings: [...warnings, ...describeUnlisted(packages)],
   };
