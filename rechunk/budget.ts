@@ -18,20 +18,26 @@ export function formatLimit(bytes: number): string {
   return `${Math.ceil(bytes / MIB)}MiB`;
 }
 
+/** Throws `usage` for a limit, bytes, that is too little for any image. */
+export function checkLimit(limit: number): void {
+  const least = PROGRAM_BYTES + THREAD_BYTES;
+  if (limit >= least) return;
+  throw new RechunkError(
+    'usage',
+    `--memory-limit ${formatLimit(limit)}: want at least ${formatLimit(least)}, and more for large images`,
+  );
+}
+
 /** What a run may take of memory, and the entries of images that it holds. */
 export class MemoryBudget {
   readonly #limit: number;
   #entries: number;
 
-  /** `limit`: peak resident memory of the process, bytes. Throws `usage` where that is too little for any image. */
+  /** `limit`: peak resident memory of the process, bytes. Throws as {@link checkLimit} does. */
   constructor(limit: number, entries = 0) {
+    checkLimit(limit);
     this.#limit = limit;
     this.#entries = entries;
-    if (limit >= PROGRAM_BYTES + THREAD_BYTES) return;
-    throw new RechunkError(
-      'usage',
-      `--memory-limit ${formatLimit(limit)}: want at least ${formatLimit(PROGRAM_BYTES + THREAD_BYTES)}, and more for large images`,
-    );
   }
 
   /** Threads that there is room for, from 1 to `most`. */

@@ -11,8 +11,10 @@ const KIB = 1024;
 
 /** A limit of memory while it is watched. */
 export interface MemoryWatch {
-  /** Aborts when the process is larger, with the error that says so. */
+  /** Aborts when the process is larger, as it does when a person stops it (`interrupted`): nothing that is read then is damaged. */
   readonly signal: AbortSignal;
+  /** What is to be told of that. */
+  readonly error: RechunkError | undefined;
   /** Ends watching; what to tell where the process was larger for a moment. */
   stop(): string | undefined;
 }
@@ -20,22 +22,47 @@ export interface MemoryWatch {
 /** Watches the resident memory of the process; `limit` in bytes. Garbage is collected before anything is aborted. */
 export function watchMemory(limit: number): MemoryWatch {
   const controller = new AbortController();
+  const memory = watchPeak();
+  let error: RechunkError | undefined;
   const check = (): void => {
-    if (process.memoryUsage.rss() <= limit) return;
+    if (memory.measure() <= limit) return;
     collectGarbage();
-    const found = process.memoryUsage.rss();
-    if (found > limit && !controller.signal.aborted) controller.abort(overLimit(limit, found));
+    const found = memory.measure();
+    if (found <= limit) return;
+    clearInterval(timer);
+    error = overLimit(limit, found);
+    controller.abort(new RechunkError('interrupted', 'the run was stopped', { cause: error }));
   };
   const timer = setInterval(check, INTERVAL_MS).unref();
   return {
     signal: controller.signal,
+    get error() {
+      return error;
+    },
     stop: () => {
       clearInterval(timer);
-      const peak = process.resourceUsage().maxRSS * KIB;
+      const peak = memory.peak();
       if (peak <= limit) return undefined;
       return `--memory-limit ${formatLimit(limit)}: the process took ${formatLimit(peak)} at its largest`;
     },
   };
+}
+
+/** The resident memory of the process, bytes: now, and at its largest from now on. */
+function watchPeak(): { measure(): number; peak(): number } {
+  // Linux has a process begin with the peak of the one that started it.
+  const before = process.resourceUsage().maxRSS;
+  let largest = 0;
+  const measure = (): number => {
+    const found = process.memoryUsage.rss();
+    largest = Math.max(largest, found);
+    return found;
+  };
+  const peak = (): number => {
+    const { maxRSS } = process.resourceUsage();
+    return maxRSS > before ? maxRSS * KIB : largest;
+  };
+  return { measure, peak };
 }
 
 function overLimit(limit: number, found: number): RechunkError {

@@ -38,6 +38,13 @@ test('a switch that is neither on nor off is a usage error', async () => {
   );
 });
 
+test('a limit of memory that is too small for any image is told before anything is opened', async () => {
+  const args = ['inspect', 'oci:/does/not/exist:x', '--memory-limit', '1MiB'];
+  const { status, stderr } = await runCli(args);
+  assert.equal(status, 2);
+  assert.match(stderr, /^rechunk: --memory-limit 1MiB: want at least \d+MiB, and more for large/);
+});
+
 test('RECHUNK_JSON=false prints text, also of an error', async () => {
   const env = { RECHUNK_JSON: 'false' };
   assert.match((await runCli(['inspect', source], { env })).stdout, /^docker-archive:/);

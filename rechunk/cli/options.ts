@@ -5,6 +5,7 @@ import { type Command, Option } from 'commander';
 import { RechunkError } from '../../registry/errors.ts';
 import { type Platform, parsePlatform } from '../../registry/oci.ts';
 import type { TransportOptions } from '../../registry/transport.ts';
+import { checkLimit } from '../budget.ts';
 import type { RunOptions } from '../context.ts';
 import type { ComponentOptions, GroupOptions } from '../grouping.ts';
 import type { MetadataOptions } from '../metadata.ts';
@@ -168,13 +169,12 @@ const MOST_THREADS = 1024;
 /** Settings of the run. */
 export function runOptions(values: Values, host: Host, reporter: Reporter): RunOptions {
   const threads = text(values, 'threads');
-  const memoryLimit = text(values, 'memoryLimit');
   return {
     threads:
       threads === undefined
         ? availableParallelism()
         : parseCount(threads, '--threads', 1, MOST_THREADS),
-    memoryLimit: memoryLimit === undefined ? undefined : parseSize(memoryLimit, '--memory-limit'),
+    memoryLimit: memoryLimit(values),
     tempDirectory: tempDirectory(values, host),
     onProgress: (progress) => {
       // What is to be read is the first that is told of a large image.
@@ -185,6 +185,15 @@ export function runOptions(values: Values, host: Host, reporter: Reporter): RunO
     onGarbage: collectGarbage,
     signal: host.signal,
   };
+}
+
+/** What the process may take of memory, bytes; told before anything is opened where that is too little. */
+export function memoryLimit(values: Values): number | undefined {
+  const given = text(values, 'memoryLimit');
+  if (given === undefined) return undefined;
+  const limit = parseSize(given, '--memory-limit');
+  checkLimit(limit);
+  return limit;
 }
 
 /** Large files belong in /var/tmp: /tmp is often memory. */

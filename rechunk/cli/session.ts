@@ -4,7 +4,7 @@ import { formatPlatform, isAttestation, type Platform, parseManifest } from '../
 import { openDestination, openSource, type TransportOptions } from '../../registry/transport.ts';
 import type { RunOptions } from '../context.ts';
 import { watchMemory } from './limit.ts';
-import { type Host, runOptions, transportOptions, type Values } from './options.ts';
+import { type Host, memoryLimit, runOptions, transportOptions, type Values } from './options.ts';
 import { createReporter, type Reporter } from './reporter.ts';
 import { expectLargeImage } from './v8.ts';
 
@@ -32,16 +32,14 @@ export async function withSession<T>(
     for (const warning of opened.warnings ?? []) reporter.notice(warning);
     return opened;
   };
-  const asked = runOptions(values, host, reporter);
-  const { memoryLimit } = asked;
-  const watch = memoryLimit === undefined ? undefined : watchMemory(memoryLimit);
+  const limit = memoryLimit(values);
+  const watch = limit === undefined ? undefined : watchMemory(limit);
   if (watch) expectLargeImage();
-  const signals = watch ? [host.signal, watch.signal] : [host.signal];
-  const run = { ...asked, signal: AbortSignal.any(signals) };
-  const transport = transportOptions(values, { ...host, signal: run.signal }, reporter);
+  const signal = watch ? AbortSignal.any([host.signal, watch.signal]) : host.signal;
+  const transport = transportOptions(values, { ...host, signal }, reporter);
   const session: Session = {
     reporter,
-    run,
+    run: runOptions(values, { ...host, signal }, reporter),
     transport,
     source: async (reference) => keep(await openSource(reference, transport)),
     destination: async (reference) => keep(await openDestination(reference, transport)),
@@ -49,12 +47,13 @@ export async function withSession<T>(
   try {
     const result = await work(session);
     for (let next = open.shift(); next; next = open.shift()) await next.close();
+    const over = watch?.stop();
+    if (over !== undefined) reporter.notice(over);
     return result;
   } catch (error) {
-    throw watch?.signal.aborted ? watch.signal.reason : error;
+    throw watch?.error ?? error;
   } finally {
-    const over = watch?.stop();
-    if (over !== undefined && !watch?.signal.aborted) reporter.notice(over);
+    watch?.stop();
     // Only after an error is anything left; what closing it says matters less than what went wrong.
     await Promise.allSettled(open.map((opened) => opened.close()));
     reporter.close();
