@@ -38,7 +38,7 @@ export interface PlannedComponent extends ComponentInfo {
 }
 
 /** A planned layer; layers are numbered from 1, the lowest. */
-export interface ReportedLayer extends Omit<StackedLayer, 'entries'> {
+export interface ReportedLayer extends Omit<StackedLayer, 'entries' | 'digest' | 'existing'> {
   readonly layer: number;
   /** Compressed bytes, measured; only where a plan is continued. */
   readonly blobSize?: number;
@@ -121,7 +121,7 @@ export async function planSource(
 }
 
 function describeLayer(
-  { entries, ...layer }: StackedLayer,
+  { entries, digest, existing, ...layer }: StackedLayer,
   i: number,
   rehearsed: RehearsedLayer | undefined,
 ): ReportedLayer {

@@ -4,8 +4,9 @@ import { mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'n
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { suite } from 'uvu';
+import { openSource } from '../../registry/transport.ts';
 import { runCli, runJson } from '../../test-images/cli.ts';
-import type { DiffReport, PlanReport } from '../rechunk.ts';
+import { type DiffReport, type PlanReport, planSource } from '../rechunk.ts';
 
 const plan = suite('plan');
 const work = mkdtempSync(join(process.env['TMPDIR'] ?? '/tmp', 'rechunk-plan-'));
@@ -37,6 +38,18 @@ plan('says of every component what its chance rests on, and where it goes', asyn
     layers.map(({ layer }) => layer),
     [...layers.keys()].map((i) => i + 1),
   );
+});
+
+plan('a report is plain data, with and without a base', async () => {
+  const hostPlatform = { os: 'linux', architecture: 'amd64' };
+  const opened = await openSource(source);
+  const base = await openSource(previous);
+  const run = { hostPlatform, threads: 1, tempDirectory: work };
+  for (const options of [run, { ...run, base: async () => base }]) {
+    const report = await planSource(opened, options);
+    assert.deepEqual(report, JSON.parse(JSON.stringify(report)));
+  }
+  await Promise.all([opened.close(), base.close()]);
 });
 
 plan('with --previous: nothing moves where nothing changed', async () => {
