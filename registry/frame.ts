@@ -136,26 +136,29 @@ export class FrameContext {
   }
 }
 
+/** Which frames a context makes. */
+type Kind = 'small' | 'large';
+
 /** The contexts of this thread, by level and kind; undefined where there can be none. */
 class Contexts {
-  readonly #contexts = new Map<number, FrameContext | undefined>();
+  readonly #contexts: Readonly<Record<Kind, Map<number, FrameContext | undefined>>> = {
+    small: new Map(),
+    large: new Map(),
+  };
 
   /** As {@link FrameContext.encode}; undefined too where there is no context for such a frame. */
   encode(bytes: Uint8Array, level: number, output: Buffer, at: number): number | undefined {
     if (level > REPEATABLE_LEVEL || bytes.length > SHARED_LIMIT) return undefined;
-    const isLarge = bytes.length > SMALL_LIMIT;
-    const key = isLarge ? level + LARGE_KEYS : level;
-    if (!this.#contexts.has(key))
-      this.#contexts.set(key, openContext(level, isLarge ? 'large' : 'small'));
-    const context = this.#contexts.get(key);
+    const kind = bytes.length > SMALL_LIMIT ? 'large' : 'small';
+    const known = this.#contexts[kind];
+    if (!known.has(level)) known.set(level, openContext(level, kind));
+    const context = known.get(level);
     const size = context?.encode(bytes, output, at);
-    if (context && size === undefined) this.#contexts.set(key, undefined);
+    if (context && size === undefined) known.set(level, undefined);
     return size;
   }
 }
 
-/** More than all levels. */
-const LARGE_KEYS = 100;
 const contexts = new Contexts();
 
 /** What lies beneath the public class; an error is seen by what it leaves undone. */
@@ -166,7 +169,7 @@ function openStream(level: number): Internals {
 /** A context for frames of that kind by way of `internals`, if it gives for samples, one after the other, what contexts of their own give. */
 export function openContext(
   level: number,
-  kind: 'small' | 'large',
+  kind: Kind,
   { _handle: handle, _writeState: state }: Internals = openStream(level),
 ): FrameContext | undefined {
   if (typeof handle?.writeSync !== 'function' || !(state instanceof Uint32Array)) return undefined;

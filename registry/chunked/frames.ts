@@ -2,8 +2,8 @@
  * Frames compressed at once and written in their order, each on its own: the same bytes for any number of threads.
  *
  * Layers of many small files have a frame or two for each. Handing one to the thread pool costs more than compressing it, so
- * small ones are compressed at once, on this thread (`frame.ts`): the same bytes. What needs not wait is gathered in memory that is
- * used again: new memory for each frame would have the collector run all the time.
+ * frames are compressed on this thread (`../frame.ts`), all or the small ones: the same bytes. What needs not wait is gathered in
+ * memory that is used again: new memory for each frame would have the collector run all the time.
  */
 import { type CompressorOptions, DEFAULT_LEVEL, ZSTD_FRAME_SIZE } from '../compress.ts';
 import { boundOf, compressFrame, encodeFrame, encodeFrameInto } from '../frame.ts';
