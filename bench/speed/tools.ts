@@ -1,5 +1,5 @@
 /** The programs that are timed: the built command line, skopeo of Debian 13, umoci, chunkah where `CHUNKAH` names it. */
-import { existsSync } from 'node:fs';
+import { copyFileSync, existsSync, symlinkSync } from 'node:fs';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { output } from '../../test-images/command.ts';
@@ -26,9 +26,17 @@ function commandLine(scale: Scale): Promise<string> {
 }
 
 /** The command line as it is installed, built now. */
-export async function buildProgram(): Promise<string> {
+async function buildProgram(): Promise<string> {
   await output(process.execPath, [join(root, '.ci/build.ts')]);
   return join(root, 'dist/cli/entry.cjs');
+}
+
+/** The same in a directory of its own, which is there and empty: `dist/` may be built anew at any time. */
+export async function buildProgramIn(directory: string): Promise<string> {
+  copyFileSync(join(root, 'package.json'), join(directory, 'package.json'));
+  symlinkSync(join(root, 'node_modules'), join(directory, 'node_modules'));
+  await output(process.execPath, [join(root, '.ci/build.ts'), directory]);
+  return join(directory, 'dist/cli/entry.cjs');
 }
 
 /** skopeo of the root with Debian 13's runtimes by that root's own loader and libraries; for quick runs this machine's. */
