@@ -210,74 +210,66 @@ interface Election {
   readonly modified: ReadonlySet<Inode>;
 }
 
-interface Vote {
-  readonly inode: Inode;
-  readonly component: string;
-  /** Strength, precedence and verdict as digits of one number, lower is better. */
-  readonly rank: number;
-}
-
 /** What a rank grows by from one verdict, precedence and strength to the next. */
 const RANK = { verdict: 1, precedence: 2, strength: 2 * (PRECEDENCE.length + 1) } as const;
 
-const strengthOf = ({ rank }: Vote): number => Math.floor(rank / RANK.strength);
-
 /** The best holding claim of each name, and of the names of an inode the component that most of them name. */
 function elect(tree: Tree, candidates: readonly Candidate[], check: Check): Election {
-  const best = new Map<Path, Vote>();
+  const best = new Map<Path, Candidate>();
   const doubted = new Set<Inode>();
   for (const candidate of candidates) {
-    const verdict = check(candidate);
-    if (verdict === 'different') doubted.add(candidate.inode);
-    else keepBetter(best, candidate.path, voteFor(candidate, verdict));
+    if (check(candidate) === 'different') doubted.add(candidate.inode);
+    else keepBetter(best, candidate, check);
   }
   const owners = new Map<Inode, string>();
   const ghosts = new Set<Inode>();
-  for (const vote of best.values()) {
-    const { inode } = vote;
+  for (const candidate of best.values()) {
+    const { inode } = candidate;
     const names = tree.links.get(inode);
     if (names && (owners.has(inode) || ghosts.has(inode))) continue;
-    const winner = names ? count(names.flatMap((name) => best.get(name) ?? [])) : vote;
-    if (STRENGTHS[strengthOf(winner)] === 'ghost') ghosts.add(inode);
-    else owners.set(inode, winner.component);
+    const winner = names ? count(names.flatMap((name) => best.get(name) ?? [])) : candidate;
+    if (strengthOf(winner) === 'ghost') ghosts.add(inode);
+    else owners.set(inode, winner.claim.component);
   }
   const modified = new Set([...doubted].filter((inode) => !owners.has(inode)));
   return { owners, ghosts, modified };
 }
 
-function voteFor({ inode, claim, precedence }: Candidate, verdict: Verdict): Vote {
-  const { component, type } = claim;
-  const strength = type === 'dir' && inode.type === 'symlink' ? 'guess' : claim.strength;
-  const rank =
-    STRENGTHS.indexOf(strength) * RANK.strength +
-    precedence * RANK.precedence +
-    (verdict === 'equal' ? 0 : RANK.verdict);
-  return { inode, component, rank };
-}
+const strengthOf = ({ inode, claim }: Candidate): ClaimStrength =>
+  claim.type === 'dir' && inode.type === 'symlink' ? 'guess' : claim.strength;
 
-function keepBetter(best: Map<Path, Vote>, path: Path, vote: Vote): void {
-  const known = best.get(path);
-  if (!known || compareVotes(vote, known) < 0) best.set(path, vote);
-}
-
-function compareVotes(a: Vote, b: Vote): number {
-  return a.rank - b.rank || compare(a.component, b.component);
-}
-
-/** The vote for the component that most votes of the best strength are for; the smallest id of equals. */
-function count(votes: readonly Vote[]): Vote {
-  const strength = votes.reduce((best, vote) => Math.min(best, strengthOf(vote)), Infinity);
-  const counts = new Map<string, { vote: Vote; votes: number }>();
-  for (const vote of votes) {
-    if (strengthOf(vote) !== strength) continue;
-    const known = counts.get(vote.component);
-    if (known) known.votes++;
-    else counts.set(vote.component, { vote, votes: 1 });
-  }
-  const [first] = [...counts.values()].sort(
-    (a, b) => b.votes - a.votes || compare(a.vote.component, b.vote.component),
+/** Strength, precedence and verdict as digits of one number, lower is better. */
+function rankOf(candidate: Candidate, check: Check): number {
+  return (
+    STRENGTHS.indexOf(strengthOf(candidate)) * RANK.strength +
+    candidate.precedence * RANK.precedence +
+    (check(candidate) === 'equal' ? 0 : RANK.verdict)
   );
-  return (first as { vote: Vote }).vote;
+}
+
+function keepBetter(best: Map<Path, Candidate>, candidate: Candidate, check: Check): void {
+  const known = best.get(candidate.path);
+  const isBetter =
+    !known ||
+    (rankOf(candidate, check) - rankOf(known, check) ||
+      compare(candidate.claim.component, known.claim.component)) < 0;
+  if (isBetter) best.set(candidate.path, candidate);
+}
+
+/** The one for the component that most of the best strength are for; the smallest id of equals. */
+function count(candidates: readonly Candidate[]): Candidate {
+  const strengths = candidates.map((candidate) => STRENGTHS.indexOf(strengthOf(candidate)));
+  const strength = STRENGTHS[Math.min(...strengths)];
+  const votes = new Map<string, { candidate: Candidate; count: number }>();
+  for (const candidate of candidates) {
+    if (strengthOf(candidate) !== strength) continue;
+    const { component } = candidate.claim;
+    const known = votes.get(component);
+    if (known) known.count++;
+    else votes.set(component, { candidate, count: 1 });
+  }
+  const [first] = [...votes].sort(([a, x], [b, y]) => y.count - x.count || compare(a, b));
+  return (first as [string, { candidate: Candidate }])[1].candidate;
 }
 
 /** What is known of each component; where several repos tell of one, all that they tell. */

@@ -96,9 +96,11 @@ export function locator(tree: Tree): (listed: string) => Path | undefined {
   };
   const find = (path: string): Path | undefined => {
     const slash = path.lastIndexOf('/');
-    const parent = resolveParent(slash < 0 ? '' : path.slice(0, slash));
+    const listed = slash < 0 ? '' : path.slice(0, slash);
+    const parent = resolveParent(listed);
     if (parent === undefined) return undefined;
-    const found = joinPath(parent, path.slice(slash + 1));
+    // Most lead through no symlink; then the text is not made a second time, since it is kept for each file.
+    const found = parent === listed ? (path as Path) : joinPath(parent, path.slice(slash + 1));
     return tree.get(found) && found;
   };
   return (listed) => {
