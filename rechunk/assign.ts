@@ -94,12 +94,19 @@ export async function assign(
 ): Promise<Assignment> {
   const candidates = findCandidates(tree, detections);
   const agrees = await checker(tree, candidates);
-  const { owners, ghosts, modified } = elect(tree, candidates, agrees);
+  const { winners, doubted } = elect(tree, candidates, agrees);
+  const isGhost = (inode: Inode): boolean => {
+    const winner = winners.get(inode);
+    return winner !== undefined && strengthOf(winner) === 'ghost';
+  };
+  const ownerOf = (inode: Inode): string | undefined =>
+    isGhost(inode) ? undefined : winners.get(inode)?.claim.component;
+  const modified = new Set([...doubted].filter((inode) => ownerOf(inode) === undefined));
   const stateOf = (inode: Inode): UnownedState =>
-    modified.has(inode) ? 'modified' : ghosts.has(inode) ? 'ghost' : 'unlisted';
+    modified.has(inode) ? 'modified' : isGhost(inode) ? 'ghost' : 'unlisted';
   const around = {
     tree,
-    ownerOf: (inode: Inode) => owners.get(inode),
+    ownerOf,
     stateOf,
     largeFileSize: options.largeFileSize ?? LARGE_FILE_SIZE,
   };
@@ -107,7 +114,7 @@ export async function assign(
   const place = ({ path, inode }: Entry): Placement | string => {
     const names = tree.links.get(inode) ?? [path];
     const known =
-      owners.get(inode) ??
+      ownerOf(inode) ??
       placed.get(inode) ??
       (inode.type === 'dir' ? DIRECTORIES : placeUnowned(around, inode, names));
     if (names.length > 1) placed.set(inode, known);
@@ -203,11 +210,10 @@ const digestOfTarget = (algorithm: string, inode: Inode): string =>
   createHash(algorithm).update(inode.target, 'latin1').digest('hex');
 
 interface Election {
-  readonly owners: ReadonlyMap<Inode, string>;
-  /** Files for which the best claim is that of a ghost. */
-  readonly ghosts: ReadonlySet<Inode>;
-  /** Files without owner that differ from what a package shipped. */
-  readonly modified: ReadonlySet<Inode>;
+  /** By inode, the best claim that holds; it can be that of a ghost. */
+  readonly winners: ReadonlyMap<Inode, Candidate>;
+  /** Files that differ from what a package shipped. */
+  readonly doubted: ReadonlySet<Inode>;
 }
 
 /** What a rank grows by from one verdict, precedence and strength to the next. */
@@ -215,24 +221,21 @@ const RANK = { verdict: 1, precedence: 2, strength: 2 * (PRECEDENCE.length + 1) 
 
 /** The best holding claim of each name, and of the names of an inode the component that most of them name. */
 function elect(tree: Tree, candidates: readonly Candidate[], check: Check): Election {
-  const best = new Map<Path, Candidate>();
+  const winners = new Map<Inode, Candidate>();
+  // Of inodes that have several names.
+  const byName = new Map<Path, Candidate>();
   const doubted = new Set<Inode>();
   for (const candidate of candidates) {
-    if (check(candidate) === 'different') doubted.add(candidate.inode);
-    else keepBetter(best, candidate, check);
+    const { path, inode } = candidate;
+    if (check(candidate) === 'different') doubted.add(inode);
+    else if (tree.links.has(inode)) keepBetter(byName, path, candidate, check);
+    else keepBetter(winners, inode, candidate, check);
   }
-  const owners = new Map<Inode, string>();
-  const ghosts = new Set<Inode>();
-  for (const candidate of best.values()) {
-    const { inode } = candidate;
-    const names = tree.links.get(inode);
-    if (names && (owners.has(inode) || ghosts.has(inode))) continue;
-    const winner = names ? count(names.flatMap((name) => best.get(name) ?? [])) : candidate;
-    if (strengthOf(winner) === 'ghost') ghosts.add(inode);
-    else owners.set(inode, winner.claim.component);
+  for (const [inode, names] of tree.links) {
+    const claimed = names.flatMap((name) => byName.get(name) ?? []);
+    if (claimed.length > 0) winners.set(inode, count(claimed));
   }
-  const modified = new Set([...doubted].filter((inode) => !owners.has(inode)));
-  return { owners, ghosts, modified };
+  return { winners, doubted };
 }
 
 const strengthOf = ({ inode, claim }: Candidate): ClaimStrength =>
@@ -247,13 +250,18 @@ function rankOf(candidate: Candidate, check: Check): number {
   );
 }
 
-function keepBetter(best: Map<Path, Candidate>, candidate: Candidate, check: Check): void {
-  const known = best.get(candidate.path);
+function keepBetter<Key>(
+  best: Map<Key, Candidate>,
+  key: Key,
+  candidate: Candidate,
+  check: Check,
+): void {
+  const known = best.get(key);
   const isBetter =
     !known ||
     (rankOf(candidate, check) - rankOf(known, check) ||
       compare(candidate.claim.component, known.claim.component)) < 0;
-  if (isBetter) best.set(candidate.path, candidate);
+  if (isBetter) best.set(key, candidate);
 }
 
 /** The one for the component that most of the best strength are for; the smallest id of equals. */

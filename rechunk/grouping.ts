@@ -186,6 +186,7 @@ async function shapeImage(
   { base, past }: Surroundings,
 ): Promise<ShapedImage> {
   const loaded = await loadTree(image, context);
+  context.onGarbage?.();
   for (const warning of loaded.warnings) context.onNotice?.(warning);
   const { policy = {} } = options;
   const plain = await applyPolicy(loaded.tree, policy, undefined, base);
