@@ -176,8 +176,8 @@ const MUTATIONS: readonly Mutation[] = [
   [
     'a lost empty directory',
     'rechunk/stack.ts',
-    'planned.components.flatMap((id) => byId.get(id)?.entries ?? [])',
-    "planned.components.flatMap((id) => byId.get(id)?.entries ?? []).filter(({ inode }) => inode.type !== 'dir')",
+    'members.flatMap((one) => one.entries);',
+    "members.flatMap((one) => one.entries).filter(({ inode }) => inode.type !== 'dir');",
     ['/"empty": only in the first'],
   ],
   [
