@@ -4,7 +4,7 @@
 export const ADVICE = {
   usage: 'see `rechunk help COMMAND` for the form that is wanted',
   reference:
-    'write docker://host/repo:tag, oci:DIR[:REF], oci-archive:FILE, docker-archive:FILE or rootfs:DIR',
+    'write docker://host/repo:tag, oci:DIR[:REF], oci-archive:FILE, docker-archive:FILE, containers-storage:NAME, docker-daemon:NAME or rootfs:DIR',
   'not-found': 'check the name, the tag and that you may read it',
   exists: 'choose another destination, or remove what is there',
   platform: 'name one of the platforms that the image has with --platform',
@@ -18,6 +18,7 @@ export const ADVICE = {
     'this kind of image or content cannot be rechunked; the message says what can be done instead',
   auth: 'log in with `skopeo login`, `podman login` or `docker login`, or pass --authfile',
   registry: 'the registry refused the request; its own message follows',
+  engine: 'check that the container engine runs and that you may use it; its own message says more',
   network: 'check the host name, the network and proxies, then try again',
   io: 'check free disk space and permissions',
   database: 'the package database is damaged; rechunk goes on without it unless --strict',

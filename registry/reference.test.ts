@@ -50,6 +50,18 @@ const good: [string, Reference][] = [
   ['oci-archive:x.tar:@0', { transport: 'oci-archive', path: 'x.tar', ref: '@0' }],
   ['docker-archive:/x.tar:app:1', { transport: 'docker-archive', path: '/x.tar', ref: 'app:1' }],
   ['rootfs:/srv/a:b', { transport: 'rootfs', path: '/srv/a:b' }],
+  ['dir:/srv/a', { transport: 'dir', path: '/srv/a' }],
+  ['docker-daemon:app:1', { transport: 'docker-daemon', name: 'app:1' }],
+  [`docker-daemon:sha256:${hex}`, { transport: 'docker-daemon', name: `sha256:${hex}` }],
+  [
+    'containers-storage:localhost/app:1',
+    { transport: 'containers-storage', name: 'localhost/app:1' },
+  ],
+  [
+    `containers-storage:[overlay@/a/b+/run/c:x=y]app@${hex}`,
+    { transport: 'containers-storage', store: 'overlay@/a/b+/run/c:x=y', name: `app@${hex}` },
+  ],
+  [`containers-storage:@${hex}`, { transport: 'containers-storage', name: `@${hex}` }],
 ];
 
 const bad: [string, 'reference' | 'unsupported', RegExp][] = [
@@ -77,9 +89,14 @@ const bad: [string, 'reference' | 'unsupported', RegExp][] = [
   [`quay.io/${'a'.repeat(250)}`, 'reference', /more than 255/],
   ['https://quay.io/app', 'reference', /no transport has that form/],
   ['docker:debian', 'reference', /no transport has that form/],
-  ['containers-storage:debian', 'unsupported', /skopeo copy containers-storage:NAME oci:DIR:TAG/],
-  ['docker-daemon:debian:12', 'unsupported', /skopeo copy docker-daemon:NAME:TAG oci:DIR:TAG/],
-  ['dir:/tmp/x', 'unsupported', /skopeo copy dir:DIR/],
+  ['sif:/tmp/x', 'unsupported', /skopeo copy sif:FILE/],
+  ['dir:', 'reference', /the directory is missing/],
+  ['docker-daemon:', 'reference', /is no part of a repository name/],
+  ['docker-daemon:A', 'reference', /names are lower-case/],
+  ['containers-storage:', 'reference', /is no part of a repository name/],
+  ['containers-storage:[]app', 'reference', /the brackets hold no storage/],
+  ['containers-storage:[/a', 'reference', /no host name/],
+  ['containers-storage:app@abc', 'reference', /want a sha256 or sha512 digest/],
 ];
 
 test('parses what skopeo, podman and Docker accept', () => {
@@ -107,7 +124,9 @@ test('is written as it is read', () => {
 test('never throws anything else, whatever the text', () => {
   const text = fc.oneof(
     fc.string(),
-    fc.stringMatching(/^(oci|docker|rootfs|docker-archive)?:?\/?\/?[a-z:@./[\]-]*$/),
+    fc.stringMatching(
+      /^(oci|docker|rootfs|docker-archive|containers-storage|docker-daemon)?:?\/?\/?[a-z:@./[\]-]*$/,
+    ),
   );
   fc.assert(
     fc.property(text, (given) => {

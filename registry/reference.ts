@@ -16,6 +16,14 @@ export interface RepositoryReference {
   readonly digest?: Digest;
 }
 
+/** An image in the storage of podman, buildah and CRI-O. */
+export interface StoredReference {
+  /** Which storage, as containers-transports(5) writes it in brackets: `[driver@]graphroot[+runroot][:options]`. */
+  readonly store?: string;
+  /** `NAME[:TAG]`, an image's id, or both: `NAME@ID`, `@ID`. */
+  readonly name: string;
+}
+
 /** What a reference names, by transport; `-` is an archive on standard input. */
 export type Reference =
   | ({ readonly transport: 'docker' } & RepositoryReference)
@@ -24,7 +32,9 @@ export type Reference =
       readonly path: string;
       readonly ref?: string;
     }
-  | { readonly transport: 'rootfs'; readonly path: string }
+  | { readonly transport: 'rootfs' | 'dir'; readonly path: string; readonly ref?: undefined }
+  | ({ readonly transport: 'containers-storage' } & StoredReference)
+  | { readonly transport: 'docker-daemon'; readonly name: string }
   | { readonly transport: '-' };
 
 /** Longest `host/repository` (distribution-spec v1.1.1). */
@@ -41,20 +51,18 @@ const CREDENTIALS_PATTERN = /^([a-z-]+:\/\/)?[^@]*:.*@(?=[^/@]+\/)/s;
 /** In place of a name in a layout or archive: a digest, or a position in its index. */
 const SELECTOR_PATTERN = /^@(?:\d{1,9}|sha256:[0-9a-f]{64}|sha512:[0-9a-f]{128})$/;
 
+/** An image's id after its name, or alone. */
+const ID_PATTERN = /@[0-9a-f]{64}$/;
+
 /** Transports of other tools, and what to do instead. */
 const FOREIGN: Readonly<Record<string, string>> = {
-  'containers-storage':
-    'copy the image out first: `skopeo copy containers-storage:NAME oci:DIR:TAG`, then use oci:DIR:TAG',
-  'docker-daemon':
-    'copy the image out first: `skopeo copy docker-daemon:NAME:TAG oci:DIR:TAG`, then use oci:DIR:TAG',
-  dir: 'convert it first: `skopeo copy dir:DIR oci:DIR2:TAG`, then use oci:DIR2:TAG',
   ostree: 'copy the image first: `skopeo copy ostree:… oci:DIR:TAG`, then use oci:DIR:TAG',
   sif: 'convert it first: `skopeo copy sif:FILE oci:DIR:TAG`, then use oci:DIR:TAG',
 };
 
 /** The transports that exist, for messages. */
 const WANTED =
-  'want docker://host/repo:tag, oci:DIR[:REF], oci-archive:FILE[:REF], docker-archive:FILE[:REF], rootfs:DIR or -';
+  'want docker://host/repo:tag, oci:DIR[:REF], oci-archive:FILE[:REF], docker-archive:FILE[:REF], containers-storage:NAME, docker-daemon:NAME, dir:DIR, rootfs:DIR or -';
 
 /**
  * Parses a reference; a bare `host/repo:tag` is one of a registry. Throws `reference` for what no transport has, and
@@ -69,9 +77,14 @@ export function parseReference(text: string): Reference {
   if (prefix === 'oci' || prefix === 'oci-archive' || prefix === 'docker-archive') {
     return { transport: prefix, ...splitPath(text, rest) };
   }
-  if (prefix === 'rootfs') {
+  if (prefix === 'rootfs' || prefix === 'dir') {
     if (rest === '') throw badReference(text, 'the directory is missing');
-    return { transport: 'rootfs', path: rest };
+    return { transport: prefix, path: rest };
+  }
+  if (prefix === 'containers-storage') return { transport: prefix, ...parseStored(text, rest) };
+  if (prefix === 'docker-daemon') {
+    parseRepository(rest);
+    return { transport: prefix, name: rest };
   }
   const instead = FOREIGN[prefix];
   if (instead)
@@ -85,13 +98,22 @@ export function parseReference(text: string): Reference {
 export function formatReference(reference: Reference): string {
   if (reference.transport === '-') return '-';
   if (reference.transport === 'docker') return `docker://${formatRepository(reference)}`;
-  if (reference.transport === 'rootfs') return `rootfs:${reference.path}`;
-  return formatPath(reference.transport, reference.path, reference.ref);
+  if (reference.transport === 'docker-daemon') return `docker-daemon:${reference.name}`;
+  if (reference.transport === 'containers-storage') {
+    return `containers-storage:${formatStored(reference)}`;
+  }
+  const { transport, path, ref } = reference;
+  return formatPath(transport, path, ref);
 }
 
 /** `transport:path[:ref]`. */
 export function formatPath(transport: string, path: string, ref: string | undefined): string {
   return ref === undefined ? `${transport}:${path}` : `${transport}:${path}:${ref}`;
+}
+
+/** `[store]name`, as containers-transports(5) has it. */
+export function formatStored({ store, name }: StoredReference): string {
+  return store === undefined ? name : `[${store}]${name}`;
 }
 
 /** `host/repository[:tag][@digest]`. */
@@ -136,6 +158,24 @@ export function normalizeName(text: string): string | undefined {
   } catch {
     return undefined;
   }
+}
+
+/**
+ * The full names that Docker and podman would store for `ref` and each of `tags`, which are tags of the same repository or full names.
+ * Throws `reference` for a digest, and for a tag without a repository.
+ */
+export function storedNames(ref: string | undefined, tags: readonly string[]): readonly string[] {
+  const base = ref === undefined ? undefined : parseRepository(ref);
+  if (base?.digest) throw new RechunkError('reference', `'${ref}' has a digest, want NAME[:TAG]`);
+  const names = base ? [formatRepository({ ...base, tag: base.tag ?? 'latest' })] : [];
+  for (const tag of tags) {
+    const name = /[/:]/.test(tag) ? normalizeName(tag) : base && formatRepository({ ...base, tag });
+    if (name === undefined) {
+      throw new RechunkError('reference', `the tag '${tag}' needs a repository; want NAME:TAG`);
+    }
+    names.push(name);
+  }
+  return [...new Set(names)];
 }
 
 /** Whether `text` may stand as `org.opencontainers.image.ref.name` (image-spec v1.1.1, annotations.md). */
@@ -184,6 +224,14 @@ function checkDigest(text: string, digest: string): Digest {
   } catch (error) {
     throw badReference(text, (error as Error).message);
   }
+}
+
+function parseStored(text: string, rest: string): StoredReference {
+  const [, store, name = ''] = /^(?:\[([^\]]*)\])?(.*)$/s.exec(rest) ?? [];
+  const named = name.replace(ID_PATTERN, '');
+  if (named !== '' || named === name) parseRepository(named);
+  if (store === '') throw badReference(text, 'the brackets hold no storage');
+  return store === undefined ? { name } : { store, name };
 }
 
 function splitPath(text: string, rest: string): { path: string; ref?: string } {

@@ -19,8 +19,9 @@ import {
   parsePlatform,
 } from './oci.ts';
 import { type Path, showPath } from './path.ts';
+import { DEFAULT_ENV, type Environment } from './program.ts';
 import type { TarEntry } from './tar.ts';
-import { type Environment, readXattrs, type XattrReader } from './xattrs.ts';
+import { readXattrs, type XattrReader } from './xattrs.ts';
 
 /** How a directory tree is read. */
 export interface RootfsOptions {
@@ -37,9 +38,6 @@ export interface RootfsOptions {
   /** Stops the reading. */
   readonly signal?: AbortSignal;
 }
-
-/** Where getfattr and tar are looked for when no environment is given. */
-export const DEFAULT_ENV: Environment = { PATH: '/usr/local/bin:/usr/bin:/bin' };
 
 /** Stands for the digest and diffID of the one layer, which has no bytes: the digest of nothing. */
 export const NO_BLOB: Digest = digestOf('');

@@ -1,5 +1,6 @@
 /** From reference to Source or Destination: the one place that knows which transport serves which syntax. */
 import type { ArchiveOptions } from './archive.ts';
+import type { EngineOptions } from './engines/engine.ts';
 import { RechunkError } from './errors.ts';
 import type { Destination, Source } from './image.ts';
 import { createLayout, listNames, openLayout } from './layout.ts';
@@ -13,6 +14,8 @@ export interface TransportOptions {
   readonly remote?: RemoteOptions;
   /** For `rootfs:`: the config, and how xattrs are read. */
   readonly rootfs?: Omit<RootfsOptions, 'reference'>;
+  /** For `containers-storage:` and `docker-daemon:`: the environment of the engines' tools. */
+  readonly engine?: Omit<EngineOptions, 'tempDir'>;
   /** What `-` reads; default none, so that `-` is refused. */
   readonly stdin?: AsyncIterable<Uint8Array>;
   /** Where archives that are compressed or piped are spooled to; default the system's place for temporary files. */
@@ -45,6 +48,18 @@ export async function openSource(text: string, options: TransportOptions = {}): 
       const { openRootfs } = await import('./rootfs.ts');
       return openRootfs(reference.path, options.rootfs ?? {});
     }
+    case 'dir': {
+      const { openDir } = await import('./dir.ts');
+      return openDir(reference.path);
+    }
+    case 'containers-storage': {
+      const { openStorage } = await import('./engines/storage.ts');
+      return openStorage(reference, engineOf(options));
+    }
+    case 'docker-daemon': {
+      const { openDaemon } = await import('./engines/daemon.ts');
+      return openDaemon(reference.name, engineOf(options));
+    }
     case '-':
       return openStdin(options);
   }
@@ -71,10 +86,18 @@ export async function openDestination(
       const { createDockerArchive } = await import('./archivewriter.ts');
       return createDockerArchive(reference.path, reference.ref);
     }
+    case 'containers-storage': {
+      const { createStorage } = await import('./engines/storage.ts');
+      return createStorage(reference, engineOf(options));
+    }
+    case 'docker-daemon': {
+      const { createDaemon } = await import('./engines/daemon.ts');
+      return createDaemon(reference.name, engineOf(options));
+    }
     default:
       throw new RechunkError(
         'reference',
-        `writing to ${text}: it can only be read; want docker://host/repo:tag, oci:DIR[:REF], oci-archive:FILE[:REF] or docker-archive:FILE[:REF]`,
+        `writing to ${text}: it can only be read; want docker://host/repo:tag, oci:DIR[:REF], oci-archive:FILE[:REF], docker-archive:FILE[:REF], containers-storage:NAME or docker-daemon:NAME`,
       );
   }
 }
@@ -106,6 +129,10 @@ export async function listReferences(
 
 function tempDirOf(options: TransportOptions): Pick<ArchiveOptions, 'tempDir'> {
   return options.tempDir === undefined ? {} : { tempDir: options.tempDir };
+}
+
+function engineOf(options: TransportOptions): EngineOptions {
+  return { ...options.engine, ...tempDirOf(options) };
 }
 
 async function openStdin(options: TransportOptions): Promise<Source> {

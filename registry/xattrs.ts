@@ -5,9 +5,8 @@
  * Values are the kernel's own bytes, ACLs (`system.posix_acl_*`) and capabilities included. Without privilege the kernel
  * does not list `trusted.*`.
  */
-import { spawn } from 'node:child_process';
-import { once } from 'node:events';
-import { RechunkError, systemCode } from './errors.ts';
+import { RechunkError } from './errors.ts';
+import { type Environment, isProgram, runProgram } from './program.ts';
 import type { Xattrs } from './tar.ts';
 import { TarReader } from './tarreader.ts';
 
@@ -17,46 +16,11 @@ export type XattrReader = 'getfattr' | 'tar' | 'none' | 'auto';
 /** Xattrs by path below the root (one char a byte, '' for the root); paths without any are absent. */
 export type XattrMap = ReadonlyMap<string, Xattrs>;
 
-/** Where programs are looked for, and what they inherit. */
-export type Environment = Readonly<Record<string, string | undefined>>;
-
-/** Characters of a program's complaints that are kept. */
-const COMPLAINT_LIMIT = 4096;
 /** Longest line that getfattr may write: two digits for each byte of the largest value (Linux: 64 KiB), and the names. */
 const LINE_LIMIT = 1 << 20;
 
 const GETFATTR = ['getfattr', '-R', '-P', '-h', '-d', '-m', '-', '-e', 'hex', '.'] as const;
 const TAR = ['tar', '--format=posix', '--xattrs', '--xattrs-include=*', '-cf', '-', '.'] as const;
-
-/** Runs `command` in `directory`, gives its output to `take`, and throws `io` with its complaints where it fails. */
-async function run(
-  [program, ...parameters]: readonly [string, ...string[]],
-  directory: string,
-  env: Environment,
-  take: (chunk: Buffer) => void,
-): Promise<void> {
-  const child = spawn(program, parameters, {
-    cwd: directory,
-    env: { ...env, LC_ALL: 'C', TAR_OPTIONS: undefined },
-    stdio: ['ignore', 'pipe', 'pipe'],
-  });
-  let complaints = '';
-  child.stderr.on('data', (data: Buffer) => {
-    if (complaints.length < COMPLAINT_LIMIT) complaints += data.toString('latin1');
-  });
-  const ended = once(child, 'close') as Promise<[number | null, string | null]>;
-  ended.catch(() => {});
-  try {
-    for await (const chunk of child.stdout) take(chunk as Buffer);
-  } catch (error) {
-    child.kill();
-    throw error;
-  }
-  const [code, signal] = await ended;
-  if (code === 0) return;
-  const said = complaints.trim().split('\n').slice(0, 3).join('; ');
-  throw new RechunkError('io', `${program} ended with ${code ?? signal}: ${said || 'no message'}`);
-}
 
 /** Undoes the octal escapes of getfattr (attr 2.4 and 2.5: backslash, newline, carriage return; in names also `=`). */
 function unquote(text: string): string {
@@ -129,7 +93,7 @@ class DumpParser {
 
 async function readByGetfattr(directory: string, env: Environment): Promise<XattrMap> {
   const parser = new DumpParser();
-  await run(GETFATTR, directory, env, (chunk) => parser.push(chunk));
+  await runProgram(GETFATTR, { directory, env, take: (chunk) => parser.push(chunk) });
   parser.finish();
   return parser.xattrs;
 }
@@ -151,27 +115,9 @@ async function readByTar(directory: string, env: Environment): Promise<XattrMap>
     },
     data: () => {},
   });
-  await run(TAR, directory, env, (chunk) => reader.push(chunk));
+  await runProgram(TAR, { directory, env, take: (chunk) => reader.push(chunk) });
   reader.finish();
   return xattrs;
-}
-
-/** Whether `program` is there and says that it is `maker`'s. */
-export async function isProgram(
-  program: string,
-  maker: string,
-  env: Environment,
-): Promise<boolean> {
-  let said = '';
-  try {
-    await run([program, '--version'], '/', env, (chunk) => {
-      said += chunk.toString('latin1');
-    });
-  } catch (error) {
-    if (systemCode(error) === 'ENOENT' || error instanceof RechunkError) return false;
-    throw error;
-  }
-  return said.includes(maker);
 }
 
 async function choose(reader: XattrReader, env: Environment): Promise<'getfattr' | 'tar'> {

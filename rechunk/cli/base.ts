@@ -85,9 +85,10 @@ async function annotatedBase(image: Image, { reporter }: Session): Promise<strin
       const { host, repository } = reference;
       return formatReference({ transport: 'docker', host, repository, digest: exact });
     }
-    if (reference.transport === '-' || reference.transport === 'rootfs')
-      throw new RechunkError('reference', `got '${name}', want the name of an image`);
-    return formatReference({ ...reference, ref: `@${exact}` });
+    const { transport } = reference;
+    if (transport === 'oci' || transport === 'oci-archive' || transport === 'docker-archive')
+      return formatReference({ transport, path: reference.path, ref: `@${exact}` });
+    throw new RechunkError('reference', `got '${name}', want the name of an image with digests`);
   });
 }
 

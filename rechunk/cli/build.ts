@@ -4,7 +4,7 @@ import type { Command } from 'commander';
 import type { LayerFormat } from '../../registry/compress.ts';
 import { during, RechunkError } from '../../registry/errors.ts';
 import { parseDigest } from '../../registry/oci.ts';
-import { parseReference } from '../../registry/reference.ts';
+import { parseReference, parseRepository, type Reference } from '../../registry/reference.ts';
 import { type BuildResult, type BuiltImage, rechunk } from '../rechunk.ts';
 import { rechunkTogether, type VariantInput } from '../together.ts';
 import { addBaseOption, baseOption } from './base.ts';
@@ -206,18 +206,19 @@ function togetherJobs(
   const tags = (values['tag'] as readonly string[] | undefined) ?? [];
   if (tags.length > 0) return refuse('--together and --tag: one tag cannot name several images');
   const names = sources.map((source) => {
-    const reference = parseReference(source);
-    const name =
-      reference.transport === 'docker'
-        ? (reference.tag ?? 'latest')
-        : 'ref' in reference
-          ? reference.ref
-          : undefined;
+    const name = tagOf(parseReference(source));
     return name ?? refuse(`--together ${source}: it has no tag to name the result by`);
   });
   const twice = names.find((name, i) => names.indexOf(name) !== i);
   if (twice !== undefined) return refuse(`--together: two images have the tag '${twice}'`);
   return sources.map((from, i) => ({ from, to: `${prefix}${names[i]}` }));
+}
+
+/** The tag or name of the image that a reference names. */
+function tagOf(reference: Reference): string | undefined {
+  if (reference.transport === 'docker') return reference.tag ?? 'latest';
+  if ('name' in reference) return parseRepository(reference.name).tag ?? 'latest';
+  return 'ref' in reference ? reference.ref : undefined;
 }
 
 function format(result: BuildResult): string {

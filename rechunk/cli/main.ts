@@ -45,6 +45,9 @@ References:
   oci:DIR[:REF]            an OCI layout
   oci-archive:FILE[:REF]   an OCI layout in a tar file
   docker-archive:FILE[:REF]  what docker save writes
+  containers-storage:NAME[:TAG]  what podman and buildah have, by skopeo, podman or buildah
+  docker-daemon:NAME[:TAG]  what a Docker daemon has, by docker
+  dir:DIR                  what skopeo writes for that transport (source only)
   rootfs:DIR               a directory tree (source only)
   -                        an archive on standard input (source only)
 

@@ -83,7 +83,7 @@ async function openDefault(
 ): Promise<Source[]> {
   const reference = parseReference(destination);
   const isNamed =
-    reference.transport === 'docker' ||
+    ['docker', 'containers-storage', 'docker-daemon'].includes(reference.transport) ||
     (reference.transport === 'oci' && reference.ref !== undefined);
   if (!isNamed) return [];
   try {

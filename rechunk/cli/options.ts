@@ -215,6 +215,7 @@ export function transportOptions(values: Values, host: Host, reporter: Reporter)
   return {
     tempDir: tempDirectory(values, host),
     stdin: process.stdin,
+    engine: { env, signal },
     remote: {
       env,
       signal,

@@ -8,6 +8,7 @@ import { once } from 'node:events';
 import { stat } from 'node:fs/promises';
 import { RechunkError, systemCode } from '../../registry/errors.ts';
 import type { Path } from '../../registry/path.ts';
+import { type Environment, isProgram } from '../../registry/program.ts';
 import {
   BLOCK_SIZE,
   type Extent,
@@ -17,7 +18,6 @@ import {
   type Xattrs,
 } from '../../registry/tar.ts';
 import { END_OF_ARCHIVE, encodeEntry } from '../../registry/tarwriter.ts';
-import { type Environment, isProgram } from '../../registry/xattrs.ts';
 import { Gatherer } from '../assemble.ts';
 import { readBody } from '../digests.ts';
 import type { Body } from '../tree.ts';

@@ -3,7 +3,7 @@
  * mount them for a container, but without the container's own layers, which are about the container.
  */
 import { createReadStream } from 'node:fs';
-import { mkdir, readFile } from 'node:fs/promises';
+import { mkdir, readFile, writeFile } from 'node:fs/promises';
 import { type IncomingMessage, request } from 'node:http';
 import { text } from 'node:stream/consumers';
 import { pipeline } from 'node:stream/promises';
@@ -34,17 +34,28 @@ async function call(
   return said;
 }
 
-async function startDockerd({ dir, firstId, run, start, outside }: Sandbox): Promise<string> {
+/** How a daemon keeps images: unpacked by its graph driver, or as containerd does. */
+export type DockerStore = 'graph' | 'containerd';
+
+/** Starts dockerd in `sandbox` and gives the path of its socket, as this process sees it. */
+export async function startDockerd(
+  { dir, firstId, run, start, outside }: Sandbox,
+  store: DockerStore = 'graph',
+): Promise<string> {
   const socket = `${dir}/d.sock`;
   await run('mkdir', [`${dir}/docker`]);
   // It keeps a key there.
   await run('mount', ['-t', 'tmpfs', 'etc-docker', '/etc/docker']);
+  const config = { features: { 'containerd-snapshotter': store === 'containerd' } };
+  await writeFile(`${dir}/daemon.json`, JSON.stringify(config));
   const places = ['--data-root', `${dir}/docker`, '--exec-root', `${dir}/exec`];
   const files = ['--pidfile', `${dir}/d.pid`, '--host', `unix://${socket}`];
   const network = ['--bridge=none', '--iptables=false', '--ip6tables=false'];
-  const parameters = [...places, ...files, ...network, '--storage-driver', 'overlay2'];
+  const driver = store === 'graph' ? ['--storage-driver', 'overlay2'] : [];
+  const parameters = [...places, ...files, ...network, ...driver];
   const program = firstId > 0 ? ['dockerd', '--rootless'] : ['dockerd'];
-  const daemon = start('dockerd', [...program, ...parameters]);
+  const configured = ['--config-file', `${dir}/daemon.json`];
+  const daemon = start('dockerd', [...program, ...configured, ...parameters]);
   await untilUp(daemon, () => call(outside(socket), 'GET', '/_ping'), START_TIMEOUT_MS);
   return outside(socket);
 }

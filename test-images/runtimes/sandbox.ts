@@ -20,6 +20,8 @@ export interface Sandbox {
   readonly firstId: number;
   /** What `program` prints, without the last newline; throws as `command` does. */
   run(program: string, parameters: readonly string[], options?: CommandOptions): Promise<string>;
+  /** Writes a program `path` that runs the sandbox's `program` where it is called from, a directory that both have. */
+  wrap(program: string, path: string): Promise<void>;
   /** Starts a program that stays until the sandbox is closed, its output in `dir/NAME.log`. */
   start(name: string, program: readonly string[]): ChildProcess;
   /** Has `work` done at the start of `close`. */
@@ -137,6 +139,11 @@ export async function openSandbox(dir: string, options: SandboxOptions = {}): Pr
       run: (program, parameters, { env, ...more } = {}) => {
         const all = { ...more, env: { ...home, ...env } };
         return output('nsenter', [...enter, '--', program, ...parameters], all);
+      },
+      wrap: (program, path) => {
+        const inside = `exec nsenter ${enter.join(' ')} -- sh -c 'cd "$0" && exec "$@"' "$PWD"`;
+        const text = `#!/bin/sh\nPATH=/usr/sbin:/usr/bin:/sbin:/bin\n${inside} ${program} "$@"\n`;
+        return writeFile(path, text, { mode: 0o755 });
       },
       start: (name, program) => {
         const script = ['sh', '-c', `exec "$@" >"${dir}/${name}.log" 2>&1`, 'sh'];
