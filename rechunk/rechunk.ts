@@ -21,6 +21,7 @@ import { noticeBound, noticeImage, noticeReferrers } from './bound.ts';
 import { type Context, type RunOptions, withContext, withSpool } from './context.ts';
 import { type GroupOptions, groupImage, overlayExcuse } from './grouping.ts';
 import { formatJson, parseJson } from './json.ts';
+import { type ProfileChoice, profiledCompression } from './limits.ts';
 import { flattenLayers, loadLayers, loadTree } from './load.ts';
 import { type MemorySources, openMemory } from './memory.ts';
 import type { MetadataOptions } from './metadata.ts';
@@ -48,6 +49,15 @@ export type { ComponentChange, PackageChange } from './diff/packages.ts';
 export type { Floor, Pull, UpdateBytes } from './diff/pull.ts';
 export type { RateSource } from './evidence.ts';
 export type { GroupOptions } from './grouping.ts';
+export {
+  type Exceeded,
+  exceededLimits,
+  type LimitId,
+  PROFILES,
+  type Profile,
+  type ProfileChoice,
+  parseProfile,
+} from './limits.ts';
 export type { Effect } from './lint/effects.ts';
 export type { LintCode } from './lint/findings.ts';
 export {
@@ -90,7 +100,9 @@ export interface BuildOptions extends Omit<GroupOptions, 'memory' | 'base'> {
   readonly memory?: MemorySources | undefined;
   /** Opens the base whose layers stay, the lowest of the result; default: there is none. */
   readonly base?: OpenBase | undefined;
-  /** Default: the first that the destination can hold. */
+  /** Whom the result is for: what that consumer refuses is an error. */
+  readonly profile?: ProfileChoice | undefined;
+  /** Default: the profile's, or the first that the destination can hold. */
   readonly compression?: LayerFormat | undefined;
   /** Default: 3 for zstd, 6 for gzip. */
   readonly compressionLevel?: number | undefined;
@@ -129,7 +141,7 @@ export async function rechunk(
   destination: Destination,
   options: BuildOptions & RunOptions,
 ): Promise<BuildResult> {
-  const compression = chooseCompression(destination, options.compression);
+  const compression = chooseCompression(destination, options.compression, options.profile);
   return withContext(unlessProven(options), async (context) => {
     const built = options.allPlatforms
       ? await buildIndex(source, destination, compression, options, context)
@@ -153,13 +165,14 @@ export function unlessProven(
   return options.verify ? { ...options, cache: undefined } : options;
 }
 
-/** The compression of layers that is asked for, else the first that the destination can hold. */
+/** The compression of layers that is asked for, else the profile's, else the first that the destination can hold. */
 export function chooseCompression(
   destination: Destination,
   wanted: LayerFormat | undefined,
+  profile: ProfileChoice | undefined,
 ): LayerFormat {
   const possible = destination.compressions;
-  const chosen = wanted ?? possible[0];
+  const chosen = profiledCompression(wanted, profile, possible) ?? possible[0];
   if (chosen && possible.includes(compressionFor(chosen))) return chosen;
   throw new RechunkError(
     'usage',

@@ -31,7 +31,7 @@ export async function rechunkTogether(
 ): Promise<BuildResult[]> {
   const { platform, hostPlatform, dryRun = false, tags = [] } = options;
   const compressions = variants.map(({ destination }) =>
-    chooseCompression(destination, options.compression),
+    chooseCompression(destination, options.compression, options.profile),
   );
   const bounds = contentBounds(options);
   return withContext(unlessProven(options), async (context) => {

@@ -8,6 +8,7 @@ import { layerFormat, type PartialPulls, settlePartialPulls } from './chunked.ts
 import type { Context } from './context.ts';
 import type { Grouping } from './grouping.ts';
 import { knownLayers, type Sibling, withSiblings } from './known.ts';
+import { checkLimits, type Exceeded, type ProfileChoice } from './limits.ts';
 import type { Memory } from './memory.ts';
 import { type MetadataOptions, writeConfig, writeManifest } from './metadata.ts';
 import type { ParentsPolicy } from './parents.ts';
@@ -34,6 +35,8 @@ export interface BuiltImage {
   /** Compressed bytes that were not at the destination yet. */
   readonly sentBytes: number;
   readonly excuses: readonly Excuse[];
+  /** What some consumers, or those of the profile, do not take. */
+  readonly exceeded: readonly Exceeded[];
   /** Whether the result was read again and found equal. */
   readonly verified: boolean;
 }
@@ -41,6 +44,8 @@ export interface BuiltImage {
 /** How an image is written. */
 export interface WriteImageOptions extends MetadataOptions {
   readonly compression: LayerFormat;
+  /** Whom the result is for: what that consumer refuses is an error. */
+  readonly profile?: ProfileChoice | undefined;
   /** Which directories layers hold; default full. */
   readonly parents?: ParentsPolicy | undefined;
   /** Default: 3 for zstd, 6 for gzip. */
@@ -101,6 +106,8 @@ export async function writeImage(
   const described = { ...options, base: grouping.below?.image };
   const config = writeConfig(image, layers, label?.text, described);
   const document = writeManifest(image, layers, config.descriptor, compression, described);
+  const exceeded = checkLimits(document, options.profile);
+  for (const { text } of exceeded) context.onNotice?.(text);
   context.onNotice?.(`digest ${document.descriptor.digest}`);
   if (!dryRun) await destination.putBytes(config.descriptor, config.bytes);
   const verified = Boolean(options.verify && !dryRun);
@@ -116,6 +123,7 @@ export async function writeImage(
   const built = {
     ...summary(image, grouping, document, layers),
     compression,
+    exceeded,
     verified,
     ...(partial && { partialPulls: partial }),
   };
@@ -173,7 +181,7 @@ function summary(
   grouping: Grouping,
   document: Document,
   layers: readonly BuiltLayer[],
-): Omit<BuiltImage, 'compression' | 'verified' | 'partialPulls'> {
+): Omit<BuiltImage, 'compression' | 'exceeded' | 'verified' | 'partialPulls'> {
   const sum = (sizes: readonly number[]): number => sizes.reduce((total, size) => total + size, 0);
   return {
     platform: formatPlatform(image.platform),

@@ -21,6 +21,7 @@ import {
   option,
   platformOptions,
   policyOptions,
+  profileOption,
   type Values,
 } from './options.ts';
 import { addParentsOptions, parentsOptions } from './parents.ts';
@@ -89,7 +90,9 @@ const LEVELS: Readonly<Record<LayerFormat, readonly [number, number]>> = {
 function parseLevel(values: Values): number | undefined {
   const level = values['compressionLevel'] as string | undefined;
   if (level === undefined) return undefined;
-  const [least, most] = LEVELS[(values['compression'] as LayerFormat | undefined) ?? 'zstd'];
+  const asked = values['compression'] as LayerFormat | undefined;
+  const kind = asked ?? profileOption(values)?.profile.compression ?? 'zstd';
+  const [least, most] = LEVELS[kind];
   return parseCount(level, '--compression-level', least, most);
 }
 
@@ -122,6 +125,7 @@ async function build(images: readonly string[], values: Values, host: Host): Pro
     ...metadataOptions(values, host),
     ...platformOptions(values),
     policy: policyOptions(values, host),
+    profile: profileOption(values),
     compression: values['compression'] as LayerFormat | undefined,
     compressionLevel: parseLevel(values),
     allPlatforms: values['allPlatforms'] === true,

@@ -8,7 +8,14 @@ import {
   lint as lintImage,
 } from '../lint/lint.ts';
 import { parseRuntimes } from '../runtimes/report.ts';
-import { addRunOptions, type Host, option, platformOptions, type Values } from './options.ts';
+import {
+  addRunOptions,
+  type Host,
+  option,
+  platformOptions,
+  profileOption,
+  type Values,
+} from './options.ts';
 import { noticeIndexes, print, withSession } from './session.ts';
 import { oneLine } from './values.ts';
 
@@ -23,13 +30,20 @@ export function addLint(program: Command, host: Host): void {
     .addOption(
       option('--runtimes <ids>', 'runtimes that matter, separated by commas (default: all)'),
     )
+    .addOption(
+      option(
+        '--profile <name>',
+        'whom the image is for: its limits count (default: all are told of)',
+      ),
+    )
     .addOption(option('--all', 'list every path'));
   addRunOptions(command).action((image, values) => lint(image, values, host));
 }
 
 async function lint(image: string, values: Values, host: Host): Promise<void> {
   const runtimes = parseRuntimes((values['runtimes'] as string | undefined) ?? 'all');
-  const options = { runtimes, ...platformOptions(values) };
+  const profile = profileOption(values)?.profile;
+  const options = { runtimes, profile, ...platformOptions(values) };
   const report = await withSession(values, host, async (session) => {
     const source = await session.source(image);
     noticeIndexes([source], options, session);
@@ -52,6 +66,7 @@ function format(report: LintReport, all: boolean): string {
   );
   const right = report.runtimes.filter(({ verdict }) => verdict === 'right');
   const lines = [
+    ...report.exceeded.map(({ limit, text }) => `${limit}: ${text}`),
     ...findings,
     ...formatRuntimes(report.runtimes.filter(({ verdict }) => verdict !== 'right')),
     ...(right.length > 0 ? [`as meant: ${right.map(({ id }) => id).join(', ')}`] : []),

@@ -8,6 +8,7 @@ import type { TransportOptions } from '../../registry/transport.ts';
 import { checkLimit } from '../budget.ts';
 import type { RunOptions } from '../context.ts';
 import type { ComponentOptions, GroupOptions } from '../grouping.ts';
+import { PROFILES, type ProfileChoice, parseProfile } from '../limits.ts';
 import type { MetadataOptions } from '../metadata.ts';
 import type { Policy } from '../policy.ts';
 import { parseMap } from '../repos/map.ts';
@@ -136,7 +137,13 @@ export function addComponentOptions(
 export function addGroupOptions(command: Command): Command {
   return addComponentOptions(
     command
-      .addOption(option('--max-layers <n>', 'most layers (default: 100; Docker stops at 127)'))
+      .addOption(
+        option(
+          '--profile <name>',
+          `whom the result is for, which decides compression and bounds that no option names, and what is an error: ${PROFILES.map(({ name, about }) => `${name} (${about})`).join(', ')}`,
+        ),
+      )
+      .addOption(option('--max-layers <n>', 'most layers (default: 100; Docker stops at 125)'))
       .addOption(
         option('--max-layer-size <size>', 'most uncompressed bytes in a layer, such as 512MiB'),
       ),
@@ -287,15 +294,31 @@ export function componentOptions(values: Values): ComponentOptions {
   };
 }
 
+/** The profile that is asked for, and which other options overrule it. */
+export function profileOption(values: Values): ProfileChoice | undefined {
+  const name = text(values, 'profile');
+  if (name === undefined) return undefined;
+  const overruled = [
+    ...(values['compression'] === undefined ? [] : (['compression'] as const)),
+    ...(values['maxLayers'] === undefined ? [] : (['layers'] as const)),
+  ];
+  return { profile: parseProfile(name), overruled };
+}
+
 /** How files are grouped. */
 export function groupOptions(values: Values): Omit<GroupOptions, 'base' | 'memory'> {
+  const profile = profileOption(values)?.profile;
   const maxLayers = text(values, 'maxLayers');
   const maxLayerSize = text(values, 'maxLayerSize');
   return {
     maxLayers:
-      maxLayers === undefined ? undefined : parseCount(maxLayers, '--max-layers', 1, MOST_LAYERS),
+      maxLayers === undefined
+        ? profile?.maxLayers
+        : parseCount(maxLayers, '--max-layers', 1, MOST_LAYERS),
     maxLayerSize:
-      maxLayerSize === undefined ? undefined : parseSize(maxLayerSize, '--max-layer-size'),
+      maxLayerSize === undefined
+        ? profile?.maxLayerSize
+        : parseSize(maxLayerSize, '--max-layer-size'),
     ...componentOptions(values),
   };
 }

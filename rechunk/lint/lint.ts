@@ -3,6 +3,7 @@ import { openImage, type Source } from '../../registry/image.ts';
 import { formatPlatform, type Platform } from '../../registry/oci.ts';
 import { type Path, showPath } from '../../registry/path.ts';
 import { type RunOptions, withContext } from '../context.ts';
+import { type Exceeded, exceededLimits, type Profile } from '../limits.ts';
 import { flattenLayers, loadLayers } from '../load.ts';
 import {
   type ComparedView,
@@ -47,8 +48,10 @@ export interface LintReport {
   readonly reference: string;
   readonly digest: string;
   readonly platform: string;
-  /** Whether a runtime refuses the image or shows something other than meant, times and what no image can change aside. */
+  /** Whether a runtime refuses the image or shows something other than meant, times and what no image can change aside, or the profile's refuses it. */
   readonly isWrong: boolean;
+  /** Limits of consumers that its layers' number and sizes exceed: of the profile, else all. */
+  readonly exceeded: readonly Exceeded[];
   readonly findings: readonly LintFinding[];
   readonly runtimes: readonly LintedRuntime[];
 }
@@ -57,6 +60,8 @@ export interface LintReport {
 export interface LintOptions {
   /** Default: all that are known. */
   readonly runtimes?: readonly RuntimeModel[] | undefined;
+  /** Whom the image is for: what that consumer refuses is wrong. */
+  readonly profile?: Profile | undefined;
   readonly platform?: Platform | undefined;
   readonly hostPlatform: Platform;
 }
@@ -76,12 +81,16 @@ export async function lint(source: Source, options: LintOptions & RunOptions): P
       const at = show(path);
       return { ...finding, at, effects: effectsAt(at) };
     });
+    const { profile } = options;
+    const exceeded = exceededLimits(image.manifestDocument, profile);
+    const isRefused = exceeded.some(({ limit }) => profile?.refuses.includes(limit));
     const explained = new Set(findings.map(({ at }) => at));
     return {
       reference: source.reference,
       digest: image.manifestDocument.descriptor.digest,
       platform: formatPlatform(image.platform),
-      isWrong: views.some((one) => canBeRight(one) && one.verdict !== 'time'),
+      isWrong: isRefused || views.some((one) => canBeRight(one) && one.verdict !== 'time'),
+      exceeded,
       findings,
       runtimes: views.map((view) => describeRuntime(view, explained)),
     };
