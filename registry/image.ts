@@ -147,7 +147,7 @@ export interface Image {
   readonly layers: readonly Layer[];
 }
 
-/** An index and its images in order; `image` is absent for entries that are none (attestations, artifacts). */
+/** An index and its images in order, those of inner indexes in their place; `image` is absent for entries that are none (attestations, artifacts). */
 export interface ImageSet {
   readonly index: Index;
   readonly members: readonly { readonly descriptor: Descriptor; readonly image?: Image }[];
@@ -277,7 +277,7 @@ export async function openImage(
   );
 }
 
-/** Loads every image of the index that `source` names, in order; a single image gives undefined. */
+/** Loads every image of the index that `source` names, those of indexes in it too, in order; a single image gives undefined. */
 export async function openImageSet(source: Source): Promise<ImageSet | undefined> {
   const parsed = parseManifest(
     source.root.bytes,
@@ -285,14 +285,10 @@ export async function openImageSet(source: Source): Promise<ImageSet | undefined
     `the manifest of ${source.reference}`,
   );
   if (parsed.kind === 'manifest') return undefined;
+  const listed: Descriptor[] = [];
+  await listMembers(source, parsed.index, listed);
   const members: { descriptor: Descriptor; image?: Image }[] = [];
-  for (const descriptor of parsed.index.manifests) {
-    if (isIndexType(descriptor.mediaType)) {
-      throw new RechunkError(
-        'unsupported',
-        `${source.reference}: an index within an index; name the inner one by digest`,
-      );
-    }
+  for (const descriptor of listed.filter(({ mediaType }) => !isIndexType(mediaType))) {
     const image = isImage(descriptor) ? await loadMember(source, descriptor) : undefined;
     members.push(image ? { descriptor, image } : { descriptor });
   }
