@@ -49,6 +49,8 @@ try {
   await startDockerd(sandbox, 'containerd');
   const { dir, outside } = sandbox;
   await cp(join(here, 'context'), outside(`${dir}/context`), { recursive: true });
+  // COPY takes the times of files as they are, and a checkout has that of its making.
+  await sandbox.run('find', [`${dir}/context`, '-exec', 'touch', '-hd', `@${EPOCH}`, '{}', '+']);
   const env = {
     DOCKER_HOST: `unix://${dir}/d.sock`,
     HOME: dir,
