@@ -1,7 +1,7 @@
 // needs: skopeo, podman, buildah, root
 import assert from 'node:assert/strict';
 import { existsSync } from 'node:fs';
-import { mkdir, mkdtemp, readdir, rm, writeFile } from 'node:fs/promises';
+import { chmod, chown, mkdir, mkdtemp, readdir, rm, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { suite } from 'uvu';
 import { runCli, runJson } from '../test-images/cli.ts';
@@ -39,6 +39,8 @@ async function build(name: string, content: string): Promise<void> {
   await run('buildah', 'build', '-q', '--timestamp', '1000000000', '-t', name, context);
 }
 
+/** A user that owns nothing. */
+const NOBODY = 65_534;
 const MAP = join(root, 'map');
 await writeFile(MAP, '/opt/a/ a\n/opt/b/ b\n/opt/c/ c\n');
 
@@ -123,6 +125,25 @@ test('stopped by a signal at any moment, it leaves nothing; killed, the next run
   assert.equal(whole.status, 0, whole.stderr);
   assert.deepEqual(await readdir(temp), []);
   assert.ok(existsSync(join(root, 'storage')));
+});
+
+test('somebody else’s storage is refused with what can be done', async () => {
+  const home = join(root, 'home');
+  await mkdir(home);
+  await chown(home, NOBODY, NOBODY);
+  await chmod(root, 0o711);
+  const under = ['setpriv', `--reuid=${NOBODY}`, `--regid=${NOBODY}`, '--clear-groups'];
+  const image = `containers-storage:[vfs@${root}/storage+${root}/run]localhost/app:1`;
+  const { status, stderr } = await runCli(['inspect', image], {
+    env: { HOME: home, TMPDIR: home, XDG_RUNTIME_DIR: home },
+    cwd: '/',
+    under,
+  });
+  assert.equal(status, 2);
+  assert.match(
+    stderr,
+    /permission denied; the storage belongs to another user.*run it as that user/,
+  );
 });
 
 test.run();

@@ -72,9 +72,8 @@ for (const [profile, release, store] of daemons) {
   });
 }
 
+/** To make a container, dockerd mounts all layers; others are looked into. */
 const views: [string, string][] = [
-  ['docker20', 'docker-overlay2/bookworm'],
-  ['docker', 'docker-overlay2/trixie'],
   ['bootc', 'podman-overlay/bookworm'],
   ['bootc', 'podman-overlay/trixie'],
   ['podman', 'podman-overlay/trixie'],

@@ -9,6 +9,10 @@ export {
   createCompressor,
   layerMediaType,
 } from './compress.ts';
+export { openDir } from './dir.ts';
+export { createDaemon, openDaemon } from './engines/daemon.ts';
+export type { EngineOptions } from './engines/engine.ts';
+export { createStorage, openStorage } from './engines/storage.ts';
 export { ADVICE, type ErrorCode, type ErrorDetails, RechunkError } from './errors.ts';
 export {
   type Blob,
