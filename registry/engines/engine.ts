@@ -41,6 +41,10 @@ const OUTPUT_LIMIT: number = 1 << 20;
 /** What else is to be known of a complaint. */
 const HINTS: readonly (readonly [RegExp, string])[] = [
   [
+    /permission denied.*docker daemon|docker\.sock.*permission denied/i,
+    'the daemon’s socket is for root and the group docker',
+  ],
+  [
     /permission denied|operation not permitted|must be run as root|newuidmap|cannot clone|user ?namespace/i,
     'the storage belongs to another user, or this place allows no user namespaces; run it as that user, or give the image as an archive',
   ],
@@ -97,7 +101,10 @@ export async function findEngine<Name extends string>(
   if (program === undefined) {
     const names = programs.join(', ').replace(/, (?=[^,]*$)/, ' and ');
     const found = programs.length > 1 ? `none of ${names} is` : `${names} is not`;
-    throw new RechunkError('engine', `${found} installed (PATH is ${env['PATH']}); ${instead}`);
+    throw new RechunkError(
+      'engine',
+      `${found} installed (PATH is ${env['PATH'] ?? 'not set'}); ${instead}`,
+    );
   }
   const command = (parameters: readonly string[]): CommandLine => [program, ...parameters];
   const fixed = { env, signal, explain: explain(program) };
