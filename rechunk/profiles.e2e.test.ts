@@ -54,7 +54,6 @@ async function dockerOf(release: Suite, store: DockerStore) {
 
 const daemons: [string, Suite, DockerStore][] = [
   ['docker20', 'bookworm', 'graph'],
-  ['docker20', 'trixie', 'graph'],
   ['docker', 'trixie', 'graph'],
   ['docker', 'trixie', 'containerd'],
 ];
@@ -75,10 +74,8 @@ for (const [profile, release, store] of daemons) {
 /** To make a container, dockerd mounts all layers; others are looked into. */
 const views: [string, string][] = [
   ['bootc', 'podman-overlay/bookworm'],
-  ['bootc', 'podman-overlay/trixie'],
   ['podman', 'podman-overlay/trixie'],
   ['ml', 'containerd/bookworm'],
-  ['ml', 'containerd/trixie'],
 ];
 const there = await runtimes(['bookworm', 'trixie']);
 for (const [profile, id] of views) {
