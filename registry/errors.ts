@@ -24,6 +24,7 @@ export const ADVICE = {
   database: 'the package database is damaged; rechunk goes on without it unless --strict',
   limit: 'the input is larger than a named limit allows',
   different: 'the images are not equal; `rechunk verify` lists every difference',
+  build: 'the build itself failed; what it said stands above',
   interrupted: 'run it again; nothing was left behind',
 } as const;
 

@@ -87,6 +87,24 @@ function isManifest(document: Json): boolean {
 }
 
 /**
+ * What `buildah inspect` prints: the config as text, as the image has it, and beside it what buildah makes of that, without the fields that it
+ * does not know. Of a container it is the config that a commit would have, so that the text, its base's, does not count.
+ */
+function fromBuildah(document: Json, known: Json, what: string): ConfigFile {
+  const annotations = annotationsIn(document['ImageAnnotations']);
+  const text = document['Config'];
+  if (isSet(document['Container']) || typeof text !== 'string' || text === '') {
+    return { config: known, annotations };
+  }
+  const config = parse(Buffer.from(text), `the config in ${what}`);
+  return { config: isObject(config) ? config : known, annotations };
+}
+
+function annotationsIn(value: unknown): Annotations {
+  return isObject(value) ? (value as Annotations) : {};
+}
+
+/**
  * Reads `bytes` as an image config or as inspected image; `what` names the file in messages. Throws `usage` for several
  * images, for a container, a manifest, and for anything else.
  */
@@ -98,18 +116,16 @@ export function parseConfigFile(bytes: Uint8Array, what: string): ConfigFile {
   if (isManifest(document)) {
     fail(what, 'is a manifest, want the image config: `skopeo inspect --config --raw IMAGE`');
   }
-  // `buildah inspect --type image` wraps the config.
-  const wrapped = isObject(document['OCIv1']) ? document['OCIv1'] : document;
-  if (isInspected(wrapped)) {
-    const annotations = isObject(wrapped['Annotations']) ? wrapped['Annotations'] : {};
-    return { config: configOf(wrapped), annotations: annotations as Annotations };
+  if (isObject(document['OCIv1'])) return fromBuildah(document, document['OCIv1'], what);
+  if (isInspected(document)) {
+    return { config: configOf(document), annotations: annotationsIn(document['Annotations']) };
   }
   if (
-    isObject(wrapped['rootfs']) ||
-    isSet(wrapped['architecture']) ||
-    isObject(wrapped['config'])
+    isObject(document['rootfs']) ||
+    isSet(document['architecture']) ||
+    isObject(document['config'])
   ) {
-    return { config: wrapped, annotations: {} };
+    return { config: document, annotations: {} };
   }
   return fail(what, 'is neither an image config nor an inspected image');
 }

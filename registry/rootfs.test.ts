@@ -151,6 +151,32 @@ test('podman inspect keeps history, the health check beside the config, and anno
   assert.deepEqual(manifest.annotations, PODMAN.Annotations);
 });
 
+test('buildah inspect of an image gives the config as the image has it, and annotations', async () => {
+  const raw = { ...RAW, config: { ...RAW.config, Shell: ['/bin/ash'] } };
+  const inspected = {
+    Type: 'buildah 0.0.1',
+    FromImage: 'localhost/x:latest',
+    Config: JSON.stringify(raw),
+    Container: '',
+    ImageAnnotations: { 'org.example.a': '1' },
+    OCIv1: { architecture: 'arm64', os: 'linux', config: { Cmd: ['known'] } },
+    Docker: {},
+  };
+  const { config, manifest } = await open(inspected);
+  assert.deepEqual(config, { ...raw, rootfs: { type: 'layers', diff_ids: [NO_BLOB] } });
+  assert.deepEqual(manifest.annotations, inspected.ImageAnnotations);
+});
+
+test('buildah inspect of a working container gives the config that a commit would have', async () => {
+  const { config } = await open({
+    Config: JSON.stringify(RAW),
+    Container: 'x-working-container',
+    ImageAnnotations: null,
+    OCIv1: { architecture: 'arm64', os: 'linux', config: { Cmd: ['known'] } },
+  });
+  assert.deepEqual(config.config, { Cmd: ['known'] });
+});
+
 test('several images, containers, manifests and other files are refused with what is wanted', async () => {
   const cases: readonly (readonly [unknown, RegExp])[] = [
     [[DOCKER, PODMAN], /describes 2 images, want one$/],

@@ -5,7 +5,8 @@ import type { LayerFormat } from '../../registry/compress.ts';
 import { during, RechunkError } from '../../registry/errors.ts';
 import { parseDigest } from '../../registry/oci.ts';
 import { parseReference, parseRepository, type Reference } from '../../registry/reference.ts';
-import { type BuildResult, type BuiltImage, rechunk } from '../rechunk.ts';
+import type { RunOptions } from '../context.ts';
+import { type BuildOptions, type BuildResult, type BuiltImage, rechunk } from '../rechunk.ts';
 import { rechunkTogether, type VariantInput } from '../together.ts';
 import { addBaseOption, baseOption } from './base.ts';
 import { addCacheOptions, cacheOptions, describeRequest } from './cache.ts';
@@ -43,7 +44,13 @@ export function addBuild(program: Command, host: Host): void {
         'plan variants of one product together, so that they share layers; each image’s tag names its result',
       ),
     )
-    .addOption(option('--to <prefix>', 'where they go: each tag is put after it'))
+    .addOption(option('--to <prefix>', 'where they go: each tag is put after it'));
+  addBuildOptions(command).action((images, values) => build(images, values, host));
+}
+
+/** Options of every command that rechunks an image. */
+export function addBuildOptions(command: Command): Command {
+  command
     .addOption(
       option(
         '--compression <kind>',
@@ -74,9 +81,7 @@ export function addBuild(program: Command, host: Host): void {
     )
     .addOption(option('--dry-run', 'do everything but store the result'));
   const grouped = addBaseOption(addParentsOptions(addGroupOptions(command)));
-  addRunOptions(addCacheOptions(addPolicyOptions(addMemoryOptions(grouped)))).action(
-    (images, values) => build(images, values, host),
-  );
+  return addRunOptions(addCacheOptions(addPolicyOptions(addMemoryOptions(grouped))));
 }
 
 /** Bounds of compression levels, by kind. */
@@ -112,14 +117,19 @@ function parseTrusted(values: Values): readonly string[] {
 const TAG = /^[\w][\w.-]{0,127}$/;
 
 async function build(images: readonly string[], values: Values, host: Host): Promise<void> {
+  const options = buildOptions(values, host);
+  await runBuild(jobsOf(images, values), values, options, host);
+}
+
+/** What the options of {@link addBuildOptions} say of the result; throws `usage` for what makes no sense. */
+export function buildOptions(values: Values, host: Host): BuildOptions & Pick<RunOptions, 'cache'> {
   const tags = (values['tag'] as readonly string[] | undefined) ?? [];
   const bad = tags.find((tag) => !TAG.test(tag));
   if (bad !== undefined)
     throw new RechunkError('usage', `--tag: got '${bad}', want letters, digits, '_', '.' and '-'`);
   if (values['allPlatforms'] === true && values['platform'] !== undefined)
     throw new RechunkError('usage', '--all-platforms and --platform: want one of them');
-  const jobs = jobsOf(images, values);
-  const options = {
+  return {
     ...groupOptions(values),
     parents: parentsOptions(values),
     ...metadataOptions(values, host),
@@ -137,6 +147,15 @@ async function build(images: readonly string[], values: Values, host: Host): Pro
     cache: cacheOptions(values, host),
     request: describeRequest(values, host),
   };
+}
+
+/** Rechunks the images of `jobs` and prints what became of them. */
+export async function runBuild(
+  jobs: readonly Job[],
+  values: Values,
+  options: BuildOptions & Pick<RunOptions, 'cache'>,
+  host: Host,
+): Promise<void> {
   const results = await withSession(values, host, async (session) => {
     const open: VariantInput[] = [];
     for (const { from, to } of jobs) {
@@ -161,7 +180,7 @@ async function build(images: readonly string[], values: Values, host: Host): Pro
 }
 
 /** An image to read, and where the result goes. */
-interface Job {
+export interface Job {
   readonly from: string;
   readonly to: string;
 }

@@ -10,10 +10,12 @@ import { addInspect } from './inspect.ts';
 import { addLint } from './lint.ts';
 import { type Host, readEnvironment } from './options.ts';
 import { addPlan } from './plan.ts';
+import { addStage } from './stage.ts';
 import { addUnpack } from './unpack.ts';
 import { expectSmallImage } from './v8.ts';
 import { addVerify } from './verify.ts';
 import { VERSION } from './version.ts';
+import { addWrap, statusOf } from './wrap.ts';
 
 /** Exit status when something went wrong. */
 export const TROUBLE = 2;
@@ -29,6 +31,8 @@ export function createProgram(host: Host): Command {
     .configureOutput({ outputError: () => {} }) // told like every other error, by `fail`
     .addHelpText('after', REFERENCES);
   addBuild(program, host);
+  addWrap(program, host);
+  addStage(program, host);
   addPlan(program, host);
   addVerify(program, host);
   addDiff(program, host);
@@ -51,7 +55,7 @@ References:
   rootfs:DIR               a directory tree (source only)
   -                        an archive on standard input (source only)
 
-Every option can be given as RECHUNK_NAME in the environment. Exit status: 0 done or same, 1 different, 2 trouble.`;
+Every option can be given as RECHUNK_NAME in the environment. Exit status: 0 done or same, 1 different, 2 trouble; of a failed build that is wrapped, its own.`;
 
 /** Runs the command line `argv` and sets the exit status. */
 export async function main(argv: readonly string[]): Promise<void> {
@@ -93,7 +97,8 @@ function fail(error: unknown, argv: readonly string[]): number {
       `${JSON.stringify({ error: { code, message, details, advice: ADVICE[code] } })}\n`,
     );
   }
-  return tell(error);
+  const status = tell(error);
+  return statusOf(error) ?? status;
 }
 
 function wantsJson(argv: readonly string[]): boolean {

@@ -204,7 +204,7 @@ export function memoryLimit(values: Values): number | undefined {
 }
 
 /** Large files belong in /var/tmp: /tmp is often memory. */
-function tempDirectory(values: Values, host: Host): string {
+export function tempDirectory(values: Values, host: Host): string {
   return (
     text(values, 'tempDir') ??
     host.env['TMPDIR'] ??

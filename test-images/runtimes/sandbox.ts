@@ -28,6 +28,8 @@ export interface Sandbox {
   defer(work: () => Promise<void>): void;
   /** The path by which this process sees what the sandbox has at `path`, its mounts included. */
   outside(path: string): string;
+  /** What is to stand before a command line so that it runs in the sandbox. */
+  readonly enter: readonly string[];
   /** Ends all processes, mounts and the directory; idempotent. */
   close(): Promise<void>;
 }
@@ -156,6 +158,7 @@ export async function openSandbox(dir: string, options: SandboxOptions = {}): Pr
       defer: (work) => {
         deferred.push(work);
       },
+      enter: ['nsenter', ...enter, '--'],
       outside: (path) => `/proc/${pid}/root${path}`,
       close,
     };

@@ -13,13 +13,16 @@ export type Suite = 'bookworm' | 'trixie' | 'built';
 /** Where roots are kept: not in the memory that `/tmp` may be. */
 const CACHE = '/var/tmp/rechunk-runtimes';
 /** Counts up with the packages. */
-const VERSION = 5;
+const VERSION = 6;
 
 const PACKAGES = [
   'composefs',
+  'buildah',
   'podman',
   'containerd',
   'docker.io',
+  'docker-buildx',
+  'docker-cli',
   'ostree',
   'mount',
   'python3-minimal',

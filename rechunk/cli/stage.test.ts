@@ -1,0 +1,90 @@
+/** `rechunk stage` where no build is around it; how it fares in builds is tested in `plugin/containerfile`. */
+import assert from 'node:assert/strict';
+import { mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import { join } from 'node:path';
+import { test } from 'uvu';
+import { runCli, runJson } from '../../test-images/cli.ts';
+import { expectTrouble } from '../../test-images/trouble.ts';
+import type { BuildResult } from '../rechunk.ts';
+
+const dir = mkdtempSync('/var/tmp/rechunk-stage-');
+process.once('exit', () => rmSync(dir, { recursive: true, force: true }));
+const [tree, config] = [join(dir, 'tree'), join(dir, 'config.json')];
+mkdirSync(join(tree, 'etc'), { recursive: true });
+writeFileSync(join(tree, 'etc/a'), 'a');
+const settings = { Labels: { kept: '1' }, Shell: ['/bin/sh'] };
+const inspected = {
+  OCIv1: {},
+  Container: '',
+  Config: JSON.stringify({ os: 'linux', architecture: 'amd64', config: settings }),
+  ImageAnnotations: { kept: '2', added: '3' },
+};
+writeFileSync(config, JSON.stringify(inspected));
+
+/** The labels of the only image of a layout, without the plan. */
+function labelsIn(layout: string): Record<string, string> {
+  const read = (digest: string): Record<string, never> =>
+    JSON.parse(readFileSync(join(layout, 'blobs', digest.replace(':', '/')), 'utf8'));
+  const index = JSON.parse(readFileSync(join(layout, 'index.json'), 'utf8'));
+  const manifest = read(index.manifests[0].digest) as { config?: { digest: string } };
+  const found = read(manifest.config?.digest ?? '') as {
+    config?: { Labels: Record<string, string> };
+  };
+  const { 'dev.rechunk.plan': _, ...labels } = found.config?.Labels ?? {};
+  return labels;
+}
+
+test('a directory becomes a layout, and what a final stage would lose is said', async () => {
+  const out = join(dir, 'out');
+  const said = await runCli(['stage', tree, `oci:${out}`, '--config', config]);
+  assert.equal(said.status, 0, said.stderr);
+  assert.match(said.stderr, /note: instructions after FROM oci: drop Shell; /);
+  assert.match(said.stderr, /note: docker’s format has no annotations \(kept, added\); /);
+  assert.deepEqual(labelsIn(out), { kept: '1' });
+});
+
+test('annotations become labels where there are none of that name; --label has the last word', async () => {
+  const out = join(dir, 'labels');
+  const args = ['stage', tree, `oci:${out}`, '--config', config, '--annotations-to-labels'];
+  await runJson(args);
+  assert.deepEqual(labelsIn(out), { kept: '1', added: '3' });
+  await runJson([...args, '--label', 'added=4']);
+  assert.deepEqual(labelsIn(out), { kept: '1', added: '4' });
+});
+
+test('the layout of an earlier build is continued, unless --fresh', async () => {
+  const out = join(dir, 'again');
+  const args = ['stage', tree, `oci:${out}`, '--config', config];
+  const first = await runJson<BuildResult>(args);
+  const second = await runJson<BuildResult>(args);
+  assert.equal(second.digest, first.digest);
+  writeFileSync(join(tree, 'etc/a'), 'a');
+  const { images } = await runJson<BuildResult>(args);
+  assert.ok(
+    images[0]?.layers.every(({ known }) => known),
+    'the time is inherited',
+  );
+  const fresh = await runJson<BuildResult>([...args, '--fresh']);
+  assert.ok(!fresh.images[0]?.layers.every(({ known }) => known));
+});
+
+test('what makes no sense is refused', async () => {
+  const absent = join(dir, 'absent');
+  await expectTrouble(['stage', tree, `oci-archive:${absent}`], {
+    code: 'usage',
+    says: /writing to oci-archive:.*: want oci:DIR, which FROM oci:DIR reads/,
+    absent,
+  });
+  await expectTrouble(['stage', join(dir, 'nowhere'), `oci:${absent}`], {
+    code: 'usage',
+    says: /there is no directory .*nowhere: want --mount=type=bind,from=STAGE,target=.*nowhere in the RUN/,
+    absent,
+  });
+  await expectTrouble(['stage', tree, `oci:${absent}`, '--config', join(dir, 'no.json')], {
+    code: 'not-found',
+    says: /reading the config .*no\.json: ENOENT/,
+    absent,
+  });
+});
+
+test.run();

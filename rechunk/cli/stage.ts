@@ -1,0 +1,138 @@
+/**
+ * `rechunk stage DIR oci:DIR2`: the step in a Containerfile. A stage that is mounted at DIR becomes an OCI layout in the context, from which
+ * the final stage starts. What buildah needs for that is checked first, and said where it is missing; what the final stage
+ * loses is said afterwards.
+ */
+import { accessSync, constants, existsSync, readdirSync, readFileSync } from 'node:fs';
+import { dirname, join, resolve } from 'node:path';
+import type { Command } from 'commander';
+import { during, RechunkError, systemCode } from '../../registry/errors.ts';
+import { type ConfigFile, parseConfigFile } from '../../registry/inspect.ts';
+import { parseReference } from '../../registry/reference.ts';
+import { addBuildOptions, buildOptions, runBuild } from './build.ts';
+import { describeLosses } from './losses.ts';
+import { buildahVersion, isDiscarded, type Mount, mountOf, parseMounts } from './mounts.ts';
+import { type Host, option, type Values } from './options.ts';
+
+/** Adds the command to `program`. */
+export function addStage(program: Command, host: Host): void {
+  const command = program
+    .command('stage')
+    .description('in a Containerfile: rechunk a mounted stage, for FROM oci:')
+    .argument('<directory>', 'where the stage is mounted')
+    .argument('<destination>', 'oci:DIR, in the context, which is mounted for writing')
+    .addOption(
+      option(
+        '--annotations-to-labels',
+        'write the annotations that --config has as labels too, where there are none of that name',
+      ),
+    );
+  addBuildOptions(command).action((from, to, values) => stage(from, to, values, host));
+}
+
+/** What a user adds to the options of a build. */
+const VOLUME = '-v "$PWD:CONTEXT" --security-opt=label=disable';
+
+async function stage(from: string, to: string, given: Values, host: Host): Promise<void> {
+  const reference = parseReference(to);
+  if (reference.transport !== 'oci')
+    throw new RechunkError('usage', `writing to ${to}: want oci:DIR, which FROM oci:DIR reads`);
+  const layout = resolve(reference.path);
+  const context = checkPlaces(resolve(from), layout);
+  const config = await readConfig(given);
+  const values = {
+    ...given,
+    ...(context && { prune: [...listOf(given, 'prune'), ...leftPoint(from, context)] }),
+    ...(given['annotationsToLabels'] === true && { label: labelsWith(config, given) }),
+    ...(hasPrevious(given, layout) && { previous: [to] }),
+  };
+  const options = buildOptions(values, host);
+  await runBuild([{ from: `rootfs:${from}`, to }], values, options, host);
+  if (given['quiet'] === true) return;
+  for (const loss of describeLosses(config)) process.stderr.write(`note: ${loss}\n`);
+}
+
+function listOf(values: Values, name: string): readonly string[] {
+  return (values[name] as readonly string[] | undefined) ?? [];
+}
+
+/** Whether the layout of an earlier build is there to be continued, and nothing else was asked for. */
+function hasPrevious(values: Values, layout: string): boolean {
+  const isNamed = listOf(values, 'previous').length > 0 || values['fresh'] === true;
+  return !isNamed && existsSync(join(layout, 'index.json'));
+}
+
+async function readConfig(values: Values): Promise<ConfigFile> {
+  const file = values['config'] as string | undefined;
+  if (file === undefined) return { config: {}, annotations: {} };
+  return during(`reading the config ${file}`, () => parseConfigFile(readFileSync(file), file));
+}
+
+/** Annotations as edits of labels, before those that were asked for. */
+function labelsWith({ config, annotations }: ConfigFile, values: Values): string[] {
+  const settings = config['config'] as { readonly Labels?: object | null } | undefined;
+  const labels = settings?.Labels ?? {};
+  const missing = Object.entries(annotations).filter(([name]) => !Object.hasOwn(labels, name));
+  return [...missing.map(([name, value]) => `${name}=${value}`), ...listOf(values, 'label')];
+}
+
+/** The mount point that `-v` leaves in every stage that runs something: an empty directory where the context is mounted. */
+function leftPoint(from: string, context: Mount): string[] {
+  try {
+    return readdirSync(join(from, context.point)).length === 0 ? [context.point] : [];
+  } catch {
+    return [];
+  }
+}
+
+/**
+ * Throws `usage`, with what is missing, unless `image` is there to be read and `layout` will be there for the final stage. Gives the mount
+ * that the layout lies in; undefined outside of a build.
+ */
+function checkPlaces(image: string, layout: string): Mount | undefined {
+  const mounts = parseMounts(readIfThere('/proc/self/mountinfo'));
+  const version = buildahVersion(readIfThere('/run/.containerenv'));
+  if (!existsSync(image)) {
+    const want = `want --mount=type=bind,from=STAGE,target=${image}`;
+    throw new RechunkError(
+      'usage',
+      `there is no directory ${image}: ${want} in the RUN of this step`,
+    );
+  }
+  const place = mountOf(layout, mounts);
+  if (version === undefined || place === undefined) return undefined;
+  const directory = dirname(layout);
+  if (place.point === '/')
+    throw new RechunkError(
+      'usage',
+      `${directory} is not mounted, so the final stage would not see ${layout}: want --mount=type=bind,target=${directory},rw in the RUN of this step`,
+    );
+  const volume = VOLUME.replace('CONTEXT', place.point);
+  if (isDiscarded(place, version))
+    throw new RechunkError(
+      'usage',
+      `buildah ${version.join('.')} throws away what this step writes to ${place.point}: want ${volume} among the options of the build, or buildah 1.44`,
+    );
+  checkWritable(directory, volume);
+  return place;
+}
+
+function checkWritable(directory: string, volume: string): void {
+  try {
+    accessSync(directory, constants.W_OK);
+  } catch (error) {
+    const want =
+      systemCode(error) === 'EROFS'
+        ? `want --mount=type=bind,target=${directory},rw in the RUN of this step`
+        : `want ${volume} among the options of the build, and USER root in this stage`;
+    throw new RechunkError('usage', `${directory} cannot be written to: ${want}`, { cause: error });
+  }
+}
+
+function readIfThere(file: string): string {
+  try {
+    return readFileSync(file, 'utf8');
+  } catch {
+    return '';
+  }
+}
