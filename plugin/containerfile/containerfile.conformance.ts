@@ -205,15 +205,24 @@ export function testContainerfile(suite: Suite): ReturnType<typeof tests> {
   test('podman builds it too', async () => {
     const args = "--build-arg RECHUNK_ARGS='--config config.json'";
     const splitter = '--from localhost/plain -f Containerfile.splitter';
-    await loud(`podman build --layers=false ${FLAGS} ${args} ${splitter} -t localhost/podman .`);
+    await loud(`podman build --no-cache ${FLAGS} ${args} ${splitter} -t localhost/podman .`);
     const [image] = JSON.parse(await run('podman inspect --type image localhost/podman'));
     assert.equal(image.Labels['org.opencontainers.image.title'], 'greeting');
     assert.ok(image.RootFS.Layers.length > 20);
   });
 
   test('in a container without privileges and without network it works as well', async () => {
-    await loud(`export CONTAINERS_CONF=${builder.dir}/podman.conf\n${script(2)}`);
+    const inPodman = `export CONTAINERS_CONF=${builder.dir}/podman.conf\n${script(2)}`;
+    await loud(inPodman);
     await assertEqual(`docker://${registry.host}/app:plain`, `oci:${file('rechunked')}`);
+    const bare = inPodman
+      .replace('--cap-add=dac_override', '')
+      .replace('oci:rechunked', 'oci:bare');
+    const failed = await run(`sh -euc '${bare}' 2>&1 && echo it did not fail || :`);
+    assert.match(
+      failed,
+      /EACCES: .*; want a container that runs as root and has the capability DAC_/,
+    );
   });
 
   test('rechunk wrap does all of it in one command', async () => {

@@ -47,9 +47,20 @@ async function stage(from: string, to: string, given: Values, host: Host): Promi
     ...(hasPrevious(given, layout) && { previous: [to] }),
   };
   const options = buildOptions(values, host);
-  await runBuild([{ from: `rootfs:${from}`, to }], values, options, host);
+  try {
+    await runBuild([{ from: `rootfs:${from}`, to }], values, options, host);
+  } catch (error) {
+    throw withCapability(error);
+  }
   if (given['quiet'] === true) return;
   for (const loss of describeLosses(config)) process.stderr.write(`note: ${loss}\n`);
+}
+
+/** The same error, with what to do where the system keeps a file from us that only its owner may read. */
+function withCapability(error: unknown): unknown {
+  if (!(error instanceof RechunkError) || !/\bEACCES\b/.test(error.message)) return error;
+  const want = 'want a container that runs as root and has the capability DAC_OVERRIDE';
+  return new RechunkError(error.code, `${error.message}; ${want}`, { cause: error });
 }
 
 function listOf(values: Values, name: string): readonly string[] {
