@@ -26,13 +26,7 @@ await writeOdd(odd);
 const { tree } = await readLayout(odd, work);
 const stacks = new Map<string, readonly IsolatedLayer[]>();
 /** The rows in which runtimes differ most; `npm run runtimes` measures all. */
-const ROWS: ReadonlySet<string> = new Set([
-  'full',
-  'implicit',
-  'shared',
-  'delegate',
-  'neutral-user',
-]);
+const ROWS: ReadonlySet<string> = new Set(['full', 'implicit', 'shared', 'neutral-user']);
 
 for (const row of POLICY_ROWS.filter(({ id }) => ROWS.has(id))) {
   await buildRow(odd, join(work, row.id), row, work);
