@@ -1,6 +1,6 @@
 /**
  * Holds `measured.json` true for the runtimes of one suite; a file for each, so that they run side by side. Each suite takes every third
- * shape, another third than the other's; `RECHUNK_TEST_ALL_SHAPES=1` takes all of them, which is 15 minutes of two cores.
+ * shape, another third than the other's; `RECHUNK_TEST_LONG=1` takes all of them, which is 15 minutes of two cores.
  */
 import assert from 'node:assert/strict';
 import { mkdtempSync, readFileSync, rmSync } from 'node:fs';
@@ -22,7 +22,7 @@ function comparable(result: Result | undefined): unknown {
 }
 
 function shapesFor(suite: Suite): readonly Shape[] {
-  if (process.env['RECHUNK_TEST_ALL_SHAPES']) return SHAPES;
+  if (process.env['RECHUNK_TEST_LONG']) return SHAPES;
   return SHAPES.filter((_, i) => i % 3 === (suite === 'trixie' ? 1 : 0));
 }
 
