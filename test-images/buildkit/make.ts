@@ -40,9 +40,9 @@ const ARCHIVES: Readonly<Record<string, readonly string[]>> = {
 
 const sid = await cached(ROOT, async (dir) => {
   // A frozen mirror's lists may have run out.
-  const source = 'deb [check-valid-until=no] http://deb.debian.org/debian sid main';
-  const options = ['--variant=apt', '--quiet', `--include=${PACKAGES}`];
-  await command('mmdebstrap', [...options, 'sid', join(dir, 'root'), source]);
+  const late = '--aptopt=Acquire::Check-Valid-Until "false"';
+  const options = ['--variant=apt', '--quiet', late, `--include=${PACKAGES}`];
+  await command('mmdebstrap', [...options, 'sid', join(dir, 'root')]);
 });
 const sandbox = await openSandbox(await mkdtemp('/var/tmp/bk-'), { root: join(sid, 'root') });
 try {
