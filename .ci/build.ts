@@ -31,6 +31,6 @@ await build({
   packages: 'external',
   define: { SOURCES_DIGEST: JSON.stringify(digestSources(root)) },
 });
-const entry = join(dist, 'cli/entry.cjs');
-copyFileSync(`${root}rechunk/cli/entry.cjs`, entry);
-chmodSync(entry, 0o755);
+for (const name of ['startup.cjs', 'entry.cjs'])
+  copyFileSync(`${root}rechunk/cli/${name}`, join(dist, 'cli', name));
+chmodSync(join(dist, 'cli/entry.cjs'), 0o755);

@@ -11,6 +11,7 @@ import { suite } from 'uvu';
 import { CASES, type Case, writeCase } from '../test-images/cases.ts';
 import { type CliOptions, runJson } from '../test-images/cli.ts';
 import { output } from '../test-images/command.ts';
+import { nodeProgram } from '../test-images/node.ts';
 import type { BuildResult } from './rechunk.ts';
 
 const COMPRESSIONS = ['zstd', 'gzip', 'none'] as const;
@@ -66,13 +67,6 @@ async function expectSame(args: readonly string[], options: CliOptions = {}): Pr
   assert.deepEqual(found, [...known.values()]);
 }
 
-/** The program of another Node version, from the npm registry. */
-function nodeBinary(version: string): Promise<string> {
-  const machine = process.arch === 'arm64' ? 'arm64' : 'x64';
-  const program = `node-linux-${machine}@${version}`;
-  return output('npx', ['-y', '-p', program, 'node', '-p', 'process.execPath'], { cwd: work });
-}
-
 digests('a second run gives the same digests', () => expectSame([]));
 
 for (const threads of ['1', '2', '7']) {
@@ -96,7 +90,7 @@ digests('time zone, locale, umask, user name and temporary directory do not matt
 
 for (const version of NODES) {
   digests(`Node ${version} gives the same digests`, async () => {
-    const node = await nodeBinary(version);
+    const node = await nodeProgram(version, work);
     const found = await output(node, ['--version']);
     assert.ok(found.startsWith(`v${version}`), `got ${found}, want ${version}`);
     await expectSame([], { node });

@@ -58,6 +58,16 @@ interface Seat {
 /** Old-generation heap of a worker, MiB: it holds one layer's index in parts and one layer's headers. */
 const WORKER_HEAP_MIB = 512;
 
+/** In the single-file build the name of that file, which `.ci/single.ts` puts in its place. */
+declare const SINGLE_FILE: string | undefined;
+
+/** What a thread loads: of the single file, the part that is for threads. */
+function workerFile(): string | URL {
+  if (typeof SINGLE_FILE !== 'undefined') return SINGLE_FILE;
+  const extension = import.meta.url.endsWith('.ts') ? 'ts' : 'js';
+  return new URL(`./worker.${extension}`, import.meta.url);
+}
+
 /** Worker threads that run {@link Tasks}. `close` ends them, whatever they do. */
 export class Pool {
   #threads: number;
@@ -139,8 +149,7 @@ export class Pool {
   }
 
   #start(): Seat {
-    const extension = import.meta.url.endsWith('.ts') ? 'ts' : 'js';
-    const worker = new Worker(new URL(`./worker.${extension}`, import.meta.url), {
+    const worker = new Worker(workerFile(), {
       // The pool outlives no run; files opened in a worker must outlive the worker.
       trackUnmanagedFds: false,
       resourceLimits: { maxOldGenerationSizeMb: WORKER_HEAP_MIB, maxYoungGenerationSizeMb: 16 },

@@ -15,6 +15,8 @@ export interface CliOptions {
   readonly env?: Readonly<Record<string, string>>;
   /** The Node to run it with; default this one. */
   readonly node?: string;
+  /** Another build of it, such as the single file; default the sources. */
+  readonly entry?: string;
   readonly cwd?: string;
   readonly stdin?: AsyncIterable<Uint8Array>;
   /** Called with the process once it runs, to watch or kill it. */
@@ -27,8 +29,9 @@ const ENTRY = fileURLToPath(new URL('../rechunk/cli/entry.cjs', import.meta.url)
 
 /** Runs `rechunk ARGS` from source and gives what it printed. */
 export function runCli(args: readonly string[], options: CliOptions = {}): Promise<CliResult> {
-  const node = [options.node ?? process.execPath, '--disable-warning=ExperimentalWarning', ENTRY];
-  const [program = '', ...rest] = [...(options.under ?? []), ...node, ...args];
+  const node = [options.node ?? process.execPath, '--disable-warning=ExperimentalWarning'];
+  const words = [...(options.under ?? []), ...node, options.entry ?? ENTRY, ...args];
+  const [program = '', ...rest] = words;
   return new Promise((resolve, reject) => {
     const child = spawn(program, rest, {
       cwd: options.cwd,
