@@ -30,7 +30,7 @@ import { doOnce } from './repeat.ts';
 import type { RuntimeModel } from './runtimes/model.ts';
 import { compareRuntimes } from './runtimes/report.ts';
 import { compareConfigs, compareTrees, intend, type Verification } from './verify.ts';
-import { type BuiltImage, type Written, writeImage } from './write.ts';
+import { type BuiltImage, type Written, withUpdate, writeImage } from './write.ts';
 
 export type { OpenBase } from './below.ts';
 export type { CacheOptions } from './cache/cache.ts';
@@ -46,7 +46,7 @@ export {
 export type { FileChangeKind, FileCounts } from './diff/files.ts';
 export type { Cause, GoneLayer, LayerChange, LayerFacts, LayerReason } from './diff/layers.ts';
 export type { ComponentChange, PackageChange } from './diff/packages.ts';
-export type { Floor, Pull, UpdateBytes } from './diff/pull.ts';
+export type { Floor, ImageUpdate, Pull, UpdateBytes } from './diff/pull.ts';
 export type { RateSource } from './evidence.ts';
 export type { GroupOptions } from './grouping.ts';
 export {
@@ -267,7 +267,8 @@ async function buildImage(
   const { request, dryRun, recompress } = options;
   const isAlone = base === undefined && !dryRun && !recompress;
   const asked = isAlone && request !== undefined ? `${compression} ${request}` : undefined;
-  return doOnce({ options: asked, image, memory }, destination, work, context);
+  const written = await doOnce({ options: asked, image, memory }, destination, work, context);
+  return withUpdate(written, memory);
 }
 
 /** What decides whether two images count as equal. */

@@ -14,7 +14,7 @@ import type { Sibling } from './known.ts';
 import { type Memory, type MemorySources, openMemory } from './memory.ts';
 import { type BuildOptions, type BuildResult, chooseCompression, unlessProven } from './rechunk.ts';
 import { planTogether } from './variants.ts';
-import { type Written, writeImage } from './write.ts';
+import { type Written, withUpdate, writeImage } from './write.ts';
 
 /** One of the images; the caller opens and closes what it names. */
 export interface VariantInput {
@@ -65,7 +65,7 @@ export async function rechunkTogether(
       const grouping = stackPlan(prepared, plans[i] as (typeof plans)[number], options);
       const how = { ...options, compression, memory, siblings };
       const one = await writeImage(image, grouping, destination, how, context);
-      written.push(one);
+      written.push(withUpdate(one, memory));
       siblings.push({ layers: one.built.layers, compression: one.built.compression, destination });
     }
     const results: BuildResult[] = [];

@@ -6,6 +6,7 @@ import { ATTACHED_LIMIT, attachedRecord } from './attached.ts';
 import { noticesBelow } from './below.ts';
 import { layerFormat, type PartialPulls, settlePartialPulls } from './chunked.ts';
 import type { Context } from './context.ts';
+import { type ImageUpdate, measureUpdateFrom } from './diff/pull.ts';
 import type { Grouping } from './grouping.ts';
 import { knownLayers, type Sibling, withSiblings } from './known.ts';
 import { checkLimits, type Exceeded, type ProfileChoice } from './limits.ts';
@@ -34,6 +35,8 @@ export interface BuiltImage {
   readonly sourceSize: number;
   /** Compressed bytes that were not at the destination yet. */
   readonly sentBytes: number;
+  /** What nodes pull that have the previous image, where there is one. */
+  readonly update?: ImageUpdate;
   readonly excuses: readonly Excuse[];
   /** What some consumers, or those of the profile, do not take. */
   readonly exceeded: readonly Exceeded[];
@@ -71,6 +74,14 @@ export interface Written {
   readonly built: BuiltImage;
   /** Whether that is all: no plan had to be attached, and nothing was settled with the destination. */
   readonly isWhole: boolean;
+}
+
+/** The same, with what nodes pull that have the first of the previous images. */
+export function withUpdate(written: Written, { previous: [past] }: Memory): Written {
+  const { document, config, built } = written;
+  const documents = [document.descriptor, config.descriptor];
+  const update = past && measureUpdateFrom(past.image, { layers: built.layers, documents });
+  return update ? { ...written, built: { ...built, update } } : written;
 }
 
 /** Writes `image` as it was grouped; throws `different` where `verify` finds that it is not equal. */

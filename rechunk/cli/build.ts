@@ -27,6 +27,7 @@ import {
 } from './options.ts';
 import { addParentsOptions, parentsOptions } from './parents.ts';
 import { print, withSession } from './session.ts';
+import { describePull, openReports, writeReports } from './summary.ts';
 import { formatSize, parseCount } from './values.ts';
 
 /** Adds the command to `program`. */
@@ -66,6 +67,15 @@ export function addBuildOptions(command: Command): Command {
     .addOption(option('--all-platforms', 'rechunk every image of an index'))
     .addOption(listOption('--tag <tag>', 'a further tag with the same digest'))
     .addOption(option('--digest-file <file>', 'write the digest to a file'))
+    .addOption(
+      option(
+        '--summary-file <file>',
+        'append to a file, as Markdown, what was built, what an update pulls and why',
+      ),
+    )
+    .addOption(
+      option('--outputs-file <file>', 'append RECHUNK_DIGEST=… and other figures to a file'),
+    )
     .addOption(
       option('--verify', 'read the result again and prove that it is equal before it is tagged'),
     )
@@ -156,6 +166,7 @@ export async function runBuild(
   options: BuildOptions & Pick<RunOptions, 'cache'>,
   host: Host,
 ): Promise<void> {
+  await openReports(values);
   const results = await withSession(values, host, async (session) => {
     const open: VariantInput[] = [];
     for (const { from, to } of jobs) {
@@ -165,9 +176,13 @@ export async function runBuild(
     }
     const how = { ...session.run, ...options };
     const [only] = open as [VariantInput];
-    if (values['together'] !== undefined) return rechunkTogether(open, how);
     const base = baseOption(values, session);
-    return [await rechunk(only.source, only.destination, { ...how, base, memory: only.memory })];
+    const built =
+      values['together'] === undefined
+        ? [await rechunk(only.source, only.destination, { ...how, base, memory: only.memory })]
+        : await rechunkTogether(open, how);
+    await writeReports(built, { jobs, open, values, options, session });
+    return built;
   });
   const [first] = results as [BuildResult];
   const file = values['digestFile'] as string | undefined;
@@ -264,6 +279,7 @@ function formatImage(image: BuiltImage): string {
   return [
     `${image.platform}: ${image.entries} entries in ${image.components} components, ${image.layers.length} layers${kept}${there}${taken}`,
     `${image.compression} ${formatSize(image.size)}${source}, ${formatSize(image.sentBytes)} to store`,
+    ...(image.update ? [describePull(image)] : []),
     ...(image.verified ? ['read again and equal to the source'] : []),
     '',
   ].join('\n');

@@ -51,7 +51,7 @@ function defaultDirectory(env: Host['env']): string | undefined {
 /** Options that decide nothing of the result: how it is reached, and how it is told. */
 const WITHOUT_EFFECT: ReadonlySet<string> = new Set([
   ...['authfile', 'certFile', 'insecure', 'retries', 'threads', 'memoryLimit', 'tempDir'],
-  ...['cache', 'cacheSize', 'digestFile', 'json', 'quiet', 'tag'],
+  ...['cache', 'cacheSize', 'digestFile', 'summaryFile', 'outputsFile', 'json', 'quiet', 'tag'],
 ]);
 
 /**

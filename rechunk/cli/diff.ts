@@ -4,7 +4,7 @@ import { RechunkError } from '../../registry/errors.ts';
 import type { Source } from '../../registry/image.ts';
 import { type DiffReport, diffImages } from '../rechunk.ts';
 import { addCacheOptions, cacheOptions } from './cache.ts';
-import { formatMarkdown, type Limits } from './diffmarkdown.ts';
+import { formatMarkdown, type Limits, SHORT } from './diffmarkdown.ts';
 import {
   changedLayers,
   countKinds,
@@ -78,7 +78,6 @@ function checkBlobs({ tree, reference }: Source): void {
   throw new RechunkError('usage', `--max-update-bytes: ${found}`);
 }
 
-const SHORT: Limits = { packages: 30, components: 10, layers: 10, causes: 3 };
 const ALL: Limits = {
   packages: Number.POSITIVE_INFINITY,
   components: Number.POSITIVE_INFINITY,

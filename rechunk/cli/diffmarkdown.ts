@@ -23,12 +23,20 @@ export interface Limits {
   readonly causes: number;
 }
 
+/** How much a page shows. */
+export const SHORT: Limits = { packages: 30, components: 10, layers: 10, causes: 3 };
+
 /** The report as Markdown. */
 export function formatMarkdown(report: DiffReport, limits: Limits): string {
+  const { old, new: next } = report;
+  const title = `### ${code(old.reference)} → ${code(next.reference)} (${next.platform})`;
+  return `${title}\n\n${formatChanges(report, limits)}`;
+}
+
+/** The same without a title. */
+export function formatChanges(report: DiffReport, limits: Limits): string {
   const [pull = '', ...rest] = describeUpdate(report);
   return [
-    `### ${code(report.old.reference)} → ${code(report.new.reference)} (${report.new.platform})`,
-    '',
     `**${capitalize(pull)}.** ${rest.map((text) => `${capitalize(text)}.`).join(' ')}`,
     ...packageSection(report, limits),
     ...componentSection(report, limits),
@@ -37,12 +45,13 @@ export function formatMarkdown(report: DiffReport, limits: Limits): string {
   ].join('\n');
 }
 
-function capitalize(text: string): string {
+/** The same with a capital letter. */
+export function capitalize(text: string): string {
   return text.charAt(0).toUpperCase() + text.slice(1);
 }
 
 /** `text` as code: nothing in it is markup, a mention or a link. */
-function code(text: string): string {
+export function code(text: string): string {
   const plain = oneLine(text).replaceAll('|', '\\|');
   const longest = (plain.match(/`+/g) ?? []).reduce((most, run) => Math.max(most, run.length), 0);
   const fence = '`'.repeat(longest + 1);

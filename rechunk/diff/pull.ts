@@ -36,27 +36,63 @@ export interface Floor {
   readonly components: number;
 }
 
+/** What an update to an image that was built pulls, and from which image. */
+export interface ImageUpdate extends UpdateBytes {
+  /** The image that nodes have. */
+  readonly reference: string;
+  /** Of its manifest, for the platform that was built. */
+  readonly digest: string;
+}
+
+/** What of an image decides what is pulled. */
+export interface PulledParts {
+  readonly layers: readonly {
+    readonly digest: string;
+    readonly diffId: string;
+    readonly size: number;
+  }[];
+  /** Manifest and config. */
+  readonly documents: readonly { readonly digest: string; readonly size: number }[];
+}
+
 /** What an update pulls; undefined where one side is a directory tree, which has no blobs. */
 export function measureUpdate(old: Image, next: Image): UpdateBytes | undefined {
   if (old.source.tree || next.source.tree) return undefined;
-  const had = new Set(old.layers.map(({ descriptor }) => descriptor.digest));
-  const first = next.layers.findIndex(({ diffId }, i) => diffId !== old.layers[i]?.diffId);
-  const documents = [
-    [old.manifestDocument, next.manifestDocument],
-    [old.configDocument, next.configDocument],
-  ] as const;
+  return measurePull(partsOf(old), partsOf(next));
+}
+
+/** What nodes that have `old` pull of an image that was built; undefined where `old` is a directory tree. */
+export function measureUpdateFrom(old: Image, built: PulledParts): ImageUpdate | undefined {
+  if (old.source.tree) return undefined;
+  const { reference } = old.source;
+  const { digest } = old.manifestDocument.descriptor;
+  return { reference, digest, ...measurePull(partsOf(old), built) };
+}
+
+function partsOf({ layers, manifestDocument, configDocument }: Image): PulledParts {
   return {
-    byBlob: sumLayers(next.layers.filter(({ descriptor }) => !had.has(descriptor.digest))),
+    layers: layers.map(({ descriptor: { digest, size }, diffId }) => ({ digest, diffId, size })),
+    documents: [manifestDocument.descriptor, configDocument.descriptor],
+  };
+}
+
+function measurePull(old: PulledParts, next: PulledParts): UpdateBytes {
+  const had = new Set(old.layers.map(({ digest }) => digest));
+  const hadDocuments = new Set(old.documents.map(({ digest }) => digest));
+  const first = next.layers.findIndex(({ diffId }, i) => diffId !== old.layers[i]?.diffId);
+  return {
+    byBlob: sumLayers(next.layers.filter(({ digest }) => !had.has(digest))),
     byChain: sumLayers(first < 0 ? [] : next.layers.slice(first)),
-    documents: documents.reduce((sum, [{ descriptor: a }, { descriptor: b }]) => {
-      return sum + (a.digest === b.digest ? 0 : b.size);
-    }, 0),
+    documents: next.documents.reduce(
+      (sum, { digest, size }) => sum + (hadDocuments.has(digest) ? 0 : size),
+      0,
+    ),
   };
 }
 
 /** A blob that several layers have is pulled once. */
-function sumLayers(layers: Image['layers']): Pull {
-  const sizes = new Map(layers.map(({ descriptor }) => [descriptor.digest, descriptor.size]));
+function sumLayers(layers: PulledParts['layers']): Pull {
+  const sizes = new Map(layers.map(({ digest, size }) => [digest, size]));
   return { layers: layers.length, bytes: [...sizes.values()].reduce((sum, size) => sum + size, 0) };
 }
 
