@@ -98,7 +98,7 @@ function wantsMore(response: HttpResponse, base: URL): boolean {
 }
 
 /** Lets at most so many hold a place at a time; those who wait are served in order. */
-class Places {
+export class Places {
   #free: number;
   readonly #waiting: (() => void)[] = [];
 
@@ -106,6 +106,7 @@ class Places {
     this.#free = count;
   }
 
+  /** Waits for a place; gives how to give it back, which may be called again. */
   async take(): Promise<() => void> {
     if (this.#free > 0) this.#free--;
     else await new Promise<void>((resolve) => this.#waiting.push(resolve));

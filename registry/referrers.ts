@@ -39,8 +39,8 @@ export function referrersTag(digest: Digest): string {
   return `${safe(algorithm.slice(0, 32))}-${safe(hex.slice(0, 64))}`;
 }
 
-/** What the referrers API lists; undefined where the registry has none. */
-async function listByApi(
+/** What the referrers API lists, all pages; undefined where the registry has none. */
+export async function listByApi(
   client: RegistryClient,
   repository: string,
   digest: Digest,

@@ -64,7 +64,7 @@ export interface RepositoryReport extends Share {
   readonly tags: readonly number[];
   /** All tags as if nothing were shared. */
   readonly logical: Bytes;
-  /** Other repositories that need bytes of this one, most bytes first. */
+  /** The twenty that share most with it, most bytes first; blobs that over 300 repositories need are left out. */
   readonly sharedWith: readonly { readonly repository: number; readonly bytes: number }[];
   /** A storage directory's links of this repository to layers, and of these, links that no manifest needs. */
   readonly links?: { readonly layers: number; readonly stale: number };
@@ -73,7 +73,7 @@ export interface RepositoryReport extends Share {
 /** One image of a tag: what one platform pulls. */
 export interface ImageReport {
   readonly digest: Digest;
-  /** `os/architecture[/variant]`. */
+  /** `os/architecture[/variant]`, or `artifact` for what is no container image. */
   readonly platform: string;
   /** Indexes into `layers`, lowest first; a layer that an image has twice is there twice. */
   readonly layers: readonly number[];
@@ -140,7 +140,10 @@ export interface Cause {
   readonly detail?: string;
 }
 
-/** What a node that has one tag pulls for the next one of the repository, on one platform. */
+/**
+ * What a node that has one tag pulls for the next one of the repository, on one platform. Next is next of the same stream (`3.19-slim` and
+ * `3.20-slim`, not `3.20-alpine`); of tags with one digest only the first counts. Manifests and configs are not in the bytes.
+ */
 export interface UpdateReport {
   readonly repository: number;
   readonly platform: string;
@@ -173,7 +176,7 @@ export interface Matrix {
   readonly floor?: readonly (readonly number[])[];
 }
 
-/** Most tags of one repository that a matrix holds: a million cells would be more than anybody reads. */
+/** Most tags that one matrix holds; fewer where there are many matrices, so that all have a million cells at most. */
 export const MATRIX_LIMIT = 500;
 
 /** One diffID that lies under several digests in one store: the same layer compressed in several ways. */
@@ -213,6 +216,8 @@ export interface Unreferenced {
   readonly blobs: readonly Sized[];
   /** All of `blobs`, bytes. */
   readonly bytes: number;
+  /** Bytes of files that hold what another file holds too (zot without deduplication). */
+  readonly copies?: number;
   /** Manifests that no tag reaches, with the bytes that would be freed with each alone, most first. */
   readonly untagged: readonly (Sized & {
     readonly repository: string;
@@ -337,7 +342,7 @@ export interface Threshold {
   readonly where?: string;
 }
 
-/** What could not be read, and is in no figure. */
+/** What could not be read or is not there; it is in no figure. */
 export interface Skipped {
   readonly name: string;
   readonly why: string;

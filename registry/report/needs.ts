@@ -1,0 +1,132 @@
+/** What a tag needs of its store: every blob once, the images that it offers, what is attached to them. */
+import type { Digest } from '../oci.ts';
+import { type BlobFacts, type DocumentFacts, isForeign, type ManifestFacts } from './facts.ts';
+import type { AttachedReport } from './report.ts';
+import type { SurveyedRepository } from './survey.ts';
+
+/** One image as a tag offers it. */
+export interface NeededImage {
+  readonly manifest: ManifestFacts;
+  /** `os/architecture[/variant]`, or `artifact` for what is no container image. */
+  readonly platform: string;
+  readonly created?: string | undefined;
+  readonly diffIds: readonly Digest[];
+  readonly createdBy: readonly string[];
+  /** Manifest, config and distinct layers, bytes. */
+  readonly size: number;
+}
+
+/** What a digest leads to. */
+export interface Needs {
+  /** Sizes by digest, layers that no registry stores left out. */
+  readonly blobs: ReadonlyMap<Digest, number>;
+  /** Of `blobs`, layers. */
+  readonly layers: ReadonlySet<Digest>;
+  readonly images: readonly NeededImage[];
+  readonly attached: readonly AttachedReport[];
+  /** Bytes as if its images shared nothing. */
+  readonly logical: number;
+}
+
+/** What an image is called that runs on no platform. */
+const ARTIFACT = 'artifact';
+
+/** What is looked up while a digest is followed. */
+export interface Place {
+  readonly documents: ReadonlyMap<Digest, DocumentFacts>;
+  readonly repository: Pick<SurveyedRepository, 'attached' | 'standIns'>;
+}
+
+/** What `root` leads to in a repository; documents that are missing need nothing. */
+export function needsOf(root: Digest, place: Place): Needs {
+  const gathering = new Gathering(place);
+  gathering.add(root);
+  return gathering;
+}
+
+class Gathering implements Needs {
+  readonly blobs: Map<Digest, number> = new Map();
+  readonly layers: Set<Digest> = new Set();
+  readonly images: NeededImage[] = [];
+  readonly attached: AttachedReport[] = [];
+  logical = 0;
+  readonly #place: Place;
+  readonly #seen: Set<Digest> = new Set();
+
+  constructor(place: Place) {
+    this.#place = place;
+  }
+
+  /** Follows an image or an index of images. */
+  add(digest: Digest, platform?: string): void {
+    const facts = this.#place.documents.get(digest);
+    if (!facts || facts.kind === 'config' || this.#seen.has(digest)) return;
+    this.#seen.add(digest);
+    if (facts.kind === 'manifest') {
+      this.#addImage(facts, platform);
+    } else {
+      this.#keep(facts);
+      this.logical += facts.size;
+      for (const entry of facts.entries) {
+        if (entry.attests === undefined) this.add(entry.digest, entry.platform);
+        else this.#attach(entry.digest, 'index');
+      }
+    }
+    this.#attachAll(digest);
+  }
+
+  #addImage(manifest: ManifestFacts, platform: string | undefined): void {
+    const config = this.#place.documents.get(manifest.config.digest);
+    const told = config?.kind === 'config' ? config : undefined;
+    const size = this.#keepManifest(manifest);
+    this.logical += size;
+    this.images.push({
+      manifest,
+      // An artifact's config says nothing, and indexes name a platform for want of a better word.
+      platform: told ? (platform ?? told.platform) : ARTIFACT,
+      created: told?.created,
+      diffIds: told?.diffIds ?? [],
+      createdBy: told?.createdBy ?? [],
+      size,
+    });
+  }
+
+  #attachAll(subject: Digest): void {
+    const { attached, standIns } = this.#place.repository;
+    const standIn = standIns?.get(subject);
+    if (standIn !== undefined) this.#attach(standIn, 'tag');
+    for (const { digest, by } of attached.get(subject) ?? []) this.#attach(digest, by);
+  }
+
+  #attach(digest: Digest, by: AttachedReport['by']): void {
+    const facts = this.#place.documents.get(digest);
+    if (!facts || facts.kind === 'config' || this.#seen.has(digest)) return;
+    this.#seen.add(digest);
+    if (facts.kind === 'manifest') {
+      const size = this.#keepManifest(facts);
+      this.logical += size;
+      this.attached.push({ digest, type: facts.type, by, size });
+    } else {
+      this.#keep(facts);
+      this.logical += facts.size;
+      this.attached.push({ digest, type: facts.mediaType, by, size: facts.size });
+      for (const entry of facts.entries) this.#attach(entry.digest, 'referrers');
+    }
+    this.#attachAll(digest);
+  }
+
+  /** Keeps a manifest and all that it names; its bytes, each blob once. */
+  #keepManifest(manifest: ManifestFacts): number {
+    const own = new Map<Digest, number>();
+    for (const blob of [manifest, manifest.config, ...manifest.layers]) {
+      if (!isForeign(blob)) own.set(blob.digest, blob.size);
+    }
+    for (const [digest, size] of own) this.blobs.set(digest, size);
+    for (const layer of manifest.layers) if (!isForeign(layer)) this.layers.add(layer.digest);
+    return [...own.values()].reduce((sum, size) => sum + size, 0);
+  }
+
+  #keep({ digest, size }: BlobFacts): void {
+    this.blobs.set(digest, size);
+  }
+}

@@ -1,0 +1,194 @@
+/**
+ * A survey of a registry's own directory: CNCF distribution's filesystem driver (`docker/registry/v2`), or zot's (an OCI layout for
+ * each repository). Here every blob shows, also those that nothing needs. The registry may run meanwhile; what is pushed during
+ * the survey may look as if nothing needed it.
+ */
+import { readFile, stat } from 'node:fs/promises';
+import { join } from 'node:path';
+import { during, RechunkError, systemCode } from '../errors.ts';
+import { type Digest, parseDigest } from '../oci.ts';
+import { blobPath, surveyIndex } from './layoutstore.ts';
+import { attachedBySubject, LocalDocuments, layoutBlobs, namesIn } from './localstore.ts';
+import type { Sized, Skipped } from './report.ts';
+import { attachedTo, type SurveyedRepository, type SurveyedStore } from './survey.ts';
+
+/** Parts of a repository's name. */
+const DEPTH_LIMIT = 32;
+
+/** Surveys the directory of a registry, of whichever kind it is. Throws `not-found` for neither. */
+export async function surveyStorage(directory: string, skipped: Skipped[]): Promise<SurveyedStore> {
+  const name = `storage:${directory}`;
+  return during(`reading ${name}`, async () => {
+    const names = await namesIn(directory);
+    const below = join(directory, 'docker', 'registry', 'v2');
+    if (names.includes('repositories') && names.includes('blobs'))
+      return surveyDistribution(directory, name, skipped);
+    if (await isDirectory(join(below, 'repositories')))
+      return surveyDistribution(below, name, skipped);
+    const layouts = await findBelow(directory, 'oci-layout');
+    if (layouts.length > 0) return surveyZot(directory, layouts, { name, skipped });
+    const found = names.slice(0, 5).join(', ') || 'nothing';
+    throw new RechunkError(
+      'not-found',
+      `it holds ${found}; want docker/registry/v2 (distribution) or directories with oci-layout (zot)`,
+    );
+  });
+}
+
+async function isDirectory(path: string): Promise<boolean> {
+  return stat(path).then(
+    (found) => found.isDirectory(),
+    () => false,
+  );
+}
+
+/** Names, below `directory`, of directories that hold `mark`, sorted. */
+async function findBelow(directory: string, mark: string): Promise<string[]> {
+  const found: string[] = [];
+  const visit = async (name: string, depth: number): Promise<void> => {
+    const names = await namesIn(join(directory, name));
+    if (name !== '' && names.includes(mark)) found.push(name);
+    if (depth === DEPTH_LIMIT) return;
+    for (const next of names) {
+      if (/^[a-z0-9][a-z0-9._-]*$/.test(next) && next !== 'blobs')
+        await visit(name === '' ? next : `${name}/${next}`, depth + 1);
+    }
+  };
+  await visit('', 0);
+  return found.sort();
+}
+
+/** The digest in a link file of distribution; undefined where it is cut or empty, as after a crash. */
+async function readLink(path: string): Promise<Digest | undefined> {
+  try {
+    return parseDigest((await readFile(path, 'utf8')).trim());
+  } catch (error) {
+    if (error instanceof RechunkError || systemCode(error) === 'ENOENT') return undefined;
+    throw error;
+  }
+}
+
+async function linked(directory: string): Promise<Set<Digest>> {
+  const found = new Set<Digest>();
+  for (const algorithm of ['sha256', 'sha512'] as const) {
+    for (const hex of await namesIn(join(directory, algorithm))) {
+      const digest = await readLink(join(directory, algorithm, hex, 'link'));
+      if (digest === `${algorithm}:${hex}`) found.add(digest);
+    }
+  }
+  return found;
+}
+
+async function surveyDistribution(
+  root: string,
+  name: string,
+  skipped: Skipped[],
+): Promise<SurveyedStore> {
+  const blobs = join(root, 'blobs');
+  const local = new LocalDocuments((digest) => {
+    const [algorithm = '', hex = ''] = parseDigest(digest).split(':');
+    return join(blobs, algorithm, hex.slice(0, 2), hex, 'data');
+  });
+  const repositories: SurveyedRepository[] = [];
+  for (const one of await findBelow(join(root, 'repositories'), '_manifests')) {
+    const directory = join(root, 'repositories', one);
+    repositories.push(await surveyLinks(directory, `${name}/${one}`, { local, skipped }));
+  }
+  const held = await distributionBlobs(blobs);
+  return { name, repositories, documents: local.documents, held };
+}
+
+async function distributionBlobs(directory: string): Promise<Sized[]> {
+  const held: Sized[] = [];
+  for (const algorithm of ['sha256', 'sha512'] as const) {
+    for (const prefix of await namesIn(join(directory, algorithm))) {
+      for (const hex of await namesIn(join(directory, algorithm, prefix))) {
+        const path = join(directory, algorithm, prefix, hex, 'data');
+        const found = await stat(path).catch(() => undefined);
+        if (found) held.push({ digest: `${algorithm}:${hex}`, size: found.size });
+      }
+    }
+  }
+  return held;
+}
+
+/** What is read with, and where trouble goes. */
+interface Reading {
+  readonly local: LocalDocuments;
+  readonly skipped: Skipped[];
+}
+
+async function surveyLinks(
+  directory: string,
+  name: string,
+  reading: Reading,
+): Promise<SurveyedRepository> {
+  const manifests = join(directory, '_manifests');
+  const revisions = await linked(join(manifests, 'revisions'));
+  for (const digest of revisions)
+    if (!(await readRevision(digest, name, reading))) revisions.delete(digest);
+  const { documents } = reading.local;
+  const attached = attachedBySubject(revisions, documents);
+  const tags = new Map<string, Digest>();
+  const standIns = new Map<Digest, Digest>();
+  for (const tag of await namesIn(join(manifests, 'tags'))) {
+    const digest = await readLink(join(manifests, 'tags', tag, 'current', 'link'));
+    // A tag whose manifest was deleted stays as a directory without a link.
+    if (digest === undefined || !revisions.has(digest)) continue;
+    const to = attachedTo(tag);
+    if (!to || !revisions.has(to.subject)) tags.set(tag, digest);
+    else if (to.isStandIn) standIns.set(to.subject, digest);
+    else attached.set(to.subject, [...(attached.get(to.subject) ?? []), { digest, by: 'tag' }]);
+  }
+  const links = await linked(join(directory, '_layers'));
+  return { name, tags, attached, standIns, revisions, links };
+}
+
+async function readRevision(
+  digest: Digest,
+  name: string,
+  { local, skipped }: Reading,
+): Promise<boolean> {
+  try {
+    const facts = await local.manifest(digest);
+    if (facts) await local.follow(facts);
+    else
+      skipped.push({
+        name: `${name}@${digest}`,
+        why: 'the repository links to it, and it is not there',
+      });
+    return facts !== undefined;
+  } catch (error) {
+    if (!(error instanceof RechunkError)) throw error;
+    skipped.push({ name: `${name}@${digest}`, why: error.message });
+    return false;
+  }
+}
+
+async function surveyZot(
+  directory: string,
+  layouts: readonly string[],
+  { name, skipped }: { readonly name: string; readonly skipped: Skipped[] },
+): Promise<SurveyedStore> {
+  const places = new Map<Digest, string>();
+  const held = new Map<Digest, Sized>();
+  const inodes = new Map<string, number>();
+  for (const layout of layouts) {
+    for (const { digest, size, inode } of await layoutBlobs(join(directory, layout, 'blobs'))) {
+      places.set(digest, join(directory, layout));
+      held.set(digest, { digest, size });
+      inodes.set(inode, size);
+    }
+  }
+  const local = new LocalDocuments((digest) => blobPath(places.get(digest) ?? directory, digest));
+  const repositories: SurveyedRepository[] = [];
+  for (const layout of layouts) {
+    const own = { directory: join(directory, layout), name: `${name}/${layout}` };
+    repositories.push(await surveyIndex({ ...own, local, unnamed: 'untagged', skipped }));
+  }
+  // What zot did not link to one file lies there several times.
+  const sum = (sizes: Iterable<number>): number => [...sizes].reduce((all, one) => all + one, 0);
+  const once = sum([...held.values()].map(({ size }) => size));
+  const copies = sum(inodes.values()) - once;
+  return { name, repositories, documents: local.documents, held: [...held.values()], copies };
+}

@@ -1,0 +1,134 @@
+/** What nodes pull: from tag to tag, from every tag to every other, and with what they hold. */
+import type { CountedTag, Counting } from './counting.ts';
+import { streamOf } from './order.ts';
+import { MATRIX_LIMIT, type Matrix, type NodeReport, type UpdateReport } from './report.ts';
+
+/** Cells of all matrices of a report together. */
+const CELL_LIMIT = 1_000_000;
+const BITS_PER_MEGABIT = 1e6;
+const BITS_PER_BYTE = 8;
+
+/** Layers of a tag's image for one platform, as indexes, lowest first; undefined where it has none. */
+export function layersOf(counting: Counting, tag: number, platform: string): number[] | undefined {
+  const image = counting.tags[tag]?.needs.images.find((one) => one.platform === platform);
+  return image?.manifest.layers.map(({ digest }) => counting.layerOf.get(digest) as number);
+}
+
+/** Platforms of a tag, each once, in the order of its images. */
+export function platformsOf({ needs }: CountedTag): string[] {
+  return [...new Set(needs.images.map(({ platform }) => platform))];
+}
+
+/** Tags of a repository that have an image for a platform, oldest first, the first of each digest. */
+export function tagsByPlatform(counting: Counting, repository: number): Map<string, number[]> {
+  const found = new Map<string, number[]>();
+  const seen = new Set<string>();
+  for (const at of counting.repositories[repository]?.tags ?? []) {
+    const tag = counting.tags[at] as CountedTag;
+    if (seen.has(tag.root)) continue;
+    seen.add(tag.root);
+    for (const platform of platformsOf(tag)) {
+      const tags = found.get(platform);
+      if (tags) tags.push(at);
+      else found.set(platform, [at]);
+    }
+  }
+  return found;
+}
+
+function sizeOf(counting: Counting, layers: Iterable<number>): number {
+  let sum = 0;
+  for (const layer of layers) sum += counting.layers[layer]?.blob.size ?? 0;
+  return sum;
+}
+
+/** Every update of every repository from one tag to the next of its stream. */
+export function updatesOf(counting: Counting): UpdateReport[] {
+  return counting.repositories.flatMap((_, repository) =>
+    [...tagsByPlatform(counting, repository)].flatMap(([platform, tags]) => {
+      const updates: UpdateReport[] = [];
+      const last = new Map<string, number>();
+      for (const to of tags) {
+        const stream = streamOf(counting.tags[to]?.tag ?? '');
+        const from = last.get(stream);
+        if (from !== undefined)
+          updates.push({
+            repository,
+            platform,
+            from,
+            to,
+            ...pullOf(counting, { from, to, platform }),
+          });
+        last.set(stream, to);
+      }
+      return updates;
+    }),
+  );
+}
+
+function pullOf(
+  counting: Counting,
+  { from, to, platform }: { readonly from: number; readonly to: number; readonly platform: string },
+): Pick<UpdateReport, 'layers' | 'bytes' | 'chainBytes' | 'total'> {
+  const old = layersOf(counting, from, platform) ?? [];
+  const next = layersOf(counting, to, platform) ?? [];
+  const has = new Set(old);
+  const wanted = new Set(next);
+  const news = [...wanted].filter((layer) => !has.has(layer));
+  const first = next.findIndex((layer, i) => layer !== old[i]);
+  const above = new Set(first < 0 ? [] : next.slice(first));
+  return {
+    layers: { kept: wanted.size - news.length, new: news.length },
+    bytes: sizeOf(counting, news),
+    chainBytes: sizeOf(counting, above),
+    total: sizeOf(counting, wanted),
+  };
+}
+
+/** What every tag costs from every other, for repositories with two tags or more. */
+export function matricesOf(counting: Counting): Matrix[] {
+  const wanted = counting.repositories.flatMap((_, repository) =>
+    [...tagsByPlatform(counting, repository)].flatMap(([platform, tags]) =>
+      tags.length < 2 ? [] : [{ repository, platform, tags }],
+    ),
+  );
+  const most = Math.min(MATRIX_LIMIT, Math.floor(Math.sqrt(CELL_LIMIT / wanted.length)));
+  return wanted.map(({ repository, platform, tags }) => {
+    const shown = tags.slice(-Math.max(most, 2));
+    return { repository, platform, tags: shown, bytes: pulls(counting, shown, platform) };
+  });
+}
+
+function pulls(counting: Counting, tags: readonly number[], platform: string): number[][] {
+  const sizes = counting.layers.map(({ blob }) => blob.size);
+  const wanted = tags.map((tag) => [...new Set(layersOf(counting, tag, platform))]);
+  const has = new Uint8Array(sizes.length);
+  return wanted.map((held) => {
+    for (const layer of held) has[layer] = 1;
+    const row = wanted.map((layers) => {
+      let bytes = 0;
+      for (const layer of layers) if (has[layer] === 0) bytes += sizes[layer] as number;
+      return bytes;
+    });
+    for (const layer of held) has[layer] = 0;
+    return row;
+  });
+}
+
+/** What a node that holds `holds` pulls for every other tag that has an image for `platform`. */
+export function nodeOf(
+  counting: Counting,
+  holds: readonly number[],
+  { platform, mbit }: { readonly platform: string; readonly mbit?: number | undefined },
+): NodeReport {
+  const has = new Set(holds.flatMap((tag) => layersOf(counting, tag, platform) ?? []));
+  const pulled = counting.tags.flatMap((_, tag) => {
+    const layers = holds.includes(tag) ? undefined : layersOf(counting, tag, platform);
+    if (!layers) return [];
+    const news = [...new Set(layers)].filter((layer) => !has.has(layer));
+    const bytes = sizeOf(counting, news);
+    const seconds = mbit && (bytes * BITS_PER_BYTE) / (mbit * BITS_PER_MEGABIT);
+    return [{ tag, bytes, layers: news.length, ...(seconds !== undefined && { seconds }) }];
+  });
+  return { holds, platform, ...(mbit !== undefined && { mbit }), pulls: pulled };
+}
