@@ -5,7 +5,7 @@
 import { compressionFor, type LayerFormat } from '../registry/compress.ts';
 import { RechunkError } from '../registry/errors.ts';
 import type { Compression, Document } from '../registry/image.ts';
-import { type Descriptor, type Manifest, parseManifest } from '../registry/oci.ts';
+import { type Descriptor, parseManifest } from '../registry/oci.ts';
 import { formatSize } from './size.ts';
 
 /** A limit, by name. */
@@ -37,8 +37,8 @@ interface Limit {
 }
 
 /** What a manifest tells. */
-interface Measured {
-  readonly layers: readonly Descriptor[];
+export interface Measured {
+  readonly layers: readonly Pick<Descriptor, 'mediaType' | 'size'>[];
   readonly manifestSize: number;
 }
 
@@ -174,13 +174,14 @@ export function exceededLimits(document: Document, profile?: Profile): readonly 
   const { bytes, descriptor } = document;
   const parsed = parseManifest(bytes, descriptor.mediaType);
   if (parsed.kind === 'index') return [];
-  return measureLimits(parsed.manifest, descriptor.size, profile);
+  const { layers } = parsed.manifest;
+  return measureLimits({ layers, manifestSize: descriptor.size }, profile);
 }
 
-function measureLimits(
-  { layers }: Manifest,
-  manifestSize: number,
-  profile: Profile | undefined,
+/** The limits that an image of these layers and this manifest exceeds; see {@link exceededLimits}. */
+export function measureLimits(
+  { layers, manifestSize }: Measured,
+  profile?: Profile,
 ): readonly Exceeded[] {
   const ids = profile ? [...profile.refuses, ...REGISTRIES] : ANYWHERE;
   return ids.flatMap((limit) => {

@@ -232,6 +232,8 @@ export class Http {
           ...(authorization !== undefined && { authorization }),
         },
         body: (body?.content ?? null) as Uint8Array | null,
+        // undici would close the connection after each, for servers that send a body all the same; Go's clients keep it, too.
+        ...(method === 'HEAD' && { reset: false }),
         signal: signal ?? null,
         headersTimeout: this.#timeouts.headersMs,
         bodyTimeout: this.#timeouts.bodyMs,

@@ -78,21 +78,26 @@ export async function getManifest(
   return { bytes, descriptor: { mediaType, digest, size: bytes.length } };
 }
 
-/** The digest and size of the manifest that `reference` names, without reading it; undefined for none. */
+/**
+ * The digest and size of the manifest that `reference` names, without reading it; undefined for none. Where it is still `known`, a
+ * registry that looks at `If-None-Match` need not read it either.
+ */
 export async function headManifest(
   client: RegistryClient,
   repository: string,
   reference: string,
   scope: string = pullScope(repository),
+  known?: Document['descriptor'],
 ): Promise<Document['descriptor'] | undefined> {
   const response = await client.request({
     method: 'HEAD',
     to: `/v2/${repository}/manifests/${reference}`,
     scopes: [scope],
-    want: [200, 404],
-    headers: { accept: ACCEPT },
+    want: known ? [200, 304, 404] : [200, 404],
+    headers: { accept: ACCEPT, ...(known && { 'if-none-match': `"${known.digest}"` }) },
   });
   await response.discard();
+  if (response.status === 304) return known;
   if (response.status === 404) return undefined;
   const digest = response.header('docker-content-digest');
   const size = Number(response.header('content-length'));

@@ -12,7 +12,8 @@ import {
   listVersions,
   otherComponents,
 } from './difftext.ts';
-import { formatSize, oneLine } from './values.ts';
+import { code, table } from './markdown.ts';
+import { formatSize } from './values.ts';
 
 /** How much of each list is shown. */
 export interface Limits {
@@ -48,30 +49,6 @@ export function formatChanges(report: DiffReport, limits: Limits): string {
 /** The same with a capital letter. */
 export function capitalize(text: string): string {
   return text.charAt(0).toUpperCase() + text.slice(1);
-}
-
-/** `text` as code: nothing in it is markup, a mention or a link. */
-export function code(text: string): string {
-  const plain = oneLine(text).replaceAll('|', '\\|');
-  const longest = (plain.match(/`+/g) ?? []).reduce((most, run) => Math.max(most, run.length), 0);
-  const fence = '`'.repeat(longest + 1);
-  const space = longest > 0 ? ' ' : '';
-  return plain === '' ? '' : `${fence}${space}${plain}${space}${fence}`;
-}
-
-function table(
-  head: readonly string[],
-  rows: readonly (readonly string[])[],
-  most: number,
-): string[] {
-  const line = (cells: readonly string[]): string => `| ${cells.join(' | ')} |`;
-  const more = rows.length - most;
-  return [
-    line(head),
-    line(head.map(() => '---')),
-    ...rows.slice(0, most).map(line),
-    ...(more > 0 ? ['', `… and ${more} more`] : []),
-  ];
 }
 
 function packageSection({ packages }: DiffReport, limits: Limits): string[] {

@@ -10,6 +10,7 @@ import { addInspect } from './inspect.ts';
 import { addLint } from './lint.ts';
 import { type Host, readEnvironment } from './options.ts';
 import { addPlan } from './plan.ts';
+import { addReport } from './report.ts';
 import { addStage } from './stage.ts';
 import { addUnpack } from './unpack.ts';
 import { expectSmallImage } from './v8.ts';
@@ -39,6 +40,7 @@ export function createProgram(host: Host): Command {
   addInspect(program, host);
   addUnpack(program, host);
   addLint(program, host);
+  addReport(program, host);
   for (const command of program.commands) readEnvironment(command.exitOverride(), host.env);
   return program;
 }

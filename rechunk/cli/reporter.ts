@@ -6,6 +6,8 @@ import { formatSize } from './values.ts';
 /** Shows progress and notices; `close` leaves the terminal clean. */
 export interface Reporter {
   progress(progress: Progress): void;
+  /** How many of `total` things are done, and where. */
+  count(step: string, done: number, total: number): void;
   notice(text: string): void;
   close(): void;
 }
@@ -20,20 +22,39 @@ const STEP_NAMES: Readonly<Record<Progress['step'], string>> = {
 
 /** How often plain lines tell of progress, milliseconds. */
 const LINE_INTERVAL_MS = 5000;
+/** After how long the time that is left can be told, milliseconds. */
+const ESTIMATE_AFTER_MS = 2000;
 
 /** A reporter for `stream`; `now` is a clock in milliseconds. */
 export async function createReporter(
   stream: NodeJS.WriteStream,
   options: { readonly quiet: boolean; readonly now: () => number },
 ): Promise<Reporter> {
-  if (options.quiet) return { progress: () => {}, notice: () => {}, close: () => {} };
-  return stream.isTTY ? barReporter(stream) : lineReporter(stream, options.now);
+  if (options.quiet) {
+    return { progress: () => {}, count: () => {}, notice: () => {}, close: () => {} };
+  }
+  return stream.isTTY ? barReporter(stream, options.now) : lineReporter(stream, options.now);
+}
+
+/** What is left at the speed so far, in words; '' as long as that says little. */
+function estimate(done: number, total: number, elapsedMs: number): string {
+  if (done === 0 || elapsedMs < ESTIMATE_AFTER_MS) return '';
+  const seconds = Math.ceil(((total - done) * elapsedMs) / done / 1000);
+  return seconds < 120
+    ? `, about ${seconds} s left`
+    : `, about ${Math.ceil(seconds / 60)} min left`;
 }
 
 function lineReporter(stream: NodeJS.WriteStream, now: () => number): Reporter {
   const done = new Map<Progress['step'], number>();
-  let last = now();
+  const began = now();
+  let last = began;
   return {
+    count(step, done, total) {
+      if (now() - last < LINE_INTERVAL_MS) return;
+      last = now();
+      stream.write(`${step}: ${done} of ${total}${estimate(done, total, last - began)}\n`);
+    },
     progress({ step, bytes, total }) {
       const sum = (done.get(step) ?? 0) + bytes;
       done.set(step, sum);
@@ -48,7 +69,7 @@ function lineReporter(stream: NodeJS.WriteStream, now: () => number): Reporter {
   };
 }
 
-async function barReporter(stream: NodeJS.WriteStream): Promise<Reporter> {
+async function barReporter(stream: NodeJS.WriteStream, now: () => number): Promise<Reporter> {
   const { MultiBar } = await import('cli-progress');
   const bars = new MultiBar({
     stream,
@@ -60,7 +81,19 @@ async function barReporter(stream: NodeJS.WriteStream): Promise<Reporter> {
     gracefulExit: false,
   });
   const open = new Map<Progress['step'], { bar: SingleBar; done: number; total: number }>();
+  const began = now();
+  let counted: SingleBar | undefined;
   return {
+    count(step, done, total) {
+      const shown = {
+        step: step.padEnd(9),
+        done,
+        all: `${total}${estimate(done, total, now() - began)}`,
+      };
+      counted ??= bars.create(total, 0, shown);
+      counted.setTotal(total);
+      counted.update(done, shown);
+    },
     progress({ step, bytes, total }) {
       let state = open.get(step);
       if (!state) {

@@ -70,9 +70,11 @@ export class Asker {
     return this.host.ask(() => getManifest(this.#client, this.repository, reference));
   }
 
-  /** What a tag names by now, without its bytes; undefined where the tag is gone. */
-  head(tag: string): Promise<Descriptor | undefined> {
-    return this.host.ask(() => headManifest(this.#client, this.repository, tag));
+  /** What a tag that named `known` names by now, without its bytes; undefined where the tag is gone. */
+  head(tag: string, known: Descriptor): Promise<Descriptor | undefined> {
+    const { repository } = this;
+    const scope = pullScope(repository);
+    return this.host.ask(() => headManifest(this.#client, repository, tag, scope, known));
   }
 
   /** The bytes of a config. */

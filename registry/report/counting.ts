@@ -41,6 +41,8 @@ export interface CountedStore {
   readonly found: SurveyedStore;
   /** Tags by blob, ascending; blobs that the store is known not to hold are left out. */
   readonly users: ReadonlyMap<Digest, readonly number[]>;
+  /** Blobs that tags of several repositories need. */
+  readonly across: ReadonlySet<Digest>;
   readonly weigh: Weigh;
 }
 
@@ -159,5 +161,10 @@ function countStore(
     const size = sizes.get(digest) ?? 0;
     return { size, uncompressed: layerOf.has(digest) ? unpacked(digest) : size };
   };
-  return { found, users, weigh };
+  const repositoryOf = (at: number): number | undefined => tags[at]?.repository;
+  // Tags are listed repository by repository.
+  const isAcross = (owners: readonly number[]): boolean =>
+    repositoryOf(owners[0] ?? -1) !== repositoryOf(owners.at(-1) ?? -1);
+  const across = [...users].flatMap(([digest, owners]) => (isAcross(owners) ? [digest] : []));
+  return { found, users, across: new Set(across), weigh };
 }

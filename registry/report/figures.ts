@@ -85,7 +85,10 @@ export function fullName(report: Pick<Report, 'repositories' | 'tags'>, tag: num
 function missingOf({ missing, tags, repositories }: Counting): Skipped[] {
   return missing.map(({ tag, blobs }) => {
     const { repository, tag: name } = tags[tag] as CountedTag;
-    const why = `${blobs} blob${blobs === 1 ? '' : 's'} that it needs are not there`;
+    const why =
+      blobs === 1
+        ? 'a blob that it needs is not there'
+        : `${blobs} blobs that it needs are not there`;
     return { name: `${repositories[repository]?.found.name}:${name}`, why };
   });
 }
@@ -135,7 +138,7 @@ function repositoryOf(
   repository: number,
 ): RepositoryReport {
   const counted = counting.stores[store] as CountedStore;
-  const { users, weigh } = counted;
+  const { users, across, weigh } = counted;
   const [logical, total, shared, unique] = [new Sum(), new Sum(), new Sum(), new Sum()];
   const others = new Map<number, number>();
   const blobs = new Set<Digest>();
@@ -146,9 +149,10 @@ function repositoryOf(
   }
   for (const digest of blobs) {
     const weight = weigh(digest);
-    const owners = new Set(users.get(digest)?.map((at) => counting.tags[at]?.repository as number));
     total.add(weight);
-    (owners.size > 1 ? shared : unique).add(weight);
+    (across.has(digest) ? shared : unique).add(weight);
+    if (!across.has(digest)) continue;
+    const owners = new Set(users.get(digest)?.map((at) => counting.tags[at]?.repository as number));
     if (owners.size > POPULAR) continue;
     for (const other of owners)
       if (other !== repository) others.set(other, (others.get(other) ?? 0) + weight.size);
@@ -171,15 +175,14 @@ function repositoryOf(
 }
 
 function tagOf(counting: Counting, tag: CountedTag): TagReport {
-  const { users, weigh } = counting.stores[tag.store] as CountedStore;
+  const { users, across: many, weigh } = counting.stores[tag.store] as CountedStore;
   const [total, unique, inside, across] = [new Sum(), new Sum(), new Sum(), new Sum()];
   for (const digest of tag.needs.blobs.keys()) {
     const owners = users.get(digest);
     if (!owners) continue;
     const weight = weigh(digest);
     total.add(weight);
-    const isAcross = owners.some((at) => counting.tags[at]?.repository !== tag.repository);
-    (owners.length === 1 ? unique : isAcross ? across : inside).add(weight);
+    (owners.length === 1 ? unique : many.has(digest) ? across : inside).add(weight);
   }
   const { attached, images } = tag.needs;
   return {
@@ -195,6 +198,7 @@ function tagOf(counting: Counting, tag: CountedTag): TagReport {
         platform: image.platform,
         layers: layers.map((digest) => counting.layerOf.get(digest) as number),
         size: sumOf(new Set(layers), weigh),
+        manifestSize: image.manifest.size,
       };
     }),
     ...(attached.length > 0 && { attached }),

@@ -215,12 +215,12 @@ class Repository {
 
   /** The document that `tag` names by now. */
   async #resolve(tag: string): Promise<DocumentFacts> {
-    const before = this.#known.tags.get(tag);
-    if (before === undefined || !this.#known.documents.has(before)) {
+    const known = this.#known.documents.get(this.#known.tags.get(tag) as Digest);
+    if (!known || known.kind === 'config') {
       const { descriptor, bytes } = await this.#asker.manifest(tag);
       return this.#learn(manifestFacts(descriptor, bytes, `${this.#name}:${tag}`));
     }
-    const head = await this.#asker.head(tag);
+    const head = await this.#asker.head(tag, plain(known));
     if (!head) throw new RechunkError('not-found', `${this.#name}:${tag} is gone`);
     const found = await this.#document(head);
     if (!found) throw new RechunkError('not-found', `${this.#name}:${tag} is gone`);
@@ -296,7 +296,11 @@ class Repository {
       await eachOf(next, ATTACHMENTS, (tag) => this.#attachTag(tag));
     }
     if (isWhole) await eachOf(pending, ATTACHMENTS, (tag) => this.#attachTag(tag));
-    if (byApi) await eachOf(subjects, ATTACHMENTS, (digest) => this.#attachListed(digest, 0));
+    if (!byApi) return;
+    // The first tells whether the registry lists any.
+    const [first, ...rest] = subjects;
+    if (first) await this.#attachListed(first, 0);
+    await eachOf(rest, ATTACHMENTS, (digest) => this.#attachListed(digest, 0));
   }
 
   /** Surveys a tag that names what it belongs to; it is one like any other where that is not there. */
@@ -352,4 +356,8 @@ class Repository {
 function ignoreMissing(error: unknown): undefined {
   if (error instanceof RechunkError && OF_ONE_TAG.has(error.code)) return undefined;
   throw error;
+}
+
+function plain({ digest, size, mediaType }: BlobFacts): BlobFacts {
+  return { digest, size, mediaType };
 }

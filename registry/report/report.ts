@@ -79,6 +79,8 @@ export interface ImageReport {
   readonly layers: readonly number[];
   /** Distinct layers, bytes. */
   readonly size: Bytes;
+  /** Its manifest, bytes. */
+  readonly manifestSize: number;
 }
 
 /** Something that belongs to an image without being one: signature, SBOM, attestation. */
@@ -262,12 +264,14 @@ export interface NodeReport {
 export interface LimitReport {
   readonly tag: number;
   readonly platform?: string;
-  /** What is limited, such as `layers` or `layer-size`. */
+  /** What is limited, such as `docker-layers` or `registry-layer`. */
   readonly rule: string;
   readonly found: number;
   readonly limit: number;
-  /** Who does not take it. */
+  /** Who does not take it: names of profiles, or `registries`. */
   readonly consumers: readonly string[];
+  /** What breaks, in one sentence. */
+  readonly text: string;
 }
 
 /** What the index of files tells (depth `files`). */

@@ -1,0 +1,137 @@
+/** `rechunk report`: what registries and layouts hold, what is shared, what updates and deletions come to. */
+import type { Command } from 'commander';
+import { RechunkError } from '../../registry/errors.ts';
+import { collect } from '../../registry/report/collect.ts';
+import { isCrossed, makeReport, type Questions } from '../../registry/report/figures.ts';
+import type { Report } from '../../registry/report/report.ts';
+import { parseTarget } from '../../registry/report/target.ts';
+import { limitsOf } from '../report/limits.ts';
+import { openMemory } from '../report/memory.ts';
+import { addCacheOptions, cacheOptions } from './cache.ts';
+import { addRunOptions, type Host, listOption, option, type Values } from './options.ts';
+import { formatMarkdown } from './reportmarkdown.ts';
+import { describeThreshold, formatText } from './reporttext.ts';
+import { print, type Session, withSession } from './session.ts';
+import { parseCount, parseSize } from './values.ts';
+
+/** Adds the command to `program`. */
+export function addReport(program: Command, host: Host): void {
+  const command = program
+    .command('report')
+    .description(
+      'tell what registries, repositories, layouts and a registry’s directory hold: what is shared, what updates pull, what a deletion frees; exit status 1 if a limit is crossed',
+    )
+    .argument(
+      '<target...>',
+      'docker://HOST (all repositories), docker://HOST/REPO[:PATTERN], oci:DIR, storage:DIR (a registry’s directory)',
+    )
+    .addOption(option('--markdown', 'print Markdown, such as for $GITHUB_STEP_SUMMARY'))
+    .addOption(option('--all', 'list everything, not only what is largest'))
+    .addOption(
+      listOption('--if-deleted <pattern>', 'tell what deleting these tags frees, all at once'),
+    )
+    .addOption(
+      listOption(
+        '--holds <pattern>',
+        'tell what a node that holds these tags pulls for the others',
+      ),
+    )
+    .addOption(option('--mbit <n>', 'with --holds: the node’s network, to tell seconds'))
+    .addOption(
+      option(
+        '--max-update-bytes <size>',
+        'exit status 1 if the newest update of anything pulls more',
+      ),
+    )
+    .addOption(
+      option(
+        '--min-shared <percent>',
+        'exit status 1 if nodes have less of the newest tag of anything, by bytes',
+      ),
+    )
+    .addOption(option('--no-referrers', 'do not ask registries what refers to images'))
+    .addOption(option('--requests <n>', 'requests at a time with one registry (default: 8)'));
+  addRunOptions(addCacheOptions(command)).action((targets, values) =>
+    report(targets, values, host),
+  );
+}
+
+/** Rows of each list where not all are asked for. */
+const SHOWN_ROWS = 10;
+const MOST_REQUESTS = 64;
+const MOST_MBIT = 1_000_000;
+const PERCENT = 100;
+
+async function report(targets: readonly string[], values: Values, host: Host): Promise<void> {
+  if (values['json'] === true && values['markdown'] === true)
+    throw new RechunkError('usage', '--json and --markdown: want one of them');
+  for (const target of targets) parseTarget(target);
+  const questions = questionsOf(values);
+  const found = await withSession(values, host, (session) =>
+    make(targets, questions, { values, host, session }),
+  );
+  const rows = values['all'] === true ? Number.POSITIVE_INFINITY : SHOWN_ROWS;
+  const format = values['markdown'] === true ? formatMarkdown : formatText;
+  print(found, values, (one) => format(one, { rows }));
+  if (!isCrossed(found)) return;
+  for (const one of found.thresholds ?? [])
+    if (one.crossed) process.stderr.write(`rechunk: ${describeThreshold(one)}\n`);
+  process.exitCode = 1;
+}
+
+async function make(
+  targets: readonly string[],
+  questions: Questions,
+  {
+    values,
+    host,
+    session,
+  }: { readonly values: Values; readonly host: Host; readonly session: Session },
+): Promise<Report> {
+  const { reporter, transport } = session;
+  const cache = cacheOptions(values, host);
+  const onNotice = (notice: string): void => reporter.notice(notice);
+  const memory = cache && (await openMemory(cache, onNotice));
+  try {
+    const requests = values['requests'] as string | undefined;
+    const survey = await collect(targets, {
+      remote: transport.remote ?? { env: host.env, signal: host.signal },
+      memory,
+      referrers: values['referrers'] !== false,
+      ...(requests !== undefined && {
+        requests: parseCount(requests, '--requests', 1, MOST_REQUESTS),
+      }),
+      onProgress: ({ done, total }) => reporter.count('tags', done, total),
+      onNotice,
+    });
+    const made = makeReport(survey, questions);
+    const limits = limitsOf(made);
+    return { ...made, generated: new Date().toISOString(), ...(limits.length > 0 && { limits }) };
+  } finally {
+    await memory?.close();
+  }
+}
+
+function questionsOf(values: Values): Questions {
+  const [mbit, limit, shared] = ['mbit', 'maxUpdateBytes', 'minShared'].map(
+    (name) => values[name] as string | undefined,
+  );
+  const platform = values['platform'] as string | undefined;
+  const ifDeleted = values['ifDeleted'] as readonly string[] | undefined;
+  const holds = values['holds'] as readonly string[] | undefined;
+  if (mbit !== undefined && !holds) throw new RechunkError('usage', '--mbit: want --holds, too');
+  return {
+    ...(ifDeleted && { ifDeleted }),
+    ...(holds && { holds }),
+    ...(platform !== undefined && { platform }),
+    ...(mbit !== undefined && { mbit: parseCount(mbit, '--mbit', 1, MOST_MBIT) }),
+    ...(limit !== undefined && { maxUpdateBytes: parseSize(limit, '--max-update-bytes') }),
+    ...(shared !== undefined && { minShared: parseShare(shared) }),
+  };
+}
+
+function parseShare(text: string): number {
+  const percent = Number(text.replace(/\s*%$/, ''));
+  if (text.trim() !== '' && percent >= 0 && percent <= PERCENT) return percent / PERCENT;
+  throw new RechunkError('usage', `--min-shared: got '${text}', want a percentage from 0 to 100`);
+}

@@ -1,0 +1,25 @@
+/** What surveys learnt, in the cache directory. */
+import type { Memory } from '../../registry/report/survey.ts';
+import { CacheDirectory, type CacheOptions } from '../cache/directory.ts';
+
+const KIND = 'survey';
+
+/** A memory that is closed when the survey is done. */
+export interface SurveyMemory extends Memory {
+  close(): Promise<void>;
+}
+
+/** Opens the memory in the cache that `options` name; undefined, with a notice, where that cannot be used. */
+export async function openMemory(
+  options: CacheOptions,
+  onNotice: (notice: string) => void,
+): Promise<SurveyMemory | undefined> {
+  const directory = await CacheDirectory.open(options, { kinds: [KIND] }, onNotice);
+  return (
+    directory && {
+      read: (key) => directory.read(KIND, key),
+      write: (key, bytes) => directory.write(KIND, key, bytes),
+      close: () => directory.close(),
+    }
+  );
+}
