@@ -61,6 +61,14 @@ test('every option of a build that the host does not set is an input', () => {
   assert.ok(names.size > 40);
 });
 
+test('what a build tells later steps is no option of theirs', () => {
+  const variables = new Set(stepInputs().map(({ variable }) => variable));
+  const action = fileOf('github').matchAll(/outputs\.(RECHUNK_\w+)/g);
+  const names = [...action].map(([, name = '']) => name);
+  assert.equal(names.length, 6);
+  for (const name of names) assert.ok(!variables.has(name), name);
+});
+
 for (const host of Object.keys(HOST_FILES) as HostName[]) {
   test(`${HOST_FILES[host]} has the inputs of the command line (npm run inputs)`, () => {
     assert.equal(fileOf(host), fillIn(host, fileOf(host)));
