@@ -15,7 +15,7 @@ export interface CliOptions {
   readonly env?: Readonly<Record<string, string>>;
   /** The Node to run it with; default this one. */
   readonly node?: string;
-  /** Another build of it, such as the single file; default the sources. */
+  /** Another build of it, such as the single file; default what is tested. */
   readonly entry?: string;
   readonly cwd?: string;
   readonly stdin?: AsyncIterable<Uint8Array>;
@@ -25,9 +25,12 @@ export interface CliOptions {
   readonly under?: readonly string[];
 }
 
-const ENTRY = fileURLToPath(new URL('../rechunk/cli/entry.cjs', import.meta.url));
+/** The command line as `.ci/test.ts` has built it, else its sources. */
+const ENTRY =
+  process.env['RECHUNK_TEST_ENTRY'] ??
+  fileURLToPath(new URL('../rechunk/cli/entry.cjs', import.meta.url));
 
-/** Runs `rechunk ARGS` from source and gives what it printed. */
+/** Runs `rechunk ARGS` and gives what it printed. */
 export function runCli(args: readonly string[], options: CliOptions = {}): Promise<CliResult> {
   const node = [options.node ?? process.execPath, '--disable-warning=ExperimentalWarning'];
   const words = [...(options.under ?? []), ...node, options.entry ?? ENTRY, ...args];
