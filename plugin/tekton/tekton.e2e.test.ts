@@ -110,14 +110,18 @@ async function runTask(params: Texts, workspaces: Texts): Promise<Ended> {
   return { ...ended, results: Object.fromEntries(found) };
 }
 
+/** Nothing can be written but below /var/tmp, where a volume is mounted; `$0` is where it starts. */
+const READ_ONLY =
+  'mount --bind /var/tmp /var/tmp && mount -o remount,bind,ro / && cd "$0" && exec "$@"';
+
 /** Runs a script as its first line says, as a user of no name, without capabilities, which it cannot get again. */
 async function runStep(script: string, env: Texts, cwd: string): Promise<CliResult> {
   const file = join(dir, 'script');
   writeFileSync(file, script, { mode: 0o755 });
   const user = ['--reuid', String(NOBODY), '--regid', String(NOBODY), '--clear-groups'];
   const none = ['--bounding-set=-all', '--inh-caps=-all', '--no-new-privs'];
-  const child = spawn('setpriv', [...user, ...none, file], {
-    cwd,
+  const readOnly = ['--mount', 'sh', '-c', READ_ONLY, cwd];
+  const child = spawn('unshare', [...readOnly, 'setpriv', ...user, ...none, file], {
     env: { PATH: host.env['PATH'], ...env },
     stdio: ['ignore', 'pipe', 'pipe'],
   });
