@@ -2,7 +2,7 @@
  * How hosts are reached: TLS with the user's certificate authorities, proxies by environment, connections kept open,
  * and which hosts a server may send us on to.
  */
-import { readFileSync } from 'node:fs';
+import { existsSync, readFileSync } from 'node:fs';
 import { BlockList, isIP } from 'node:net';
 import { createSecureContext, getCACertificates, type SecureContext } from 'node:tls';
 import { Agent, type Dispatcher, ProxyAgent } from 'undici';
@@ -171,7 +171,7 @@ export class Network {
   #tlsOptions(): object {
     this.#tls ??= this.insecure
       ? { rejectUnauthorized: false }
-      : { secureContext: trustContext(this.#options.caFile) };
+      : { secureContext: trustContext(this.#options) };
     return this.#tls;
   }
 }
@@ -180,13 +180,23 @@ export class Network {
 let ownContext: SecureContext | undefined;
 
 /** TLS that trusts Node's own authorities, the system's (where companies put theirs), and those in `caFile`. */
-function trustContext(caFile: string | undefined): SecureContext {
+function trustContext({ caFile, env }: NetworkOptions): SecureContext {
   if (caFile === undefined && ownContext) return ownContext;
-  const ca = new Set([...getCACertificates('default'), ...getCACertificates('system')]);
+  const system = hasSystemAuthorities(env) ? getCACertificates('system') : [];
+  const ca = new Set([...getCACertificates('default'), ...system]);
   if (caFile !== undefined) ca.add(readAuthorities(caFile));
   const context = createSecureContext({ ca: [...ca] });
   if (caFile === undefined) ownContext = context;
   return context;
+}
+
+/** Where Node looks for the system's authorities on Linux. */
+const SYSTEM_AUTHORITIES = ['/etc/ssl/cert.pem', '/etc/ssl/certs'] as const;
+
+/** Whether the system may have any: where it has none, as slim images do, Node prints a complaint of its own when it is asked. */
+function hasSystemAuthorities(env: Environment): boolean {
+  if (process.platform !== 'linux' || env['SSL_CERT_FILE'] || env['SSL_CERT_DIR']) return true;
+  return SYSTEM_AUTHORITIES.some((path) => existsSync(path));
 }
 
 function readAuthorities(caFile: string): string {

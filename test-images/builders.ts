@@ -1,8 +1,8 @@
 /**
  * buildah as people build with it: that of this machine, and that of another Debian release in a root of its own; and rechunk's own image
- * for them, made of the sources. Builds run with chroot isolation, in storages of their own. Needs root.
+ * for them, built of the sources by plugin/image. Builds run with chroot isolation, in storages of their own. Needs root.
  */
-import { mkdir, readFile, rm, writeFile } from 'node:fs/promises';
+import { copyFile, mkdir, readFile, rm, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { command, output } from './command.ts';
@@ -90,37 +90,38 @@ export async function openBuilder(suite: Suite, dir: string, registry: string): 
   };
 }
 
-/** Packages that rechunk needs when it runs, as the lockfile has them. */
-async function productionPackages(): Promise<string[]> {
-  const lock = JSON.parse(await readFile(join(SOURCES, 'package-lock.json'), 'utf8'));
-  const packages = Object.entries(lock.packages as Record<string, Record<string, unknown>>);
-  return packages
-    .filter(([path, { dev, devOptional, optional }]) => path && !dev && !devOptional && !optional)
-    .map(([path]) => path);
+/** What a base with Node is made of here: Debian and this Node, for whatever architecture it is called. */
+const NODE = `FROM scratch
+ADD debian.tar.gz /
+COPY node /usr/local/bin/
+ENV PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin
+CMD ["node"]
+`;
+
+/** Writes what an image with Node is built of, `Containerfile` included, into the new directory `dir`. */
+async function writeNode(dir: string): Promise<void> {
+  const debian = await debianImage();
+  const read = async (path: string): Promise<{ digest: string }[]> => {
+    const { manifests, layers } = JSON.parse(await readFile(join(debian, path), 'utf8'));
+    return manifests ?? layers;
+  };
+  const blob = (digest = ''): string => join('blobs', digest.replace(':', '/'));
+  const [manifest] = await read('index.json');
+  const [layer] = await read(blob(manifest?.digest));
+  await mkdir(dir);
+  await command('cp', [join(debian, blob(layer?.digest)), join(dir, 'debian.tar.gz')]);
+  await command('cp', [process.execPath, join(dir, 'node')]);
+  await writeFile(join(dir, 'Containerfile'), NODE);
 }
 
-/** Builds the image `localhost/rechunk` with `builder`: Debian, this Node, and rechunk from its sources. */
+/** Builds the image `localhost/rechunk` with `builder`, as plugin/image says, over Debian with this Node. */
 export async function buildTool(builder: Builder): Promise<void> {
   const dir = join(builder.dir, 'tool');
-  await mkdir(dir);
-  const debian = await debianImage();
-  await command('cp', ['-r', debian, join(dir, 'debian')]);
-  await command('cp', [process.execPath, join(dir, 'node')]);
-  const what = ['package.json', 'rechunk', 'registry', ...(await productionPackages())];
-  const leave = ['--exclude=*.test.ts', '--exclude=*.conformance.ts'];
-  const places = ['-C', SOURCES, '--dereference', '--transform', 's,^,usr/local/lib/rechunk/,'];
-  await command('tar', ['-cf', join(dir, 'rechunk.tar'), ...leave, ...places, ...what]);
-  const lines = [
-    'FROM oci:debian',
-    'COPY node /usr/local/bin/',
-    'ADD rechunk.tar /',
-    'RUN chmod 755 /usr/local/lib/rechunk/rechunk/cli/entry.cjs && ln -s ../lib/rechunk/rechunk/cli/entry.cjs /usr/local/bin/rechunk',
-    'ENV NODE_OPTIONS=--disable-warning=ExperimentalWarning PATH=/usr/local/bin:/usr/sbin:/usr/bin',
-    'ENTRYPOINT ["rechunk"]',
-    // As images of tools are.
-    'USER 65534',
-  ];
-  await writeFile(join(dir, 'Containerfile'), `${lines.join('\n')}\n`);
-  await builder.run('buildah build --quiet -t localhost/rechunk .', dir);
+  await writeNode(dir);
+  await builder.run('buildah build --quiet -t localhost/node .', dir);
+  await command(process.execPath, [join(SOURCES, '.ci/single.ts'), join(dir, 'rechunk.cjs')]);
+  await copyFile(join(SOURCES, 'plugin/image/Containerfile'), join(dir, 'Containerfile'));
+  const base = '--build-arg BASE=localhost/node';
+  await builder.run(`buildah build --quiet ${base} -t localhost/rechunk .`, dir);
   await rm(dir, { recursive: true });
 }

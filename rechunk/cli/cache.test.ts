@@ -37,6 +37,9 @@ test('the default directory is said to be one', () => {
   const { directory, isDefault } = cacheOptions({}, host) ?? {};
   assert.deepEqual([directory, isDefault], ['/home/me/.cache/rechunk', true]);
   assert.equal(cacheOptions({ cache: work }, host)?.isDefault, false);
+  const homeless = { ...host, env: { HOME: '/' } };
+  assert.equal(cacheOptions({}, homeless), undefined);
+  assert.equal(cacheOptions({ cache: work }, homeless)?.directory, work);
 });
 
 test.run();

@@ -41,11 +41,11 @@ export function cacheOptions(
   return { directory, isDefault: named === undefined, limit, version, now: Date.now };
 }
 
-/** By the XDG base directory specification 0.8, which takes no notice of relative paths. */
+/** By the XDG base directory specification 0.8, which takes no notice of relative paths. A user without a home, as containers have, has `/`: none. */
 function defaultDirectory(env: Host['env']): string | undefined {
   const { XDG_CACHE_HOME: cache = '', HOME: home = '' } = env;
   if (isAbsolute(cache)) return join(cache, 'rechunk');
-  return isAbsolute(home) ? join(home, '.cache', 'rechunk') : undefined;
+  return isAbsolute(home) && home !== '/' ? join(home, '.cache', 'rechunk') : undefined;
 }
 
 /** Options that decide nothing of the result: how it is reached, and how it is told. */

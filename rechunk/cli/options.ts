@@ -1,5 +1,5 @@
 /** Options that several commands share, declared once and turned into library options once. */
-import { readFileSync } from 'node:fs';
+import { existsSync, readFileSync } from 'node:fs';
 import { availableParallelism, tmpdir } from 'node:os';
 import { type Command, Option } from 'commander';
 import { RechunkError } from '../../registry/errors.ts';
@@ -203,13 +203,11 @@ export function memoryLimit(values: Values): number | undefined {
   return limit;
 }
 
-/** Large files belong in /var/tmp: /tmp is often memory. */
+/** Large files belong in /var/tmp: /tmp is often memory. Images of few files may lack it. */
 export function tempDirectory(values: Values, host: Host): string {
-  return (
-    text(values, 'tempDir') ??
-    host.env['TMPDIR'] ??
-    (process.platform === 'linux' ? '/var/tmp' : tmpdir())
-  );
+  const large = '/var/tmp';
+  const isThere = process.platform === 'linux' && existsSync(large);
+  return text(values, 'tempDir') ?? host.env['TMPDIR'] ?? (isThere ? large : tmpdir());
 }
 
 /** How references are opened. */
