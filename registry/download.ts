@@ -9,7 +9,7 @@ import { createGunzip } from 'node:zlib';
 import { pullScope, type RegistryClient } from './client.ts';
 import { RechunkError } from './errors.ts';
 import { type HttpResponse, showUrl, unexpected } from './http.ts';
-import type { Blob } from './image.ts';
+import type { Blob, ByteRange } from './image.ts';
 import { checkTarget } from './network.ts';
 import type { Descriptor } from './oci.ts';
 import { interrupted, isTransient, pauseAfter } from './retry.ts';
@@ -36,7 +36,36 @@ export function remoteBlob(
 ): RemoteBlob {
   const stream = (signal?: AbortSignal): AsyncIterable<Uint8Array> =>
     new Download(client, repository, descriptor, signal).read();
-  return { origin: { host: client.host, repository }, stream };
+  const part = (range: ByteRange): Promise<Buffer | undefined> =>
+    readPart(client, repository, descriptor, range);
+  return { origin: { host: client.host, repository }, stream, part };
+}
+
+/** A stretch of a blob by one request; undefined where the server does not do ranges. */
+async function readPart(
+  client: RegistryClient,
+  repository: string,
+  { digest }: Descriptor,
+  { offset, size }: ByteRange,
+): Promise<Buffer | undefined> {
+  const release = await client.transfer();
+  try {
+    const response = await client.request({
+      method: 'GET',
+      to: `/v2/${repository}/blobs/${digest}`,
+      scopes: [pullScope(repository)],
+      want: [200, 206, 404, ...NO_RANGE],
+      headers: { range: `bytes=${offset}-${offset + size - 1}` },
+    });
+    if (response.status === 206 && rangeStart(response) === offset) {
+      const bytes = await response.bytes(size);
+      return bytes.length === size ? bytes : undefined;
+    }
+    await response.discard();
+    return undefined;
+  } finally {
+    release();
+  }
 }
 
 /** First byte of a 206 by its `Content-Range`; undefined where it has none that can be read. */

@@ -32,6 +32,11 @@ export interface Blob {
   readonly file?: { readonly path: string; readonly offset: number; readonly size: number };
   /** Streams the bytes from the start; each call starts anew. Chunks may be of any size. */
   stream(signal?: AbortSignal): AsyncIterable<Uint8Array>;
+  /**
+   * Reads a stretch alone; undefined where the store hands out whole blobs only. Absent where nothing is gained by it. The reader has
+   * to know the stretch's own digest.
+   */
+  part?(range: ByteRange): Promise<Buffer | undefined>;
 }
 
 /** The raw bytes of a manifest, index or config, checked against its digest. */

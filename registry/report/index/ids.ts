@@ -1,0 +1,105 @@
+/**
+ * Ids without a coordinator: the first 63 bits of a sha256 digest. Whoever indexes the same content, path or layer, on whatever
+ * machine, gives it the same id; a query (`queries/collisions.sql`) proves that no two have one by chance.
+ *
+ * An id is `digest >> 1` of the first eight bytes, big-endian, so that it is a positive BIGINT everywhere and its upper four bits
+ * are the digest's first hex digit: the partition.
+ */
+import { hash } from 'node:crypto';
+import type { Digest } from '../../oci.ts';
+
+/** Partitions of files, references and paths, by the first hex digit of a digest. */
+export const PARTITIONS = 16;
+
+/** Paths whose digests are kept: layers have most of theirs in common. */
+const KEPT_PATHS = 1 << 17;
+let recent = new Map<string, Buffer>();
+let older = new Map<string, Buffer>();
+
+/** The sha256 digest of a path's bytes (one char a byte). Do not change it: it is kept. */
+export function digestPath(path: string): Buffer {
+  const kept = recent.get(path);
+  if (kept) return kept;
+  // ASCII is its own UTF-8, and `hash` takes text faster than a buffer.
+  const digest =
+    older.get(path) ?? hash('sha256', isAscii(path) ? path : Buffer.from(path, 'latin1'), 'buffer');
+  if (recent.size >= KEPT_PATHS) [older, recent] = [recent, new Map()];
+  recent.set(path, digest);
+  return digest;
+}
+
+function isAscii(text: string): boolean {
+  for (let i = 0; i < text.length; i++) if (text.charCodeAt(i) > 0x7f) return false;
+  return true;
+}
+
+/** The bytes of a digest; of one that is no sha256, the sha256 of its text. */
+export function digestBytes(digest: Digest): Buffer {
+  const [algorithm, hex = ''] = digest.split(':');
+  return algorithm === 'sha256' ? Buffer.from(hex, 'hex') : hash('sha256', digest, 'buffer');
+}
+
+/** The id of what has this digest (at least 8 bytes). */
+export function idOf(digest: Uint8Array): bigint {
+  const view = new DataView(digest.buffer, digest.byteOffset, digest.byteLength);
+  return view.getBigUint64(0) >> 1n;
+}
+
+const FIRST_SLOTS = 1 << 12;
+/** Of the slots, so many in a hundred are taken before there are twice as many. */
+const FULL_PERCENT = 60;
+/** Words of a digest that tell one from another: 96 bits, so that two with one id are both kept, and the collision shows. */
+const WORDS = 3;
+
+/** A set of digests, known by their first 96 bits; 12 bytes a slot. */
+export class DigestSet {
+  #slots: Uint32Array = new Uint32Array(FIRST_SLOTS * WORDS);
+  #capacity = FIRST_SLOTS;
+  #size = 0;
+
+  get size(): number {
+    return this.#size;
+  }
+
+  /** Adds the digest at `at` in `bytes`; whether it is new. */
+  add(bytes: Buffer, at = 0): boolean {
+    // All zeros means a free slot; no digest is expected to begin so.
+    const added = this.#put(
+      bytes.readUInt32LE(at),
+      bytes.readUInt32LE(at + 4),
+      bytes.readUInt32LE(at + 8) || 1,
+    );
+    if (added && ++this.#size * 100 > this.#capacity * FULL_PERCENT) this.#grow();
+    return added;
+  }
+
+  clear(): void {
+    this.#size = 0;
+    this.#slots.fill(0);
+  }
+
+  #put(a: number, b: number, c: number): boolean {
+    const slots = this.#slots;
+    const mask = this.#capacity - 1;
+    for (let slot = (a ^ b) & mask; ; slot = (slot + 1) & mask) {
+      const at = slot * WORDS;
+      if (slots[at + 2] === 0) {
+        slots[at] = a;
+        slots[at + 1] = b;
+        slots[at + 2] = c;
+        return true;
+      }
+      if (slots[at] === a && slots[at + 1] === b && slots[at + 2] === c) return false;
+    }
+  }
+
+  #grow(): void {
+    const old = this.#slots;
+    this.#capacity *= 2;
+    this.#slots = new Uint32Array(this.#capacity * WORDS);
+    for (let at = 0; at < old.length; at += WORDS) {
+      const [a = 0, b = 0, c = 0] = old.subarray(at, at + WORDS);
+      if (c !== 0) this.#put(a, b, c);
+    }
+  }
+}

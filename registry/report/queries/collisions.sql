@@ -1,0 +1,10 @@
+-- Proves that no two contents, paths, sets of xattrs or layers have one id by chance: there must be no row.
+SELECT 'file' AS kind, file_id AS id FROM files GROUP BY file_id HAVING min(digest) <> max(digest)
+UNION ALL
+SELECT 'path' AS kind, path_id AS id FROM paths GROUP BY path_id HAVING min(path) <> max(path)
+UNION ALL
+SELECT 'layer' AS kind, layer_id AS id FROM layers GROUP BY layer_id HAVING count(*) > 1
+UNION ALL
+SELECT 'content' AS kind, file_id AS id FROM entries WHERE file_id IS NOT NULL AND kind = 'file'
+GROUP BY file_id HAVING min(size) <> max(size)
+ORDER BY kind, id

@@ -1,0 +1,17 @@
+-- Which layers hold the contents that waste most.
+WITH worst AS (
+  SELECT file_id, (count(*) - 1) * max(size) AS wasted
+  FROM entries
+  WHERE kind = 'file' AND size > 0
+  GROUP BY file_id
+  HAVING count(*) > 1
+  ORDER BY wasted DESC, file_id
+  LIMIT :limit
+)
+SELECT e.file_id, l.diff_id, count(*) AS copies
+FROM entries e
+JOIN worst w ON w.file_id = e.file_id
+JOIN layers l ON l.layer_id = e.layer_id
+WHERE e.kind = 'file'
+GROUP BY e.file_id, l.diff_id
+ORDER BY e.file_id, l.diff_id

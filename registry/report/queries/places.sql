@@ -1,0 +1,28 @@
+-- Where the contents that waste most lie: up to :places paths of each, the most frequent first.
+WITH worst AS (
+  SELECT file_id, (count(*) - 1) * max(size) AS wasted
+  FROM entries
+  WHERE kind = 'file' AND size > 0
+  GROUP BY file_id
+  HAVING count(*) > 1
+  ORDER BY wasted DESC, file_id
+  LIMIT :limit
+),
+counted AS (
+  SELECT e.file_id, e.path_id, count(*) AS copies
+  FROM entries e
+  JOIN worst w ON w.file_id = e.file_id
+  WHERE e.kind = 'file'
+  GROUP BY e.file_id, e.path_id
+),
+ranked AS (
+  SELECT file_id, path_id, copies, row_number() OVER (PARTITION BY file_id ORDER BY copies DESC, path_id) AS place
+  FROM counted
+),
+kept AS (
+  SELECT file_id, path_id, copies, place FROM ranked WHERE place <= :places
+)
+SELECT DISTINCT k.file_id, k.place, k.copies, p.path
+FROM kept k
+JOIN paths p ON p.path_id = k.path_id
+ORDER BY k.file_id, k.place, p.path
