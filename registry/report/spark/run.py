@@ -1,0 +1,80 @@
+#!/usr/bin/env python3
+"""Runs the queries of a report on Apache Spark: the same SQL files over the same Parquet as the embedded engine.
+
+    spark-submit --master spark://HOST:7077 run.py INDEX QUERY[:NAME=VALUE,...]...
+
+INDEX is a directory that `rechunk report index` wrote, on a file system that all workers see. A QUERY is the name of a file in
+../queries; its parameters are whole numbers where they look like some, else text. For each query a line of JSON is printed: its
+name and its rows, binary values as hex, numbers from 2^53 on as text. Without a QUERY, those without parameters are run.
+"""
+import glob
+import json
+import os
+import re
+import sys
+
+from pyspark.sql import SparkSession
+
+QUERIES = os.path.join(os.path.dirname(os.path.abspath(__file__)), '..', 'queries')
+PARTITIONED = ('entries', 'files', 'paths')
+SINGLE = ('layers', 'xattrs')
+TARGETS = ('tags', 'images', 'image_layers', 'blobs')
+
+
+def read(path):
+    with open(path, encoding='utf-8') as file:
+        return file.read()
+
+
+def make_views(spark, index):
+    """The tables as `reader.ts` makes them."""
+    parts = sorted(glob.glob(os.path.join(index, 'parts', '*')))
+    if not parts:
+        sys.exit(f'{index}: no index')
+    for table in PARTITIONED + SINGLE:
+        below = 'prefix=*/part.parquet' if table in PARTITIONED else 'part.parquet'
+        files = [os.path.join(part, table, below) for part in parts]
+        spark.read.parquet(*files).createOrReplaceTempView(table)
+    for table in TARGETS:
+        files = os.path.join(index, 'targets', '*', f'{table}.parquet')
+        spark.read.parquet(files).distinct().createOrReplaceTempView(table)
+    for view in sorted(glob.glob(os.path.join(QUERIES, 'views', '*.sql'))):
+        name = re.sub(r'^\d+-|\.sql$', '', os.path.basename(view))
+        spark.sql(read(view)).createOrReplaceTempView(name)
+
+
+def parameter(text):
+    name, _, value = text.partition('=')
+    return name, int(value) if re.fullmatch(r'-?\d{1,18}', value) else value
+
+
+def cell(value):
+    # Whoever reads JSON as doubles would lose an id's last digits.
+    if isinstance(value, int) and abs(value) >= 2**53:
+        return str(value)
+    return bytes(value).hex() if isinstance(value, (bytes, bytearray)) else value
+
+
+def run(spark, word):
+    name, _, given = word.partition(':')
+    args = dict(parameter(one) for one in given.split(',') if one)
+    rows = spark.sql(read(os.path.join(QUERIES, f'{name}.sql')), args=args)
+    columns = rows.columns
+    found = [{column: cell(value) for column, value in zip(columns, row)} for row in rows.collect()]
+    print(json.dumps({'query': name, 'rows': found}), flush=True)
+
+
+def main():
+    index, *words = sys.argv[1:]
+    spark = SparkSession.builder.appName('rechunk report').getOrCreate()
+    spark.sparkContext.setLogLevel('ERROR')
+    make_views(spark, os.path.abspath(index))
+    if not words:
+        names = sorted(glob.glob(os.path.join(QUERIES, '*.sql')))
+        words = [os.path.basename(name)[:-4] for name in names if not re.search(r'(?<!:):[a-z]', read(name))]
+    for word in words:
+        run(spark, word)
+    spark.stop()
+
+
+main()
