@@ -1,11 +1,17 @@
 /** The command line as few files, since loading 130 modules one by one takes longer than all else that happens before an image is opened. */
 import { chmodSync, copyFileSync } from 'node:fs';
 import { join } from 'node:path';
-import { fileURLToPath } from 'node:url';
+import { fileURLToPath, pathToFileURL } from 'node:url';
 import { build } from 'esbuild';
+import { readSql } from '../registry/report/index/sql.ts';
 import { digestSources } from './sources.ts';
 
 const root = fileURLToPath(new URL('..', import.meta.url));
+
+/** The SQL of reports as a constant of the program. */
+export function reportSql(root: string): string {
+  return JSON.stringify(readSql(pathToFileURL(join(root, 'registry/report/queries/'))));
+}
 
 /** Writes the command line to `directory` (145 ms to load from modules, 60 so); gives its entry. Packages are not in it. */
 export async function bundleProgram(directory: string): Promise<string> {
@@ -20,7 +26,10 @@ export async function bundleProgram(directory: string): Promise<string> {
     platform: 'node',
     target: 'node22.19',
     packages: 'external',
-    define: { SOURCES_DIGEST: JSON.stringify(digestSources(root)) },
+    define: {
+      SOURCES_DIGEST: JSON.stringify(digestSources(root)),
+      REPORT_SQL: reportSql(root),
+    },
   });
   for (const name of ['startup.cjs', 'entry.cjs'])
     copyFileSync(`${root}rechunk/cli/${name}`, join(directory, name));

@@ -11,6 +11,7 @@ import { chmod, mkdir, writeFile } from 'node:fs/promises';
 import { dirname, join, resolve } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { build } from 'esbuild';
+import { reportSql } from './bundle.ts';
 import { bundledPackages, licenceComment } from './licences.ts';
 import { digestSources } from './sources.ts';
 
@@ -33,11 +34,14 @@ export async function buildSingle(file: string, root: string = ROOT): Promise<vo
     platform: 'node',
     target: PARSED_BY,
     legalComments: 'inline',
+    // Compiled for each system, and 68 MB: whoever counts files installs it beside.
+    external: ['@duckdb/node-api'],
     define: {
       SINGLE_FILE: '__filename',
       // Of ES modules only; what reads it is not reached.
       'import.meta.url': '__filename',
       SOURCES_DIGEST: JSON.stringify(digestSources(root)),
+      REPORT_SQL: reportSql(root),
     },
   });
   const packages = bundledPackages(root, Object.keys(metafile.inputs));

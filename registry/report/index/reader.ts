@@ -2,32 +2,13 @@
  * Reads an index: its tables as views of the engine, and the queries of `queries/`, which are plain SQL in what DuckDB and Spark have
  * in common, so that `spark/run.py` runs the same files.
  */
-import { readdirSync, readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { RechunkError } from '../../errors.ts';
 import { type Engine, literal, type Parameters, type Row } from './engine.ts';
 import { SNAPSHOT_TABLES, TARGETS } from './snapshot.ts';
+import { queryText, sqlTexts } from './sql.ts';
 import { TABLE_NAMES } from './staging.ts';
 import { listParts, PARTS } from './writer.ts';
-
-/** Where the queries lie, beside the program's own files. */
-const QUERIES: URL = new URL('../queries/', import.meta.url);
-const VIEWS: URL = new URL('views/', QUERIES);
-
-/** The names of the queries. */
-export function listQueries(): string[] {
-  const files = readdirSync(QUERIES).filter((file) => file.endsWith('.sql'));
-  return files.map((file) => file.slice(0, -'.sql'.length)).sort();
-}
-
-/** A query's text; throws `usage` for one that there is not. */
-export function queryText(name: string): string {
-  if (!listQueries().includes(name)) {
-    const known = listQueries().join(', ');
-    throw new RechunkError('usage', `got query "${name}", want one of ${known}`);
-  }
-  return readFileSync(new URL(`${name}.sql`, QUERIES), 'utf8');
-}
 
 /** An index that is read. */
 export class IndexReader {
@@ -57,11 +38,8 @@ export class IndexReader {
         `CREATE OR REPLACE VIEW ${table} AS SELECT DISTINCT * FROM read_parquet(${literal(files)})`,
       );
     }
-    for (const file of readdirSync(VIEWS).sort()) {
-      const name = file.replace(/^\d+-|\.sql$/g, '');
-      const text = readFileSync(new URL(file, VIEWS), 'utf8');
+    for (const [name, text] of Object.entries(sqlTexts().views))
       await engine.run(`CREATE OR REPLACE VIEW ${name} AS ${text}`);
-    }
     return new IndexReader(engine);
   }
 
