@@ -9,10 +9,12 @@ import { mkdtemp, rm, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { suite } from 'uvu';
+import * as v from 'valibot';
 import { type Manifest, MEDIA, parseManifest } from '../../registry/oci.ts';
 import { collect } from '../../registry/report/collect.ts';
 import { isCrossed, makeReport, type Questions } from '../../registry/report/figures.ts';
 import type { Report } from '../../registry/report/report.ts';
+import { reportSchema } from '../../registry/report/schema.ts';
 import { openDestination, openSource } from '../../registry/transport.ts';
 import { runCli } from '../../test-images/cli.ts';
 import { command } from '../../test-images/command.ts';
@@ -91,7 +93,14 @@ report.after(async () => {
 });
 
 async function reportOn(target: string, questions: Questions = {}): Promise<Report> {
-  return makeReport(await collect([target], { remote: { env: {} } }), questions);
+  const made = makeReport(await collect([target], { remote: { env: {} } }), questions);
+  return checked(made);
+}
+
+/** `made`, which has the published form and nothing else. */
+function checked(made: Report): Report {
+  assert.deepEqual(v.parse(reportSchema, made), made);
+  return made;
 }
 
 /** Figures of a report under names that do not tell where it came from. */
@@ -184,7 +193,7 @@ report(
         ({ method, status: got, path }) =>
           `${method} ${got} ${path.replace(/.*\/(manifests|blobs|tags|referrers)\/.*/, '$1')}`,
       );
-      return { made: JSON.parse(stdout) as Report, requests };
+      return { made: checked(JSON.parse(stdout) as Report), requests };
     };
     const count = (requests: readonly string[], what: string): number =>
       requests.filter((one) => one === what).length;
