@@ -3,12 +3,14 @@ import type { Command } from 'commander';
 import { RechunkError } from '../../registry/errors.ts';
 import { collect } from '../../registry/report/collect.ts';
 import { isCrossed, makeReport, type Questions } from '../../registry/report/figures.ts';
+import { uncompressedSizes, withFiles } from '../../registry/report/index/figures.ts';
 import type { Report } from '../../registry/report/report.ts';
 import { parseTarget } from '../../registry/report/target.ts';
 import { limitsOf } from '../report/limits.ts';
 import { openMemory } from '../report/memory.ts';
 import { addCacheOptions, cacheOptions } from './cache.ts';
 import { addRunOptions, type Host, listOption, option, type Values } from './options.ts';
+import { addReportIndex, withIndex } from './reportindex.ts';
 import { formatMarkdown } from './reportmarkdown.ts';
 import { describeThreshold, formatText } from './reporttext.ts';
 import { print, type Session, withSession } from './session.ts';
@@ -49,8 +51,21 @@ export function addReport(program: Command, host: Host): void {
         'exit status 1 if nodes have less of the newest tag of anything, by bytes',
       ),
     )
+    .addOption(
+      option(
+        '--files',
+        'read each unique layer once, and tell of files: duplicates, floors of updates',
+      ),
+    )
+    .addOption(
+      option(
+        '--index <dir>',
+        'with --files: where the index of files is kept (default: beside the cache)',
+      ),
+    )
     .addOption(option('--no-referrers', 'do not ask registries what refers to images'))
     .addOption(option('--requests <n>', 'requests at a time with one registry (default: 8)'));
+  addReportIndex(command, host);
   addRunOptions(addCacheOptions(command)).action((targets, values) =>
     report(targets, values, host),
   );
@@ -104,7 +119,13 @@ async function make(
       onProgress: ({ done, total }) => reporter.count('tags', done, total),
       onNotice,
     });
-    const made = makeReport(survey, questions);
+    const made =
+      values['files'] === true
+        ? await withIndex(survey, { values, host, session }, async (reader) => {
+            const uncompressed = await uncompressedSizes(reader);
+            return withFiles(makeReport(survey, { ...questions, uncompressed }), reader);
+          })
+        : makeReport(survey, questions);
     const limits = limitsOf(made);
     return { ...made, generated: new Date().toISOString(), ...(limits.length > 0 && { limits }) };
   } finally {

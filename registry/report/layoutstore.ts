@@ -25,10 +25,11 @@ export async function surveyLayout(directory: string, skipped: Skipped[]): Promi
         'unsupported',
         `oci-layout holds ${version.slice(0, 80)}, want version 1.0.0`,
       );
-    const local = new LocalDocuments((digest) => blobPath(directory, digest));
+    const locate = (digest: Digest): string => blobPath(directory, digest);
+    const local = new LocalDocuments(locate);
     const repository = await surveyIndex({ directory, name, local, unnamed: 'image', skipped });
     const held = await layoutBlobs(join(directory, 'blobs'));
-    return { name, repositories: [repository], documents: local.documents, held };
+    return { name, repositories: [repository], documents: local.documents, held, locate };
   });
 }
 

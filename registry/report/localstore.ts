@@ -50,7 +50,7 @@ export class LocalDocuments {
   async manifest(digest: Digest, mediaType = ''): Promise<DocumentFacts | undefined> {
     const known = this.documents.get(digest);
     if (known) return known;
-    const bytes = await this.#read(digest);
+    const bytes = await this.bytes(digest);
     if (!bytes) return undefined;
     const facts = manifestFacts({ digest, size: bytes.length, mediaType }, bytes, digest);
     this.documents.set(digest, facts);
@@ -70,11 +70,12 @@ export class LocalDocuments {
 
   async #config(digest: Digest): Promise<void> {
     if (this.documents.has(digest)) return;
-    const bytes = await this.#read(digest);
+    const bytes = await this.bytes(digest);
     if (bytes) this.documents.set(digest, configFacts(digest, bytes, digest));
   }
 
-  async #read(digest: Digest): Promise<Buffer | undefined> {
+  /** A document's bytes, checked; undefined where it is not there. */
+  async bytes(digest: Digest): Promise<Buffer | undefined> {
     const path = this.#locate(digest);
     const found = await stat(path).catch(() => undefined);
     if (!found?.isFile()) return undefined;

@@ -85,17 +85,18 @@ async function surveyDistribution(
   skipped: Skipped[],
 ): Promise<SurveyedStore> {
   const blobs = join(root, 'blobs');
-  const local = new LocalDocuments((digest) => {
+  const locate = (digest: Digest): string => {
     const [algorithm = '', hex = ''] = parseDigest(digest).split(':');
     return join(blobs, algorithm, hex.slice(0, 2), hex, 'data');
-  });
+  };
+  const local = new LocalDocuments(locate);
   const repositories: SurveyedRepository[] = [];
   for (const one of await findBelow(join(root, 'repositories'), '_manifests')) {
     const directory = join(root, 'repositories', one);
     repositories.push(await surveyLinks(directory, `${name}/${one}`, { local, skipped }));
   }
   const held = await distributionBlobs(blobs);
-  return { name, repositories, documents: local.documents, held };
+  return { name, repositories, documents: local.documents, held, locate };
 }
 
 async function distributionBlobs(directory: string): Promise<Sized[]> {
@@ -180,7 +181,8 @@ async function surveyZot(
       inodes.set(inode, size);
     }
   }
-  const local = new LocalDocuments((digest) => blobPath(places.get(digest) ?? directory, digest));
+  const locate = (digest: Digest): string => blobPath(places.get(digest) ?? directory, digest);
+  const local = new LocalDocuments(locate);
   const repositories: SurveyedRepository[] = [];
   for (const layout of layouts) {
     const own = { directory: join(directory, layout), name: `${name}/${layout}` };
@@ -190,5 +192,12 @@ async function surveyZot(
   const sum = (sizes: Iterable<number>): number => [...sizes].reduce((all, one) => all + one, 0);
   const once = sum([...held.values()].map(({ size }) => size));
   const copies = sum(inodes.values()) - once;
-  return { name, repositories, documents: local.documents, held: [...held.values()], copies };
+  return {
+    name,
+    repositories,
+    documents: local.documents,
+    held: [...held.values()],
+    copies,
+    locate,
+  };
 }

@@ -65,6 +65,8 @@ export interface SurveyedStore {
   readonly repositories: readonly SurveyedRepository[];
   /** Facts by digest. */
   readonly documents: ReadonlyMap<Digest, DocumentFacts>;
+  /** Where on this machine a blob lies, if it is there; absent for registries. */
+  readonly locate?: (digest: Digest) => string;
   /** Every blob that it holds; absent where it cannot tell. */
   readonly held?: readonly Sized[];
   /** Bytes of files that hold what another file holds too (zot without deduplication). */

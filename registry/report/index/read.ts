@@ -6,7 +6,7 @@ import { createHash, type Hash } from 'node:crypto';
 import { decompress, verifying } from '../../blob.ts';
 import { during, RechunkError } from '../../errors.ts';
 import type { Blob } from '../../image.ts';
-import type { Descriptor, Digest } from '../../oci.ts';
+import type { Annotations, Descriptor, Digest } from '../../oci.ts';
 import type { TarEntry } from '../../tar.ts';
 import { TarReader } from '../../tarreader.ts';
 import { LayerRows, type RowEntry, splitTime } from './rows.ts';
@@ -19,6 +19,8 @@ export interface LayerSource {
   /** How messages name it. */
   readonly name: string;
   open(): Promise<Blob>;
+  /** What its descriptor's annotations are, where `descriptor` is without them. */
+  annotations?(): Promise<Annotations>;
 }
 
 /** What was read of a layer. */
@@ -88,7 +90,9 @@ async function readTar(source: LayerSource, blob: Blob, signal?: AbortSignal): P
 export function readLayer(source: LayerSource, signal?: AbortSignal): Promise<ReadLayer> {
   return during(`indexing ${source.name} (${source.descriptor.digest})`, async () => {
     const blob = await source.open();
-    const table = await readTable(source, blob);
+    const annotations = source.annotations ? await source.annotations() : undefined;
+    const told = annotations ? { ...source.descriptor, annotations } : source.descriptor;
+    const table = await readTable({ ...source, descriptor: told }, blob);
     return table ?? (await readTar(source, blob, signal));
   });
 }

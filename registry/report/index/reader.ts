@@ -5,10 +5,13 @@
 import { join } from 'node:path';
 import { RechunkError } from '../../errors.ts';
 import { type Engine, literal, type Parameters, type Row } from './engine.ts';
-import { SNAPSHOT_TABLES, TARGETS } from './snapshot.ts';
+import { SNAPSHOT_TABLES, snapshotName, TARGETS } from './snapshot.ts';
 import { queryText, sqlTexts } from './sql.ts';
-import { TABLE_NAMES } from './staging.ts';
+import { isPartitioned, TABLE_NAMES } from './staging.ts';
 import { listParts, PARTS } from './writer.ts';
+
+/** What leaves out the layers of other targets. */
+const OF_TARGETS = 'WHERE layer_id IN (SELECT layer_id FROM image_layers)';
 
 /** An index that is read. */
 export class IndexReader {
@@ -18,25 +21,31 @@ export class IndexReader {
     this.#engine = engine;
   }
 
-  /** Makes views of what the index holds by now; throws `not-found` where that is nothing. */
-  static async open(engine: Engine, directory: string): Promise<IndexReader> {
+  /**
+   * Makes views of what the index holds by now: all of it, or what belongs to the images of `targets`. Throws `not-found` where that is
+   * nothing.
+   */
+  static async open(
+    engine: Engine,
+    directory: string,
+    targets?: readonly string[],
+  ): Promise<IndexReader> {
     const parts = await listParts(directory);
     if (parts.length === 0)
       throw new RechunkError('not-found', `reading the index ${directory}: it has no parts`);
+    const view = (name: string, files: readonly string[], rest: string): Promise<void> =>
+      engine.run(
+        `CREATE OR REPLACE VIEW ${name} AS SELECT ${rest.replace('FROM', `FROM read_parquet([${files.map(literal).join(', ')}], hive_partitioning = false)`)}`,
+      );
+    const folder = targets ? snapshotName(targets) : '*';
+    for (const table of SNAPSHOT_TABLES)
+      await view(table, [join(directory, TARGETS, folder, `${table}.parquet`)], 'DISTINCT * FROM');
     for (const table of TABLE_NAMES) {
-      const folders = table === 'xattrs' || table === 'layers' ? '' : '/prefix=*';
-      const files = parts.map((part) =>
-        literal(join(directory, PARTS, part, `${table}${folders}`, 'part.parquet')),
-      );
-      await engine.run(
-        `CREATE OR REPLACE VIEW ${table} AS SELECT * FROM read_parquet([${files.join(', ')}], hive_partitioning = false)`,
-      );
-    }
-    for (const table of SNAPSHOT_TABLES) {
-      const files = join(directory, TARGETS, '*', `${table}.parquet`);
-      await engine.run(
-        `CREATE OR REPLACE VIEW ${table} AS SELECT DISTINCT * FROM read_parquet(${literal(files)})`,
-      );
+      const below = isPartitioned(table) ? `${table}/prefix=*` : table;
+      const files = parts.map((part) => join(directory, PARTS, part, below, 'part.parquet'));
+      const isOfLayers = table === 'entries' || table === 'layers';
+      const own = targets && isOfLayers ? OF_TARGETS : '';
+      await view(table, files, `* FROM ${own}`);
     }
     for (const [name, text] of Object.entries(sqlTexts().views))
       await engine.run(`CREATE OR REPLACE VIEW ${name} AS ${text}`);

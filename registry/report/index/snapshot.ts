@@ -166,6 +166,12 @@ export async function writeSnapshot(
   }
 }
 
+/** The folder of what `targets` hold. */
+export function snapshotName(targets: readonly string[]): string {
+  const text = [...targets].sort().join('\n');
+  return createHash('sha256').update(text).digest('hex').slice(0, NAME_DIGITS);
+}
+
 /** Puts the directory `draft` in the place of `place`; what was there goes to `aside`. */
 async function replace(draft: string, place: string, aside: string): Promise<void> {
   for (;;) {

@@ -140,9 +140,14 @@ export class Staging {
   }
 }
 
+/** Whether a table lies in a folder for each partition. */
+export function isPartitioned(name: TableName): boolean {
+  return TABLES[name].partition !== undefined;
+}
+
 /** A table's folders within a part, each with the number of its partition. */
 function partitionsOf(name: TableName): readonly (readonly [string, number | undefined])[] {
-  if (TABLES[name].partition === undefined) return [[name, undefined]];
+  if (!isPartitioned(name)) return [[name, undefined]];
   return Array.from({ length: PARTITIONS }, (_, i) => [`${name}/prefix=${i.toString(16)}`, i]);
 }
 

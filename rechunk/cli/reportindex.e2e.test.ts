@@ -1,0 +1,148 @@
+// needs: docker-registry
+/** `rechunk report index` and `--files` on a real registry, against layouts of the same images and what the registry was asked. */
+import assert from 'node:assert/strict';
+import { existsSync, mkdtempSync, readFileSync, rmSync } from 'node:fs';
+import { join } from 'node:path';
+import { fileURLToPath } from 'node:url';
+import { gunzipSync } from 'node:zlib';
+import { test } from 'uvu';
+import type { IndexSummary } from '../../registry/report/index/index.ts';
+import type { Report } from '../../registry/report/report.ts';
+import { TarReader } from '../../registry/tarreader.ts';
+import { runCli, runJson } from '../../test-images/cli.ts';
+import { startRegistry } from '../../test-images/registry.ts';
+
+const packages = fileURLToPath(new URL('../../test-images/packages/apk/', import.meta.url));
+const work = mkdtempSync('/var/tmp/rechunk-reportindex-');
+const registry = await startRegistry();
+const host = `docker://${registry.host}`;
+const index = join(work, 'index');
+const [first, second] = ['alpine-3.10.4', 'alpine-3.11.5'].map(
+  (name) => `docker-archive:${packages}${name}-docker.tar.gz`,
+) as [string, string];
+const platform = ['--platform', 'linux/amd64', '--no-cache'];
+await runJson(['build', first, `${host}/plain:1`, ...platform]);
+await runJson(['build', second, `${host}/plain:2`, ...platform]);
+for (const [source, tag] of [
+  [first, 1],
+  [second, 2],
+] as const)
+  await runJson([
+    'build',
+    source,
+    `${host}/chunked:${tag}`,
+    ...platform,
+    '--compression',
+    'zstd:chunked',
+  ]);
+
+const blobs = (): number =>
+  registry.accessLog().filter(({ method, path }) => method === 'GET' && path.includes('/blobs/'))
+    .length;
+
+test('shards read each layer once, and a second run reads no blob', async () => {
+  const done: IndexSummary[] = [];
+  for (const shard of ['0/2', '1/2'])
+    done.push(
+      await runJson<IndexSummary>(['report', 'index', host, '--index', index, '--shard', shard]),
+    );
+  const layers = done.reduce((sum, one) => sum + one.layers, 0);
+  assert.ok(done.every((one) => one.layers > 0 && one.known === 0));
+  const before = blobs();
+  const again = await runJson<IndexSummary>(['report', 'index', host, '--index', index]);
+  assert.deepEqual([again.layers, again.known, again.bytesRead], [layers, layers, 0]);
+  // Configs are no layers: four images, each once.
+  assert.ok(blobs() - before <= 4);
+});
+
+test('of zstd:chunked layers only the table of contents is read, and it says what the layers hold', async () => {
+  const [plain, chunked] = [join(work, 'plain'), join(work, 'chunked')];
+  const whole = await runJson<IndexSummary>(['report', 'index', `${host}/plain`, '--index', plain]);
+  const tables = await runJson<IndexSummary>([
+    'report',
+    'index',
+    `${host}/chunked`,
+    '--index',
+    chunked,
+  ]);
+  assert.equal(whole.tables, 0);
+  assert.equal(tables.tables, tables.layers);
+  assert.equal(tables.entries, whole.entries);
+  assert.ok(tables.bytesRead * 20 < whole.bytesRead, `${tables.bytesRead} of ${whole.bytesRead}`);
+  const [a, b] = await Promise.all(
+    [plain, chunked].map((directory, i) =>
+      runJson<Report>([
+        'report',
+        `${host}/${i ? 'chunked' : 'plain'}`,
+        '--files',
+        '--index',
+        directory,
+      ]),
+    ),
+  );
+  const figures = (report: Report | undefined): unknown => {
+    const { contents, references, bytes, uniqueBytes, lorenz, byCopies } = report?.files ?? {};
+    return { contents, references, bytes, uniqueBytes, lorenz, byCopies };
+  };
+  assert.deepEqual(figures(a), figures(b));
+});
+
+/** Bytes of files in an image as `docker save` writes it with one layer. */
+function fileBytes(archive: string): number {
+  let bytes = 0;
+  const parts: Buffer[] = [];
+  const outer = new TarReader({
+    entry: () => {
+      parts.length = 0;
+    },
+    data: (chunk) => parts.push(Buffer.from(chunk)),
+    end: () => {
+      const content = Buffer.concat(parts);
+      if (content.subarray(257, 262).toString() !== 'ustar') return;
+      const inner = new TarReader({ entry: ({ size }) => (bytes += size), data: () => {} });
+      inner.push(content);
+      inner.finish();
+    },
+  });
+  outer.push(gunzipSync(readFileSync(archive.replace('docker-archive:', ''))));
+  outer.finish();
+  return bytes;
+}
+
+test('a report of files counts what is in the images', async () => {
+  const report = await runJson<Report>([
+    'report',
+    `${host}/plain`,
+    '--files',
+    '--index',
+    join(work, 'plain'),
+  ]);
+  assert.equal(report.depth, 'files');
+  assert.equal(report.files?.bytes, fileBytes(first) + fileBytes(second));
+  const [update] = report.updates;
+  assert.ok((update?.floor ?? 0) > 0 && (update?.floor ?? 0) <= (update?.bytes ?? 0));
+  assert.ok(
+    report.files.duplicates.every(({ wasted, copies, size }) => wasted === (copies - 1) * size),
+  );
+});
+
+test('a share that is none is refused before anything is asked', async () => {
+  const { status, stderr } = await runCli([
+    'report',
+    'index',
+    host,
+    '--index',
+    join(work, 'x'),
+    '--shard',
+    '2/2',
+  ]);
+  assert.equal(status, 2);
+  assert.match(stderr, /got shard "2\/2", want I\/N/);
+  assert.equal(existsSync(join(work, 'x')), false);
+});
+
+test.after(async () => {
+  await registry.stop();
+  rmSync(work, { recursive: true });
+});
+test.run();

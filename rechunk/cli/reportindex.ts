@@ -1,0 +1,168 @@
+/** `rechunk report index`, and the index that `rechunk report --files` rests on. */
+import { mkdir, mkdtemp, rm } from 'node:fs/promises';
+import { tmpdir } from 'node:os';
+import { join, resolve } from 'node:path';
+import type { Command } from 'commander';
+import { RechunkError } from '../../registry/errors.ts';
+import { collect } from '../../registry/report/collect.ts';
+import { Engine } from '../../registry/report/index/engine.ts';
+import {
+  type IndexSummary,
+  indexLayers,
+  parseShard,
+  type Shard,
+} from '../../registry/report/index/index.ts';
+import { IndexReader } from '../../registry/report/index/reader.ts';
+import { writeSnapshot } from '../../registry/report/index/snapshot.ts';
+import { storedLayers } from '../../registry/report/index/stored.ts';
+import type { Survey } from '../../registry/report/survey.ts';
+import { parseTarget } from '../../registry/report/target.ts';
+import { cacheOptions } from './cache.ts';
+import { addRunOptions, type Host, option, type Values } from './options.ts';
+import { print, type Session, withSession } from './session.ts';
+
+/** What follows the cache's directory in the name of the one that has the index. */
+const BESIDE_CACHE = '-files';
+
+/** Adds the command below `report`. */
+export function addReportIndex(report: Command, host: Host): void {
+  const command = report
+    .command('index')
+    .description(
+      'read each unique layer once (or its table of contents only) and write its files as Parquet, for --files and for SQL; goes on where a killed run ended',
+    )
+    .argument('<target...>', 'as for report')
+    .addOption(option('--index <dir>', 'where the index is written'))
+    .addOption(
+      option(
+        '--shard <i/n>',
+        'only the layers of share I of N, from 0; "auto": share $JOB_COMPLETION_INDEX of $COMPLETIONS',
+      ),
+    );
+  // Options that `report` has too are taken there, wherever they stand.
+  addRunOptions(command).action((targets: string[]) =>
+    index(targets, command.optsWithGlobals(), host),
+  );
+}
+
+async function index(targets: readonly string[], values: Values, host: Host): Promise<void> {
+  for (const target of targets) parseTarget(target);
+  const directory = values['index'] as string | undefined;
+  if (directory === undefined) throw new RechunkError('usage', 'report index: want --index DIR');
+  const shard = shardOf(values, host);
+  const summary = await withSession(values, host, async (session) => {
+    const { reporter, transport } = session;
+    const survey = await collect(targets, {
+      remote: transport.remote ?? { env: host.env, signal: host.signal },
+      referrers: false,
+      onProgress: ({ done, total }) => reporter.count('tags', done, total),
+      onNotice: (notice) => reporter.notice(notice),
+    });
+    for (const { name, why } of survey.skipped) reporter.notice(`${name} is left out: ${why}`);
+    const work = await openIndex(resolve(directory));
+    try {
+      return await fill(survey, { ...work, session, host, shard });
+    } finally {
+      await work.close();
+    }
+  });
+  print(summary, values, formatSummary);
+}
+
+function shardOf(values: Values, { env }: Host): Shard | undefined {
+  const text = values['shard'] as string | undefined;
+  if (text === undefined) return undefined;
+  if (text !== 'auto') return parseShard(text);
+  const { JOB_COMPLETION_INDEX: number, COMPLETIONS: count } = env;
+  if (number !== undefined && count !== undefined) return parseShard(`${number}/${count}`);
+  const missing = number === undefined ? 'JOB_COMPLETION_INDEX' : 'COMPLETIONS';
+  throw new RechunkError('usage', `--shard auto: ${missing} is not set; want it, or I/N`);
+}
+
+function formatSummary({ layers, known, tables, entries, bytesRead }: IndexSummary): string {
+  const lines = [
+    `${layers} layers, ${known} of them indexed before`,
+    `${entries} entries written, ${bytesRead} bytes read`,
+  ];
+  if (tables > 0) lines.push(`${tables} layers by their table of contents`);
+  return `${lines.join('\n')}\n`;
+}
+
+/** An engine, the directory of an index, and what to do at the end. */
+interface OpenIndex {
+  readonly engine: Engine;
+  readonly directory: string;
+  close(): Promise<void>;
+}
+
+async function openIndex(directory: string, isTemporary = false): Promise<OpenIndex> {
+  const spill = await mkdtemp(join(tmpdir(), 'rechunk-spill-'));
+  const remove = async (): Promise<void> => {
+    await rm(spill, { recursive: true, force: true });
+    if (isTemporary) await rm(directory, { recursive: true, force: true });
+  };
+  try {
+    const engine = await Engine.start({ tempDirectory: spill });
+    const close = async (): Promise<void> => {
+      engine.close();
+      await remove();
+    };
+    await mkdir(directory, { recursive: true });
+    return { engine, directory, close };
+  } catch (error) {
+    await remove();
+    throw error;
+  }
+}
+
+/** Indexes what `survey` found. */
+async function fill(
+  survey: Survey,
+  context: Pick<OpenIndex, 'engine' | 'directory'> & {
+    readonly session: Session;
+    readonly host: Host;
+    readonly shard?: Shard | undefined;
+  },
+): Promise<IndexSummary> {
+  const { engine, directory, session, host, shard } = context;
+  const { transport, reporter } = session;
+  const stored = storedLayers(survey, transport.remote ?? { env: host.env, signal: host.signal });
+  try {
+    const summary = await indexLayers(engine, stored.layers, {
+      directory,
+      signal: host.signal,
+      ...(shard && { shard }),
+      onProgress: ({ done, total }) => reporter.count('layers', done, total),
+    });
+    await writeSnapshot(engine, directory, survey.targets, stored.tags);
+    return summary;
+  } finally {
+    await stored.close();
+  }
+}
+
+/**
+ * Indexes what `survey` found and hands a reader of it to `work`. The index is that of `--index`, else it lies beside the cache, so that no
+ * layer is read twice; without a cache it is gone afterwards.
+ */
+export async function withIndex<T>(
+  survey: Survey,
+  {
+    values,
+    host,
+    session,
+  }: { readonly values: Values; readonly host: Host; readonly session: Session },
+  work: (reader: IndexReader) => Promise<T>,
+): Promise<T> {
+  const named = values['index'] as string | undefined;
+  const cache = cacheOptions(values, host);
+  const kept = named !== undefined ? resolve(named) : cache && `${cache.directory}${BESIDE_CACHE}`;
+  const directory = kept ?? (await mkdtemp(join(tmpdir(), 'rechunk-index-')));
+  const open = await openIndex(directory, kept === undefined);
+  try {
+    await fill(survey, { ...open, session, host });
+    return await work(await IndexReader.open(open.engine, directory, survey.targets));
+  } finally {
+    await open.close();
+  }
+}

@@ -1,0 +1,143 @@
+/** What a report says of files: asked of the index by the queries, put into the report's words. */
+import type { Digest } from '../../oci.ts';
+import type { FilesReport, Report, Retarred, UpdateReport } from '../report.ts';
+import type { Row } from './engine.ts';
+import type { IndexReader } from './reader.ts';
+
+/** Contents that are listed, and paths of each. */
+const DUPLICATES = 50;
+const PLACES = 5;
+/** Numbers of copies that are told one by one; the rest are one row. */
+const COPIES = 50;
+
+const number = (row: Row | undefined, name: string): number => Number(row?.[name] ?? 0);
+
+/** Uncompressed sizes of the layers whose tars were read, by diffID. */
+export async function uncompressedSizes(reader: IndexReader): Promise<Map<Digest, number>> {
+  const rows = await reader.sql(
+    'SELECT diff_id, uncompressed FROM layers WHERE uncompressed IS NOT NULL',
+  );
+  return new Map(rows.map((row) => [row['diff_id'] as Digest, number(row, 'uncompressed')]));
+}
+
+/** `report` with what the index tells of files; `reader` reads what belongs to the report's targets. */
+export async function withFiles(report: Report, reader: IndexReader): Promise<Report> {
+  const [headline] = await reader.query('headline');
+  const updates = await Promise.all(
+    report.updates.map((update) => floorOf(report, update, reader)),
+  );
+  const bytes = number(headline, 'bytes');
+  const uniqueBytes = number(headline, 'content_bytes');
+  const share = bytes > 0 ? uniqueBytes / bytes : 1;
+  const compressed = Math.round(report.headline.layers.compressed * share);
+  return {
+    ...report,
+    depth: 'files',
+    headline: { ...report.headline, uniqueFiles: { compressed, uncompressed: uniqueBytes } },
+    updates: updates.map(({ update }) => update),
+    retarred: await retarredOf(report, reader),
+    files: {
+      contents: number(headline, 'contents'),
+      references: number(headline, 'files'),
+      bytes,
+      uniqueBytes,
+      duplicates: await duplicatesOf(report, reader),
+      lorenz: lorenzOf(await reader.query('lorenz')),
+      byCopies: byCopies(await reader.query('copies')),
+      metadataOnly: updates.flatMap(({ metadata }) => metadata),
+    },
+  };
+}
+
+/** The layers of a report by diffID, the first blob of each. */
+function layersByDiffId(report: Report): Map<string, number> {
+  const found = new Map<string, number>();
+  for (const [at, { diffId }] of report.layers.entries())
+    if (diffId !== undefined && !found.has(diffId)) found.set(diffId, at);
+  return found;
+}
+
+async function duplicatesOf(
+  report: Report,
+  reader: IndexReader,
+): Promise<FilesReport['duplicates']> {
+  const limits = { limit: DUPLICATES, places: PLACES };
+  const rows = await reader.query('duplicates', limits);
+  const places = Map.groupBy(await reader.query('places', limits), (row) => row['file_id']);
+  const holders = Map.groupBy(await reader.query('holders', limits), (row) => row['file_id']);
+  const layers = layersByDiffId(report);
+  return rows.map((row) => ({
+    digest: `sha256:${row['digest']}` as const,
+    size: number(row, 'size'),
+    copies: number(row, 'copies'),
+    wasted: number(row, 'wasted'),
+    layers: (holders.get(row['file_id'] as never) ?? [])
+      .flatMap(({ diff_id }) => layers.get(diff_id as string) ?? [])
+      .sort((a, b) => a - b),
+    paths: (places.get(row['file_id'] as never) ?? []).map(({ path }) => String(path)),
+  }));
+}
+
+/** Points of the curve, as shares, from (0, 0) to (1, 1). */
+function lorenzOf(classes: readonly Row[]): FilesReport['lorenz'] {
+  const sum = (name: string): number => classes.reduce((all, row) => all + number(row, name), 0);
+  const [contents, wasted] = [sum('contents'), sum('wasted')];
+  if (contents === 0 || wasted === 0) return [];
+  let [some, lost] = [0, 0];
+  const points = classes.map((row) => {
+    some += number(row, 'contents');
+    lost += number(row, 'wasted');
+    return { contents: some / contents, wasted: lost / wasted };
+  });
+  return [{ contents: 0, wasted: 0 }, ...points];
+}
+
+/** One row for each number of copies up to {@link COPIES}; the last has what there is more often, under the least such number. */
+function byCopies(rows: readonly Row[]): FilesReport['byCopies'] {
+  const told = rows.map((row) => {
+    const [copies, contents] = [number(row, 'copies'), number(row, 'contents')];
+    return { copies, contents, bytes: number(row, 'bytes') };
+  });
+  const rest = told.slice(COPIES);
+  const sum = (name: 'contents' | 'bytes'): number => rest.reduce((all, row) => all + row[name], 0);
+  if (rest.length === 0) return told;
+  const { copies = 0 } = rest[0] ?? {};
+  return [...told.slice(0, COPIES), { copies, contents: sum('contents'), bytes: sum('bytes') }];
+}
+
+async function retarredOf(report: Report, reader: IndexReader): Promise<Retarred[]> {
+  const layers = layersByDiffId(report);
+  const rows = (await reader.query('retarred')).filter(
+    (row) => row['same_metadata'] === true && layers.has(row['diff_id'] as string),
+  );
+  const groups = [...Map.groupBy(rows, (row) => row['tree_id']).values()];
+  return groups.flatMap((group) => {
+    if (group.length < 2) return [];
+    const own = group.map((row) => layers.get(row['diff_id'] as string) as number);
+    const sizes = own.map((at) => report.layers[at]?.size ?? 0);
+    const wasted = sizes.reduce((sum, size) => sum + size, 0) - Math.min(...sizes);
+    return { layers: own.sort((a, b) => a - b), files: number(group[0], 'entries'), wasted };
+  });
+}
+
+/** The floor of one update, and what it sends again for its metadata alone. */
+async function floorOf(
+  report: Report,
+  update: UpdateReport,
+  reader: IndexReader,
+): Promise<{ readonly update: UpdateReport; readonly metadata: FilesReport['metadataOnly'] }> {
+  const { repository, platform, from, to } = update;
+  const digestOf = (tag: number): Digest | undefined =>
+    report.tags[tag]?.images.find((image) => image.platform === platform)?.digest;
+  const [old, next] = [digestOf(from), digestOf(to)];
+  if (old === undefined || next === undefined) return { update, metadata: [] };
+  const [floor] = await reader.query('floor', { from: old, to: next });
+  const same = await reader.query('metadata', { from: old, to: next });
+  const files = same.reduce((sum, row) => sum + number(row, 'files'), 0);
+  const bytes = same.reduce((sum, row) => sum + number(row, 'bytes'), 0);
+  return {
+    // In proportion to its layers a file may come to more than the layers that are new.
+    update: { ...update, floor: Math.min(update.bytes, number(floor, 'compressed')) },
+    metadata: files > 0 ? [{ repository, platform, from, to, files, bytes }] : [],
+  };
+}
