@@ -6,8 +6,10 @@ import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { gunzipSync } from 'node:zlib';
 import { test } from 'uvu';
+import * as v from 'valibot';
 import type { IndexSummary } from '../../registry/report/index/index.ts';
 import type { Report } from '../../registry/report/report.ts';
+import { reportSchema } from '../../registry/report/schema.ts';
 import { TarReader } from '../../registry/tarreader.ts';
 import { runCli, runJson } from '../../test-images/cli.ts';
 import { startRegistry } from '../../test-images/registry.ts';
@@ -118,6 +120,7 @@ test('a report of files counts what is in the images', async () => {
     join(work, 'plain'),
   ]);
   assert.equal(report.depth, 'files');
+  assert.deepEqual(v.parse(reportSchema, report), report);
   assert.equal(report.files?.bytes, fileBytes(first) + fileBytes(second));
   const [update] = report.updates;
   assert.ok((update?.floor ?? 0) > 0 && (update?.floor ?? 0) <= (update?.bytes ?? 0));
