@@ -79,7 +79,7 @@ async function rechunkRelease(
   to: string,
   temp: string,
 ): Promise<string> {
-  const run = { threads: availableParallelism(), tempDirectory: temp, hostPlatform, policy };
+  const run = { threads: availableParallelism(), tempDir: temp, hostPlatform, policy };
   const source = await openLayout(from, day);
   const previous = before && (await openLayout(to, before));
   const destination = await createLayout(to, day);
@@ -122,7 +122,7 @@ async function main(): Promise<void> {
     const after = await updateBytes([rechunked, rechunked]);
     const changed = await changedBytes(originals, {
       threads: availableParallelism(),
-      tempDirectory: work,
+      tempDir: work,
     });
     console.log(`\nthe update from ${RELEASES[0]} to ${RELEASES[1]} pulls`);
     console.log(

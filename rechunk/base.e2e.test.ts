@@ -15,7 +15,7 @@ import { startRegistry } from '../test-images/registry.ts';
 import { unpackWith } from '../test-images/runtime.ts';
 import { noise } from '../test-images/sample.ts';
 import type { Inspection } from './inspect.ts';
-import type { BuildResult, Verification } from './rechunk.ts';
+import type { BuildResult, Verification } from './library.ts';
 
 const base = suite('base');
 /** In lower case: buildah makes a name of it. */

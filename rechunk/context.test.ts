@@ -13,7 +13,7 @@ test('a cache that cannot be closed is told of, and hides neither result nor err
   const directory = join(work, 'cache');
   const options = {
     threads: 1,
-    tempDirectory: work,
+    tempDir: work,
     cache: { directory, limit: 1 << 20, version: '1', now: Date.now },
     onNotice: (notice: string) => void notices.push(notice),
   };

@@ -1,4 +1,6 @@
 /** What one run has for itself: threads, temporary files, and a way to be stopped. */
+import { availableParallelism } from 'node:os';
+import { LARGE_TEMP_DIR } from '../registry/ingest.ts';
 import { MemoryBudget } from './budget.ts';
 import { Cache, type CacheOptions } from './cache/cache.ts';
 import { Holdings } from './holdings.ts';
@@ -8,16 +10,17 @@ import { Spool } from './spool.ts';
 
 /** Settings of a run that do not change what is written. */
 export interface RunOptions {
-  /** Worker threads; results do not depend on it. */
-  readonly threads: number;
+  /** Worker threads; results do not depend on it. Default: one a core. */
+  readonly threads?: number | undefined;
   /** Peak resident memory of the process, bytes, which decides how many of the threads are used; default: any. */
   readonly memoryLimit?: number | undefined;
-  /** A directory with room for the uncompressed image. */
-  readonly tempDirectory: string;
+  /** A directory with room for the uncompressed image; default {@link LARGE_TEMP_DIR}. */
+  readonly tempDir?: string | undefined;
   /** Stops the run; what was written so far is taken back. */
   readonly signal?: AbortSignal | undefined;
   /** What earlier runs learnt; default: nothing is known and nothing remembered. What proves something does not use it. */
   readonly cache?: CacheOptions | undefined;
+  /** Told of every stretch of bytes that is dealt with. */
   readonly onProgress?: ((progress: Progress) => void) | undefined;
   /** Told of what a person should know, as it is found. */
   readonly onNotice?: ((notice: string) => void) | undefined;
@@ -26,7 +29,7 @@ export interface RunOptions {
 }
 
 /** Threads, temporary files and the cache of one run. */
-export interface Context extends Omit<RunOptions, 'cache' | 'threads' | 'memoryLimit'> {
+export interface Context extends Omit<RunOptions, 'cache' | 'threads' | 'memoryLimit' | 'tempDir'> {
   readonly pool: Pool;
   readonly spool: Spool;
   readonly cache: Cache | undefined;
@@ -50,9 +53,10 @@ export async function withContext<T>(
   const budget = memoryLimit === undefined ? undefined : new MemoryBudget(memoryLimit);
   const notice = (text: string): void => options.onNotice?.(text);
   const cache = options.cache && (await Cache.open(options.cache, notice));
-  const pool = new Pool(budget?.threads(options.threads) ?? options.threads);
+  const { threads = availableParallelism(), tempDir = LARGE_TEMP_DIR } = options;
+  const pool = new Pool(budget?.threads(threads) ?? threads);
   pool.warm(WARM_THREADS);
-  const spool = new Spool(options.tempDirectory, new Holdings(() => pool.threads));
+  const spool = new Spool(tempDir, new Holdings(() => pool.threads));
   const stop = (): void => void pool.close();
   options.signal?.addEventListener('abort', stop, { once: true });
   try {

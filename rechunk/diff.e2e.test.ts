@@ -11,7 +11,7 @@ import { command, output } from '../test-images/command.ts';
 import { debianImage } from '../test-images/debian.ts';
 import { dir, file, type Member, packMembers, whiteout } from '../test-images/member.ts';
 import { noise } from '../test-images/sample.ts';
-import type { DiffReport } from './rechunk.ts';
+import type { DiffReport } from './library.ts';
 
 const diff = suite('diff');
 let work: string;

@@ -12,7 +12,14 @@ import { type LoadContext, type Loaded, loadTree, shareLayers, totalSize } from 
 import { type Memory, NO_MEMORY, type PastImage } from './memory.ts';
 import { editLabels, type MetadataOptions } from './metadata.ts';
 import { contentLayers, FULL, noticesOf, ownedBy, type ParentsPolicy } from './parents.ts';
-import { DEFAULT_MAX_LAYERS, type Plan, type PlanItem, type PlanOptions, plan } from './plan.ts';
+import {
+  DEFAULT_MAX_LAYERS,
+  type Plan,
+  type PlanBounds,
+  type PlanItem,
+  type PlanOptions,
+  plan,
+} from './plan.ts';
 import { applyPolicy, type Excuse, excuse, type Policy } from './policy.ts';
 import { readPrevious } from './previous.ts';
 import { expectChanges } from './rate.ts';
@@ -34,14 +41,18 @@ export interface ComponentOptions {
   readonly strict?: boolean | undefined;
 }
 
-/** What decides how files are grouped. */
-export interface GroupOptions extends ComponentOptions, PlanOptions, MetadataOptions {
-  /** What earlier images tell; default nothing. */
-  readonly memory?: Memory | undefined;
+/** What decides how files are grouped, as far as a user says it. */
+export interface GroupOptions extends ComponentOptions, PlanBounds, MetadataOptions {
   /** What may differ from the source. */
   readonly policy?: Policy | undefined;
   /** What layers hold of the directories that they need; default {@link FULL}. */
   readonly parents?: ParentsPolicy | undefined;
+}
+
+/** What decides how files are grouped. */
+export interface GroupingOptions extends GroupOptions {
+  /** What earlier images tell; default nothing. */
+  readonly memory?: Memory | undefined;
   /** An image whose layers stay, the lowest of the result; default none. */
   readonly base?: Image | undefined;
 }
@@ -72,7 +83,7 @@ export interface Found {
 /** Reads an image, applies the policy and plans its layers; writes nothing. */
 export async function groupImage(
   image: Image,
-  options: GroupOptions,
+  options: GroupingOptions,
   context: Context,
 ): Promise<Grouping> {
   // Before anything is read.
@@ -86,7 +97,7 @@ export async function groupImage(
 }
 
 /** The planner's options for what is no skeleton, and nothing of a base. Throws `usage` where no layer is left. */
-export function contentBounds(options: GroupOptions, below?: Below): PlanOptions {
+export function contentBounds(options: GroupingOptions, below?: Below): PlanOptions {
   const { parents = FULL, maxLayers = DEFAULT_MAX_LAYERS, base } = options;
   const whiteouts = below && below.overlay.hidden.length > 0 ? 1 : 0;
   const others = (base?.layers.length ?? 0) + whiteouts;
@@ -128,7 +139,7 @@ export type Prepared = Omit<Grouping, 'plan' | 'stack'>;
 /** Reads an image, applies the policy and finds its components and what is remembered of them. */
 export async function prepareImage(
   image: Image,
-  options: GroupOptions,
+  options: GroupingOptions,
   context: Context,
 ): Promise<Prepared> {
   const memory = options.memory ?? NO_MEMORY;
@@ -181,7 +192,7 @@ interface ShapedImage extends Pick<Grouping, 'tree' | 'components' | 'excuses'> 
 
 async function shapeImage(
   image: Image,
-  options: GroupOptions,
+  options: GroupingOptions,
   context: Context & LoadContext,
   { base, past }: Surroundings,
 ): Promise<ShapedImage> {

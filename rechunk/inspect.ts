@@ -1,6 +1,6 @@
 /** What an image's manifest and config say of its layers; no layer is read. */
-import { openImage, type Source } from '../registry/image.ts';
-import { type Digest, formatPlatform, type Platform } from '../registry/oci.ts';
+import { openImage, type PlatformChoice, type Source } from '../registry/image.ts';
+import { type Digest, formatPlatform } from '../registry/oci.ts';
 import { OWN, rolesOf } from './metadata.ts';
 import { unescapeId } from './record.ts';
 
@@ -38,10 +38,7 @@ export interface Inspection {
 }
 
 /** Reads the manifest and config of an image. */
-export async function inspect(
-  source: Source,
-  options: { readonly platform?: Platform; readonly hostPlatform: Platform },
-): Promise<Inspection> {
+export async function inspect(source: Source, options: PlatformChoice = {}): Promise<Inspection> {
   const image = await openImage(source, options);
   const made = (image.config.history ?? []).filter((entry) => entry.empty_layer !== true);
   const roles = rolesOf(image);

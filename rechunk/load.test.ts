@@ -32,7 +32,7 @@ async function load(name: string, layers: readonly (readonly TarItem[])[]): Prom
   };
   const slow: Source = { ...source, blob };
   try {
-    return await withContext({ threads: layers.length, tempDirectory: work }, async (context) => {
+    return await withContext({ threads: layers.length, tempDir: work }, async (context) => {
       const hostPlatform = { os: 'linux', architecture: 'amd64' };
       const { tree } = await loadTree(await openImage(slow, { hostPlatform }), context);
       return tree.entries.flatMap(({ path, inode }) => (path ? [`${path} ${inode.layer}`] : []));

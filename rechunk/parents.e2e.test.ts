@@ -236,7 +236,7 @@ for (const [i, [policy, place]] of policies.entries()) {
     await rechunkTogether(variants, {
       hostPlatform: { os: 'linux', architecture: 'amd64' },
       threads: 2,
-      tempDirectory: work,
+      tempDir: work,
       maxLayers: MAX_LAYERS,
       compression: 'none',
       policy: { dirMtime: 'keep' },

@@ -38,22 +38,26 @@ export interface Plan {
   readonly pullBytes: number;
 }
 
-/** Bounds of a plan, and what is known of the past. */
-export interface PlanOptions {
+/** Bounds of a plan, and how far it looks ahead. */
+export interface PlanBounds {
   /** Most layers; default {@link DEFAULT_MAX_LAYERS}. */
   readonly maxLayers?: number | undefined;
   /** Most bytes of uncompressed tar in a layer; a component that is larger alone gets a layer of its own. Default: no bound. */
   readonly maxLayerSize?: number | undefined;
+  /** Updates that are looked ahead; default {@link DEFAULT_HORIZON}. */
+  readonly horizon?: number | undefined;
+  /** How many observed updates the expected rates count for; default {@link DEFAULT_PRIOR_UPDATES}. */
+  readonly priorUpdates?: number | undefined;
+}
+
+/** Bounds of a plan, and what is known of the past. */
+export interface PlanOptions extends PlanBounds {
   /** Updates that were observed; the items' events count from 0 to below it. Default 0. */
   readonly observed?: number | undefined;
   /** How many components each layer of the previous image has, none where it holds directories only; default: there is no image. */
   readonly previousLayers?: readonly number[] | undefined;
   /** For each of them, the share of clients that have it (0 to 1); default: all have all. */
   readonly previousShares?: readonly number[] | undefined;
-  /** Updates that are looked ahead; default {@link DEFAULT_HORIZON}. */
-  readonly horizon?: number | undefined;
-  /** How many observed updates the expected rates count for; default {@link DEFAULT_PRIOR_UPDATES}. */
-  readonly priorUpdates?: number | undefined;
 }
 
 /** Leaves room for layers that others put on top: Docker's overlay2 stops at 127. */

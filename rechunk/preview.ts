@@ -1,6 +1,6 @@
 /** What rechunking an image would do: its components and planned layers, without anything being written. */
-import { openImage, type Source } from '../registry/image.ts';
-import { formatPlatform, type Platform } from '../registry/oci.ts';
+import { openImage, type PlatformChoice, type Source } from '../registry/image.ts';
+import { formatPlatform } from '../registry/oci.ts';
 import { type OpenBase, openBase } from './below.ts';
 import type { ComponentInfo } from './components.ts';
 import { type RunOptions, withContext } from './context.ts';
@@ -74,19 +74,17 @@ export interface PlanReport {
 }
 
 /** What decides how an image is planned. */
-export interface PreviewOptions extends Omit<GroupOptions, 'memory' | 'base'> {
+export interface PreviewOptions extends GroupOptions, PlatformChoice {
   /** What earlier images tell. */
   readonly memory?: MemorySources | undefined;
   /** Opens the base whose layers stay; default: there is none. */
   readonly base?: OpenBase | undefined;
-  readonly platform?: Platform;
-  readonly hostPlatform: Platform;
 }
 
 /** Reads the image `source` and plans its layers; writes nothing. */
-export async function planSource(
+export async function plan(
   source: Source,
-  options: PreviewOptions & RunOptions,
+  options: PreviewOptions & RunOptions = {},
 ): Promise<PlanReport> {
   return withContext(options, async (context) => {
     const image = await openImage(source, options);

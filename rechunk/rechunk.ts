@@ -13,9 +13,10 @@ import {
   type Image,
   openImage,
   openImageSet,
+  type PlatformChoice,
   type Source,
 } from '../registry/image.ts';
-import { ANNOTATION, type Descriptor, digestOf, MEDIA, type Platform } from '../registry/oci.ts';
+import { ANNOTATION, type Descriptor, digestOf, MEDIA } from '../registry/oci.ts';
 import { checkBase, type OpenBase, openBase } from './below.ts';
 import { noticeBound, noticeImage, noticeReferrers } from './bound.ts';
 import { type Context, type RunOptions, withContext, withSpool } from './context.ts';
@@ -32,70 +33,8 @@ import { compareRuntimes } from './runtimes/report.ts';
 import { compareConfigs, compareTrees, intend, type Verification } from './verify.ts';
 import { type BuiltImage, type Written, withUpdate, writeImage } from './write.ts';
 
-export type { OpenBase } from './below.ts';
-export type { CacheOptions } from './cache/cache.ts';
-export type { PartialPulls } from './chunked.ts';
-export type { RunOptions } from './context.ts';
-export {
-  type ComparedImage,
-  type DiffOptions,
-  type DiffReport,
-  diffImages,
-  type FileChange,
-} from './diff/diff.ts';
-export type { FileChangeKind, FileCounts } from './diff/files.ts';
-export type { Cause, GoneLayer, LayerChange, LayerFacts, LayerReason } from './diff/layers.ts';
-export type { ComponentChange, PackageChange } from './diff/packages.ts';
-export type { Floor, ImageUpdate, Pull, UpdateBytes } from './diff/pull.ts';
-export type { RateSource } from './evidence.ts';
-export type { GroupOptions } from './grouping.ts';
-export {
-  type Exceeded,
-  exceededLimits,
-  type LimitId,
-  PROFILES,
-  type Profile,
-  type ProfileChoice,
-  parseProfile,
-} from './limits.ts';
-export type { Effect } from './lint/effects.ts';
-export type { LintCode } from './lint/findings.ts';
-export {
-  type LintedRuntime,
-  type LintFinding,
-  type LintOptions,
-  type LintReport,
-  lint,
-} from './lint/lint.ts';
-export type { MetadataOptions } from './metadata.ts';
-export type { ParentsPolicy, SkeletonPlace } from './parents.ts';
-export type { Excuse, MtimePolicy, Policy } from './policy.ts';
-export {
-  type PlannedComponent,
-  type PlanReport,
-  type PreviewOptions,
-  planSource,
-  type ReportedLayer,
-} from './preview.ts';
-export type { Progress } from './read.ts';
-export type { UpdateNow } from './rehearse.ts';
-export { parseMap } from './repos/map.ts';
-export type { ComparedView, Verdict, ViewDifference } from './runtimes/compare.ts';
-export type { RuntimeModel } from './runtimes/model.ts';
-export type { LayerRole } from './stack.ts';
-export {
-  type UnpackedImage,
-  type UnpackedLayer,
-  type UnpackOptions,
-  unpack,
-} from './unpack/unpack.ts';
-export type { Difference, Verification } from './verify.ts';
-export type { BaseReport, Way } from './weigh.ts';
-export type { BuiltImage } from './write.ts';
-export type { BuiltLayer } from './writer.ts';
-
 /** What decides the bytes of the result. */
-export interface BuildOptions extends Omit<GroupOptions, 'memory' | 'base'> {
+export interface BuildOptions extends GroupOptions, PlatformChoice {
   /** What earlier images tell. */
   readonly memory?: MemorySources | undefined;
   /** Opens the base whose layers stay, the lowest of the result; default: there is none. */
@@ -106,9 +45,6 @@ export interface BuildOptions extends Omit<GroupOptions, 'memory' | 'base'> {
   readonly compression?: LayerFormat | undefined;
   /** Default: 3 for zstd, 6 for gzip. */
   readonly compressionLevel?: number | undefined;
-  /** Which image of an index; default the host's. */
-  readonly platform?: Platform | undefined;
-  readonly hostPlatform: Platform;
   /** Rechunks every image of an index. */
   readonly allPlatforms?: boolean | undefined;
   /** Further tags that get the same digest. */
@@ -139,7 +75,7 @@ export interface BuildResult {
 export async function rechunk(
   source: Source,
   destination: Destination,
-  options: BuildOptions & RunOptions,
+  options: BuildOptions & RunOptions = {},
 ): Promise<BuildResult> {
   const compression = chooseCompression(destination, options.compression, options.profile);
   return withContext(unlessProven(options), async (context) => {
@@ -193,7 +129,7 @@ async function buildOne(
   context: Context,
 ): Promise<Built> {
   const { platform, hostPlatform } = options;
-  const image = await openImage(source, platform ? { platform, hostPlatform } : { hostPlatform });
+  const image = await openImage(source, { platform, hostPlatform });
   await noticeImage(source, image, context);
   const { document, built } = await buildImage(image, destination, compression, options, context);
   return { root: document, images: [built] };
@@ -272,12 +208,10 @@ async function buildImage(
 }
 
 /** What decides whether two images count as equal. */
-export interface VerifyOptions extends MetadataOptions {
+export interface VerifyOptions extends MetadataOptions, PlatformChoice {
   /** The image that the build inherited from; without it, inherited times are differences, marked as unproven. */
   readonly previous?: Source | undefined;
   readonly policy?: Policy | undefined;
-  readonly platform?: Platform | undefined;
-  readonly hostPlatform: Platform;
   /** Runtimes whose view of the result is compared too; default none. */
   readonly runtimes?: readonly RuntimeModel[] | undefined;
 }
@@ -286,11 +220,11 @@ export interface VerifyOptions extends MetadataOptions {
 export async function verify(
   original: Source,
   result: Source,
-  options: VerifyOptions & RunOptions,
+  options: VerifyOptions & RunOptions = {},
 ): Promise<Verification> {
   return withContext({ ...options, cache: undefined }, async (context) => {
     const { platform, hostPlatform, policy = {} } = options;
-    const choice = platform ? { platform, hostPlatform } : { hostPlatform };
+    const choice = { platform, hostPlatform };
     const [a, b] = [await openImage(original, choice), await openImage(result, choice)];
     const before = await loadTree(a, context);
     const { runtimes } = options;

@@ -10,7 +10,7 @@ import { type LayerInput, writeLayout } from '../test-images/build.ts';
 import { runCli, runJson } from '../test-images/cli.ts';
 import { dir, file, type Member, packMembers } from '../test-images/member.ts';
 import type { Inspection } from './inspect.ts';
-import type { BuildResult, DiffReport, PlanReport } from './rechunk.ts';
+import type { BuildResult, DiffReport, PlanReport } from './library.ts';
 import { PLAN_LABEL } from './record.ts';
 import type { Verification } from './verify.ts';
 

@@ -27,7 +27,7 @@ export interface VariantInput {
 /** Rechunks all `variants`; none becomes visible before all are written. Results are in their order. */
 export async function rechunkTogether(
   variants: readonly VariantInput[],
-  options: Omit<BuildOptions, 'memory' | 'allPlatforms' | 'base'> & RunOptions,
+  options: Omit<BuildOptions, 'memory' | 'allPlatforms' | 'base'> & RunOptions = {},
 ): Promise<BuildResult[]> {
   const { platform, hostPlatform, dryRun = false, tags = [] } = options;
   const compressions = variants.map(({ destination }) =>
@@ -36,7 +36,7 @@ export async function rechunkTogether(
   const bounds = contentBounds(options);
   return withContext(unlessProven(options), async (context) => {
     tellParents(options, context);
-    const choice = platform ? { platform, hostPlatform } : { hostPlatform };
+    const choice = { platform, hostPlatform };
     const read: {
       image: Image;
       memory: Memory;

@@ -6,7 +6,7 @@ import type { Image } from '../registry/image.ts';
 import { lostFiles } from './base.ts';
 import type { Below } from './below.ts';
 import type { Context } from './context.ts';
-import { type Grouping, type GroupOptions, groupImage } from './grouping.ts';
+import { type Grouping, type GroupingOptions, groupImage } from './grouping.ts';
 import { knownLayers } from './known.ts';
 import { NO_MEMORY } from './memory.ts';
 import { measureLayers } from './rehearse.ts';
@@ -53,7 +53,7 @@ const MILLION = 1_000_000;
 export async function weighBase(
   image: Image,
   { below, ...grouping }: Grouping & { readonly below: Below },
-  options: GroupOptions,
+  options: GroupingOptions,
   context: Context,
 ): Promise<BaseReport> {
   const { image: base, loaded, overlay } = below;

@@ -4,13 +4,12 @@
  * compressed, or comes through a pipe, is first written decompressed to a private temporary file.
  */
 import { open, stat } from 'node:fs/promises';
-import { tmpdir } from 'node:os';
 import { resolve } from 'node:path';
 import { decompress, detectCompression, fileBlob } from './blob.ts';
 import { openDockerStore } from './dockerarchive.ts';
 import { describe, during, RechunkError } from './errors.ts';
 import type { Source } from './image.ts';
-import { makeIngest } from './ingest.ts';
+import { LARGE_TEMP_DIR, makeIngest } from './ingest.ts';
 import { indexArchive, type Members, type OpenedArchive } from './members.ts';
 import { MANIFEST_LIMIT, parseDigest } from './oci.ts';
 import { formatPath } from './reference.ts';
@@ -25,7 +24,7 @@ export interface ArchiveOptions {
   readonly kind?: ArchiveKind;
   /** How messages name it; default `KIND:FILE[:REF]`. */
   readonly reference?: string;
-  /** Where temporary files go; default the system's place for them. */
+  /** Where temporary files go; default {@link LARGE_TEMP_DIR}. */
   readonly tempDir?: string;
 }
 
@@ -67,7 +66,7 @@ export interface SpooledFile {
 /** Writes a stream, decompressed, to a private temporary file, which the caller removes. */
 export async function spoolStdin(
   stream: AsyncIterable<Uint8Array>,
-  tempDir: string = tmpdir(),
+  tempDir: string = LARGE_TEMP_DIR,
 ): Promise<SpooledFile> {
   const ingest = await makeIngest(tempDir, 'rechunk-');
   try {

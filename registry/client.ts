@@ -14,7 +14,8 @@ import {
   type Timeouts,
   unexpected,
 } from './http.ts';
-import { type Environment, isLoopback, Network } from './network.ts';
+import { isLoopback, Network } from './network.ts';
+import type { Environment } from './program.ts';
 import {
   DEFAULT_DELAY_MS,
   DEFAULT_RETRIES,
@@ -28,9 +29,10 @@ import {
 export interface ClientOptions {
   /**
    * Environment variables: DOCKER_CONFIG, DOCKER_AUTH_CONFIG, REGISTRY_AUTH_FILE, XDG_RUNTIME_DIR, XDG_CONFIG_HOME, HOME
-   * (credentials), PATH (credential helpers), HTTP_PROXY, HTTPS_PROXY, NO_PROXY.
+   * (credentials), PATH (credential helpers), HTTP_PROXY, HTTPS_PROXY, NO_PROXY. Default: none, so that no credentials and no proxies
+   * are found.
    */
-  readonly env: Environment;
+  readonly env?: Environment;
   /** The only file to read credentials from. */
   readonly authFile?: string;
   /** Used in place of any that could be found. */
@@ -136,7 +138,7 @@ export class RegistryClient {
 
   /** `repository` decides which credentials are used, where a file has several for the host. */
   constructor(host: string, repository: string, options: ClientOptions) {
-    const { env, credentials, authFile, onEvent } = options;
+    const { env = {}, credentials, authFile, onEvent } = options;
     const ended = this.#closing.signal;
     const signal = options.signal ? AbortSignal.any([options.signal, ended]) : ended;
     this.host = host;

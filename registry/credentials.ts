@@ -12,7 +12,7 @@ import { readFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import * as v from 'valibot';
 import { RechunkError, systemCode } from './errors.ts';
-import type { Environment } from './network.ts';
+import type { Environment } from './program.ts';
 
 /** What proves who we are; one of a password, an identity token and a ready bearer token. */
 export interface Credentials {

@@ -22,6 +22,7 @@ import {
   type Platform,
   parseConfig,
   parseManifest,
+  parsePlatform,
 } from './oci.ts';
 import type { Path } from './path.ts';
 import type { TarEntry } from './tar.ts';
@@ -232,14 +233,22 @@ async function loadMember(source: Source, descriptor: Descriptor): Promise<Image
     : undefined;
 }
 
+/** Which image of an index is meant. */
+export interface PlatformChoice {
+  /** What the image must be for; an image that is for another, alone or in an index, is an error. Default: `hostPlatform`, which picks from an index only. */
+  readonly platform?: Platform | undefined;
+  /** Whose image of an index is taken where `platform` names none; default Linux on this machine's processor. */
+  readonly hostPlatform?: Platform | undefined;
+}
+
+/** Linux on this machine's processor. */
+export const HOST_PLATFORM: Platform = parsePlatform(process.arch);
+
 /**
  * Loads the image that `source` names, picking `platform` from an index: the best variant that the platform can run, the
  * first of equals. A single image is taken as it is unless `platform` is given and differs.
  */
-export async function openImage(
-  source: Source,
-  options: { readonly platform?: Platform; readonly hostPlatform: Platform },
-): Promise<Image> {
+export async function openImage(source: Source, options: PlatformChoice = {}): Promise<Image> {
   const parsed = parseManifest(
     source.root.bytes,
     source.root.descriptor.mediaType,
@@ -255,7 +264,7 @@ export async function openImage(
     }
     return image;
   }
-  const wanted = options.platform ?? options.hostPlatform;
+  const wanted = options.platform ?? options.hostPlatform ?? HOST_PLATFORM;
   const members: Descriptor[] = [];
   await listMembers(source, parsed.index, members);
   const candidates: { descriptor: Descriptor; platform: Platform; image?: Image }[] = [];

@@ -6,9 +6,9 @@
  * its process, so it counts as left behind after a day.
  */
 import { createHash } from 'node:crypto';
-import { readFileSync, readlinkSync } from 'node:fs';
+import { existsSync, readFileSync, readlinkSync } from 'node:fs';
 import { chmod, lstat, mkdir, readdir, rm, stat } from 'node:fs/promises';
-import { hostname } from 'node:os';
+import { hostname, tmpdir } from 'node:os';
 import { dirname, join } from 'node:path';
 import { systemCode } from './errors.ts';
 
@@ -33,6 +33,10 @@ export interface Ingest {
   /** Removes the directory and all that is in it. Idempotent; never throws. */
   remove(): Promise<void>;
 }
+
+/** Where temporary files of an image's size go by default: /tmp is often memory. Images of few files may lack /var/tmp. */
+export const LARGE_TEMP_DIR: string =
+  process.platform === 'linux' && existsSync('/var/tmp') ? '/var/tmp' : tmpdir();
 
 let count = 0;
 

@@ -1,6 +1,7 @@
 import assert from 'node:assert/strict';
 import { test } from 'uvu';
-import { checkTarget, type Environment, isLoopback, proxyOf } from './network.ts';
+import { checkTarget, isLoopback, proxyOf } from './network.ts';
+import type { Environment } from './program.ts';
 
 const LOOPBACK: [string, boolean][] = [
   ['localhost', true],

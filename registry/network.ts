@@ -7,9 +7,7 @@ import { BlockList, isIP } from 'node:net';
 import { createSecureContext, getCACertificates, type SecureContext } from 'node:tls';
 import { Agent, type Dispatcher, ProxyAgent } from 'undici';
 import { describe, RechunkError } from './errors.ts';
-
-/** Environment variables by name, as `process.env` has them. */
-export type Environment = Readonly<Record<string, string | undefined>>;
+import type { Environment } from './program.ts';
 
 /** How hosts are reached. */
 export interface NetworkOptions {

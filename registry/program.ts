@@ -7,7 +7,7 @@ import { delimiter, join } from 'node:path';
 import { pipeline } from 'node:stream/promises';
 import { RechunkError, systemCode } from './errors.ts';
 
-/** Where programs are looked for, and what they inherit. */
+/** Environment variables by name, as `process.env` has them. */
 export type Environment = Readonly<Record<string, string | undefined>>;
 
 /** Where programs are looked for when no environment is given. */
@@ -35,6 +35,8 @@ export interface ProgramOptions {
 const COMPLAINT_LIMIT = 16_384;
 /** Lines of them that are shown. */
 const COMPLAINT_LINES = 3;
+/** Most that a program prints of its version, bytes: none prints half of it. */
+const VERSION_LIMIT = 65_536;
 
 /**
  * Runs a program to its end. Throws what `explain` makes of it where it fails, the system's error (`ENOENT`) where there is no such
@@ -141,17 +143,11 @@ export async function isProgram(
   maker: string,
   env: Environment,
 ): Promise<boolean> {
-  let said = '';
   try {
-    await runProgram([program, '--version'], {
-      env,
-      take: (chunk) => {
-        said += chunk.toString('latin1');
-      },
-    });
+    const said = await outputOf([program, '--version'], VERSION_LIMIT, { env });
+    return said.includes(maker);
   } catch (error) {
     if (systemCode(error) === 'ENOENT' || error instanceof RechunkError) return false;
     throw error;
   }
-  return said.includes(maker);
 }

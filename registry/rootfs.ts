@@ -6,7 +6,13 @@
 import { readFileSync, realpathSync, statfsSync, statSync } from 'node:fs';
 import { type Listing, localPath, walk, withXattrs } from './directory.ts';
 import { describe, RechunkError } from './errors.ts';
-import { checkDocument, type DirectoryTree, type Document, type Source } from './image.ts';
+import {
+  checkDocument,
+  type DirectoryTree,
+  type Document,
+  HOST_PLATFORM,
+  type Source,
+} from './image.ts';
 import { type ConfigFile, parseConfigFile } from './inspect.ts';
 import {
   CONFIG_LIMIT,
@@ -16,7 +22,6 @@ import {
   MEDIA,
   type Platform,
   parseConfig,
-  parsePlatform,
 } from './oci.ts';
 import { type Path, showPath } from './path.ts';
 import { DEFAULT_ENV, type Environment } from './program.ts';
@@ -74,7 +79,7 @@ interface Documents {
 }
 
 function makeDocuments(options: RootfsOptions): Documents {
-  const platform = options.hostPlatform ?? parsePlatform(process.arch);
+  const platform = options.hostPlatform ?? HOST_PLATFORM;
   const warnings: string[] = [];
   const stated: ConfigFile = options.configFile
     ? readConfigFile(options.configFile)

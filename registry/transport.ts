@@ -4,26 +4,32 @@ import type { EngineOptions } from './engines/engine.ts';
 import { RechunkError } from './errors.ts';
 import type { Destination, Source } from './image.ts';
 import { createLayout, listNames, openLayout } from './layout.ts';
+import type { Environment } from './program.ts';
 import { formatReference, parseReference } from './reference.ts';
 import type { RemoteOptions } from './remote.ts';
+import type { RemoteEvent } from './retry.ts';
 import type { RootfsOptions } from './rootfs.ts';
 
-/** What opening a reference may need; each part is for one transport only. */
+/** What opening a reference may need; nothing is read from this process but what stands here. */
 export interface TransportOptions {
-  /** For registries: credentials, TLS, retries. */
-  readonly remote?: RemoteOptions;
-  /** For `rootfs:`: the config, and how xattrs are read. */
-  readonly rootfs?: Omit<RootfsOptions, 'reference'>;
-  /** For `containers-storage:` and `docker-daemon:`: the environment of the engines' tools. */
-  readonly engine?: Omit<EngineOptions, 'tempDir'>;
+  /**
+   * Environment variables, as `process.env` has them: credentials and proxies of registries, PATH of the programs that are run, settings
+   * of container engines. Default: no credentials, no proxies, and a plain PATH.
+   */
+  readonly env?: Environment | undefined;
+  /** Stops what is under way; then blobs can no longer be read, nor anything be written. */
+  readonly signal?: AbortSignal | undefined;
+  /** Where archives that are compressed or piped are spooled to; default {@link LARGE_TEMP_DIR}. */
+  readonly tempDir?: string | undefined;
+  /** Told of retries, and of what was done another way: sentences. */
+  readonly onNotice?: ((notice: string) => void) | undefined;
   /** What `-` reads; default none, so that `-` is refused. */
-  readonly stdin?: AsyncIterable<Uint8Array>;
-  /** Where archives that are compressed or piped are spooled to; default the system's place for temporary files. */
-  readonly tempDir?: string;
+  readonly stdin?: AsyncIterable<Uint8Array> | undefined;
+  /** For registries: credentials, TLS, retries. */
+  readonly remote?: Omit<RemoteOptions, 'env' | 'signal'> | undefined;
+  /** For `rootfs:`: the config, and how xattrs are read. */
+  readonly rootfs?: Omit<RootfsOptions, 'reference' | 'env' | 'signal'> | undefined;
 }
-
-/** Without an environment no credentials and no proxies are found. */
-const NO_REMOTE: RemoteOptions = { env: {} };
 
 /**
  * Opens the image that `text` names; the caller closes it. Throws `reference` or `unsupported` for the text itself, and
@@ -34,7 +40,7 @@ export async function openSource(text: string, options: TransportOptions = {}): 
   switch (reference.transport) {
     case 'docker': {
       const { openRemote } = await import('./remote.ts');
-      return openRemote(reference, options.remote ?? NO_REMOTE);
+      return openRemote(reference, remoteOf(options));
     }
     case 'oci':
       return openLayout(reference.path, reference.ref);
@@ -46,7 +52,7 @@ export async function openSource(text: string, options: TransportOptions = {}): 
     }
     case 'rootfs': {
       const { openRootfs } = await import('./rootfs.ts');
-      return openRootfs(reference.path, options.rootfs ?? {});
+      return openRootfs(reference.path, { ...options.rootfs, ...contextOf(options) });
     }
     case 'dir': {
       const { openDir } = await import('./dir.ts');
@@ -74,7 +80,7 @@ export async function openDestination(
   switch (reference.transport) {
     case 'docker': {
       const { createRemote } = await import('./remote.ts');
-      return createRemote(reference, options.remote ?? NO_REMOTE);
+      return createRemote(reference, remoteOf(options));
     }
     case 'oci':
       return createLayout(reference.path, reference.ref);
@@ -119,7 +125,7 @@ export async function listReferences(
   const { host, repository } = reference;
   const { listTags } = await import('./lists.ts');
   try {
-    const tags = await listTags({ host, repository }, options.remote ?? NO_REMOTE);
+    const tags = await listTags({ host, repository }, remoteOf(options));
     return tags.map((tag) => formatReference({ transport: 'docker', host, repository, tag }));
   } catch (error) {
     if (error instanceof RechunkError && error.code === 'not-found') return [];
@@ -127,12 +133,23 @@ export async function listReferences(
   }
 }
 
-function tempDirOf(options: TransportOptions): Pick<ArchiveOptions, 'tempDir'> {
-  return options.tempDir === undefined ? {} : { tempDir: options.tempDir };
+function tempDirOf({ tempDir }: TransportOptions): Pick<ArchiveOptions, 'tempDir'> {
+  return tempDir === undefined ? {} : { tempDir };
+}
+
+/** What every transport that reaches out of this process takes. */
+function contextOf({ env, signal }: TransportOptions): { env?: Environment; signal?: AbortSignal } {
+  return { ...(env && { env }), ...(signal && { signal }) };
+}
+
+function remoteOf(options: TransportOptions): RemoteOptions {
+  const { remote, onNotice } = options;
+  const onEvent = ({ message }: RemoteEvent): void => onNotice?.(message);
+  return { onEvent, ...remote, ...contextOf(options) };
 }
 
 function engineOf(options: TransportOptions): EngineOptions {
-  return { ...options.engine, ...tempDirOf(options) };
+  return { ...contextOf(options), ...tempDirOf(options) };
 }
 
 async function openStdin(options: TransportOptions): Promise<Source> {

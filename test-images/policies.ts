@@ -139,7 +139,7 @@ export async function buildRow(
   from: string,
   to: string,
   row: PolicyRow,
-  tempDirectory: string,
+  tempDir: string,
 ): Promise<void> {
   await rm(to, { recursive: true, force: true });
   const [source, destination] = [await openLayout(from), await createLayout(to)];
@@ -147,7 +147,7 @@ export async function buildRow(
     await rechunk(source, destination, {
       hostPlatform: PLATFORM,
       threads: 2,
-      tempDirectory,
+      tempDir,
       maxLayerSize: MAX_LAYER_SIZE,
       compression: 'gzip',
       policy: { dirMtime: 'keep' },
@@ -164,11 +164,11 @@ export async function buildRow(
 /** The layers of the image in the layout, as they are read, and the tree that they give; content cannot be read. */
 export async function readLayout(
   layout: string,
-  tempDirectory: string,
+  tempDir: string,
 ): Promise<{ readonly layers: readonly LayerIndex[]; readonly tree: Tree }> {
   const source = await openLayout(layout);
   try {
-    return await withContext({ threads: 1, tempDirectory }, async (context) => {
+    return await withContext({ threads: 1, tempDir }, async (context) => {
       const image = await openImage(source, { hostPlatform: PLATFORM });
       const loaded = await loadLayers(image, context);
       return { layers: loaded.layers, tree: flattenLayers(loaded).tree };

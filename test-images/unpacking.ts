@@ -23,7 +23,7 @@ export async function unpackTo(
     return await unpack(source, directory, {
       hostPlatform: parsePlatform('linux/amd64'),
       threads: 1,
-      tempDirectory: '/var/tmp',
+      tempDir: '/var/tmp',
       onNotice: (notice) => void options.notices?.push(notice),
       ...options,
     });
@@ -65,7 +65,7 @@ export async function shownOf(
 /** What the image `latest` of the OCI layout at `layout` flattens to. */
 export async function treeOf(layout: string): Promise<Tree> {
   const source = await openLayout(layout, 'latest');
-  const run = { threads: 1, tempDirectory: '/var/tmp' };
+  const run = { threads: 1, tempDir: '/var/tmp' };
   try {
     return await withContext(run, async (context) => {
       const image = await openImage(source, { hostPlatform: parsePlatform('linux/amd64') });

@@ -10,11 +10,27 @@ import { COMPRESSION_FORMAT } from '../../registry/compress.ts';
 import type { Descriptor, Digest } from '../../registry/oci.ts';
 import { BATCH_FORMAT, type Batch } from '../batch.ts';
 import { LAYER_FORMAT } from '../layer.ts';
-import { CacheDirectory, type CacheOptions } from './directory.ts';
+import { VERSION } from '../version.ts';
+import { CacheDirectory } from './directory.ts';
 import { ContentMemo } from './memo.ts';
 import { expand, packPiece, squeeze, unpackPieces } from './pieces.ts';
 
-export type { CacheOptions } from './directory.ts';
+/** Where a cache lies, and how large it may get. */
+export interface CacheOptions {
+  /** Made where it is missing; nothing else may be in it, and nobody but this user may write there. */
+  readonly directory: string;
+  /** Bytes on disk that it may take when a run ends; default 2 GiB. */
+  readonly limit?: number | undefined;
+  /** Of the program: what other versions wrote is not read. Default: the package's. */
+  readonly version?: string | undefined;
+  /** Whether nobody named it: a directory in its place that holds something else is no error then. */
+  readonly isDefault?: boolean | undefined;
+  /** Milliseconds since the epoch, which tell what was used last; default this machine's clock. */
+  readonly now?: (() => number) | undefined;
+}
+
+/** 2 GiB. */
+const DEFAULT_LIMIT = 2 * 2 ** 30;
 
 const KINDS = ['layer', 'blob', 'content', 'fingerprint', 'entries', 'result', 'kept'];
 /** Large, and got from elsewhere where it is gone. */
@@ -63,8 +79,9 @@ export class Cache {
   ): Promise<Cache | undefined> {
     // Entries are stored as V8 serializes them.
     const formats = [BATCH_FORMAT, LAYER_FORMAT, COMPRESSION_FORMAT, process.versions.v8];
-    const version = [options.version, ...formats].join('-');
-    const own = { ...options, version };
+    const { directory: path, limit = DEFAULT_LIMIT, version = VERSION, now = Date.now } = options;
+    const named = [version, ...formats].join('-');
+    const own = { directory: path, limit, version: named, now, isDefault: options.isDefault };
     const directory = await CacheDirectory.open(own, { kinds: KINDS, spare: SPARE }, onNotice);
     return directory && new Cache(directory);
   }

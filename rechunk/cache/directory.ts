@@ -26,7 +26,7 @@ import { type Ingest, makeDirectories, makeIngest } from '../../registry/ingest.
 import { writeFully } from '../files.ts';
 
 /** Where a cache lies, and how large it may get. */
-export interface CacheOptions {
+export interface DirectoryOptions {
   readonly directory: string;
   /** Bytes on disk that it may take when a run ends. */
   readonly limit: number;
@@ -68,7 +68,7 @@ const TAG_TEXT = `${TAG}\n# Written by rechunk; see its README. All of it can be
 
 /** Files by kind and key; `close` removes what is too much, the least recently used first. */
 export class CacheDirectory {
-  readonly #options: CacheOptions;
+  readonly #options: DirectoryOptions;
   readonly #generation: string;
   readonly #ingest: Ingest;
   readonly #onNotice: (notice: string) => void;
@@ -80,7 +80,7 @@ export class CacheDirectory {
   #kept = 0;
 
   private constructor(
-    options: CacheOptions,
+    options: DirectoryOptions,
     generation: string,
     { kinds, spare }: { readonly kinds: readonly string[]; readonly spare: readonly string[] },
     ingest: Ingest,
@@ -100,7 +100,7 @@ export class CacheDirectory {
    * else.
    */
   static async open(
-    options: CacheOptions,
+    options: DirectoryOptions,
     {
       kinds,
       spare = [],
@@ -285,7 +285,7 @@ function sealOf(hash: Hash, kind: string, key: string): Buffer {
 }
 
 /** Makes `directory` a cache, or finds that it is one; what is wrong with it otherwise. */
-async function claim({ directory, isDefault }: CacheOptions): Promise<string | undefined> {
+async function claim({ directory, isDefault }: DirectoryOptions): Promise<string | undefined> {
   await makeDirectories(directory);
   const names = await readdir(directory);
   const found = await stat(directory);
@@ -326,7 +326,10 @@ interface CachedFile {
 }
 
 /** Removes the least recently used files until the rest takes no more than the limit; those of the kinds `first` before all others. */
-async function trim({ directory, limit }: CacheOptions, first: ReadonlySet<string>): Promise<void> {
+async function trim(
+  { directory, limit }: DirectoryOptions,
+  first: ReadonlySet<string>,
+): Promise<void> {
   const files = await listFiles(directory);
   const order = (file: CachedFile): number => (first.has(basename(dirname(file.path))) ? 1 : 0);
   files.sort((a, b) => order(a) - order(b) || b.usedMs - a.usedMs || (a.path < b.path ? -1 : 1));

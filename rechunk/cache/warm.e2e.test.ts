@@ -83,7 +83,7 @@ async function build(
     const result = await rechunk(source, destination, {
       hostPlatform: { os: 'linux', architecture: 'amd64' },
       threads: 2,
-      tempDirectory: work,
+      tempDir: work,
       repos: [parseMap('/data/* each\n/opt/a/** a\n/opt/b/** b\n/opt/c/** c\n', 'map')],
       memory: { previous: before },
       request: JSON.stringify(options),
@@ -318,7 +318,7 @@ warm('an error is told when nothing is fetched any more, also if nobody waits', 
       hostPlatform: { os: 'linux', architecture: 'amd64' },
       // Two writers: the layer that needs what is fetched is the smallest, and not begun.
       threads: 1,
-      tempDirectory: work,
+      tempDir: work,
       repos,
       memory: { previous: [await openSlow('awaited')] },
       cache: cacheAt('awaited-cache'),

@@ -8,7 +8,7 @@ import { packTar, type TarItem } from '../../registry/tarwriter.ts';
 import { type BuiltImage, type ImageInput, writeLayout } from '../../test-images/build.ts';
 import { runCli, runJson } from '../../test-images/cli.ts';
 import type { Inspection } from '../inspect.ts';
-import type { BuildResult, PlanReport, Verification, Way } from '../rechunk.ts';
+import type { BuildResult, PlanReport, Verification, Way } from '../library.ts';
 
 const directory = mkdtempSync(join(process.env['TMPDIR'] ?? '/tmp', 'rechunk-base-'));
 process.once('exit', () => rmSync(directory, { recursive: true, force: true }));

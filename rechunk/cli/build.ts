@@ -6,8 +6,14 @@ import { during, RechunkError } from '../../registry/errors.ts';
 import { parseDigest } from '../../registry/oci.ts';
 import { parseReference, parseRepository, type Reference } from '../../registry/reference.ts';
 import type { RunOptions } from '../context.ts';
-import { type BuildOptions, type BuildResult, type BuiltImage, rechunk } from '../rechunk.ts';
-import { rechunkTogether, type VariantInput } from '../together.ts';
+import {
+  type BuildOptions,
+  type BuildResult,
+  type BuiltImage,
+  rechunk,
+  rechunkTogether,
+  type VariantInput,
+} from '../library.ts';
 import { addBaseOption, baseOption } from './base.ts';
 import { addCacheOptions, cacheOptions, describeRequest } from './cache.ts';
 import { addMemoryOptions, openMemorySources } from './memory.ts';

@@ -11,7 +11,7 @@ import { command } from '../../test-images/command.ts';
 import { dir, file, type Member, packMembers } from '../../test-images/member.ts';
 import { type AccessRecord, type Registry, startRegistry } from '../../test-images/registry.ts';
 import { noise } from '../../test-images/sample.ts';
-import type { BuildResult, DiffReport, PlanReport } from '../rechunk.ts';
+import type { BuildResult, DiffReport, PlanReport } from '../library.ts';
 
 const cached = suite('cache');
 const work = mkdtempSync('/var/tmp/rechunk-cached-');

@@ -4,12 +4,10 @@ import { isAbsolute, join, resolve } from 'node:path';
 import type { Command } from 'commander';
 import { digestOf } from '../../registry/oci.ts';
 import type { CacheOptions } from '../cache/cache.ts';
+import { SOURCES, VERSION } from '../version.ts';
 import { type Host, option, type Values } from './options.ts';
 import { parseSize } from './values.ts';
-import { SOURCES, VERSION } from './version.ts';
 
-/** What the cache may take where nothing else is said: 2 GiB. */
-const DEFAULT_LIMIT = 2 * 2 ** 30;
 /** Of the sources' digest, in the name of a directory. */
 const DIGEST_CHARS = 16;
 
@@ -33,12 +31,12 @@ export function cacheOptions(
   sources: string | undefined = SOURCES,
 ): CacheOptions | undefined {
   const size = values['cacheSize'] as string | undefined;
-  const limit = size === undefined ? DEFAULT_LIMIT : parseSize(size, '--cache-size');
+  const limit = size === undefined ? undefined : parseSize(size, '--cache-size');
   const named = values['cache'] as string | false | undefined;
   const directory = named === undefined ? defaultDirectory(env) : named && resolve(named);
   if (!directory) return undefined;
   const version = sources ? `${VERSION}-${sources.slice(0, DIGEST_CHARS)}` : VERSION;
-  return { directory, isDefault: named === undefined, limit, version, now: Date.now };
+  return { directory, isDefault: named === undefined, limit, version };
 }
 
 /** By the XDG base directory specification 0.8, which takes no notice of relative paths. A user without a home, as containers have, has `/`: none. */

@@ -15,7 +15,7 @@ import { digestOf, MEDIA } from '../../registry/oci.ts';
 import { writeLayout } from '../../test-images/build.ts';
 import { runCli, runJson } from '../../test-images/cli.ts';
 import type { Inspection } from '../inspect.ts';
-import type { BuildResult, PlanReport } from '../rechunk.ts';
+import type { BuildResult, PlanReport } from '../library.ts';
 import { PLAN_LABEL } from '../record.ts';
 import type { Verification } from '../verify.ts';
 

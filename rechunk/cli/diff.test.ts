@@ -6,7 +6,7 @@ import { fileURLToPath } from 'node:url';
 import { suite } from 'uvu';
 import { runCli, runJson } from '../../test-images/cli.ts';
 import type { Inspection } from '../inspect.ts';
-import type { DiffReport } from '../rechunk.ts';
+import type { DiffReport } from '../library.ts';
 
 const diff = suite('diff');
 const work = mkdtempSync(join(process.env['TMPDIR'] ?? '/tmp', 'rechunk-diff-'));

@@ -2,7 +2,7 @@
 import type { Command } from 'commander';
 import { RechunkError } from '../../registry/errors.ts';
 import type { Source } from '../../registry/image.ts';
-import { type DiffReport, diffImages } from '../rechunk.ts';
+import { type DiffReport, diff as diffImages } from '../library.ts';
 import { addCacheOptions, cacheOptions } from './cache.ts';
 import { formatMarkdown, type Limits, SHORT } from './diffmarkdown.ts';
 import {

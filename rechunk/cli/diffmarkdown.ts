@@ -1,5 +1,5 @@
 /** What differs between two images as Markdown, fit for release notes and comments on pull requests (GFM). */
-import type { DiffReport } from '../rechunk.ts';
+import type { DiffReport } from '../library.ts';
 import {
   changedLayers,
   countKinds,

@@ -1,7 +1,7 @@
 /** What differs between two images, in words: what the table for terminals and the Markdown have in common. */
 import { type Cause, DIRECTORIES, type LayerChange, type LayerReason } from '../diff/layers.ts';
 import type { ComponentChange, PackageChange } from '../diff/packages.ts';
-import type { DiffReport, FileCounts } from '../rechunk.ts';
+import type { DiffReport, FileCounts } from '../library.ts';
 import { formatSize, oneLine } from './values.ts';
 
 /** How a name is shown: code in Markdown, text on one line elsewhere. */

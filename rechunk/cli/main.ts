@@ -4,6 +4,7 @@
  */
 import { Command, CommanderError } from 'commander';
 import { ADVICE, describe, RechunkError } from '../../registry/errors.ts';
+import { VERSION } from '../version.ts';
 import { addBuild } from './build.ts';
 import { addDiff } from './diff.ts';
 import { addInspect } from './inspect.ts';
@@ -15,7 +16,6 @@ import { addStage } from './stage.ts';
 import { addUnpack } from './unpack.ts';
 import { expectSmallImage } from './v8.ts';
 import { addVerify } from './verify.ts';
-import { VERSION } from './version.ts';
 import { addWrap, statusOf } from './wrap.ts';
 
 /** Exit status when something went wrong. */

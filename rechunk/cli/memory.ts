@@ -3,7 +3,6 @@ import type { Command } from 'commander';
 import { RechunkError } from '../../registry/errors.ts';
 import type { Source } from '../../registry/image.ts';
 import { parseReference } from '../../registry/reference.ts';
-import { listReferences } from '../../registry/transport.ts';
 import type { MemorySources } from '../memory.ts';
 import { listOption, option, type Values } from './options.ts';
 import type { Session } from './session.ts';
@@ -86,22 +85,18 @@ async function openDefault(
     ['docker', 'containers-storage', 'docker-daemon'].includes(reference.transport) ||
     (reference.transport === 'oci' && reference.ref !== undefined);
   if (!isNamed) return [];
-  try {
-    return [await session.source(destination)];
-  } catch (error) {
-    if (!(error instanceof RechunkError) || error.code !== 'not-found') throw error;
-    if (isAlone)
-      session.reporter.notice(
-        `no previous image at ${destination}: clients pull every layer once; --previous names what they have under another tag`,
-      );
-    return [];
-  }
+  const found = await session.existing(destination);
+  if (found.length === 0 && isAlone)
+    session.reporter.notice(
+      `no previous image at ${destination}: clients pull every layer once; --previous names what they have under another tag`,
+    );
+  return found;
 }
 
 /** The references beside the first of `images` that has any. */
 async function firstReferences(images: readonly string[], session: Session): Promise<string[]> {
   for (const image of images) {
-    const references = await listReferences(image, session.transport);
+    const references = await session.beside(image);
     if (references.length > 0) return references;
   }
   return [];

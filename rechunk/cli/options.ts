@@ -1,9 +1,11 @@
 /** Options that several commands share, declared once and turned into library options once. */
-import { existsSync, readFileSync } from 'node:fs';
-import { availableParallelism, tmpdir } from 'node:os';
+import { readFileSync } from 'node:fs';
+import { availableParallelism } from 'node:os';
 import { type Command, Option } from 'commander';
 import { RechunkError } from '../../registry/errors.ts';
-import { type Platform, parsePlatform } from '../../registry/oci.ts';
+import type { PlatformChoice } from '../../registry/image.ts';
+import { LARGE_TEMP_DIR } from '../../registry/ingest.ts';
+import { parsePlatform } from '../../registry/oci.ts';
 import type { TransportOptions } from '../../registry/transport.ts';
 import { checkLimit } from '../budget.ts';
 import type { RunOptions } from '../context.ts';
@@ -12,6 +14,7 @@ import { PROFILES, type ProfileChoice, parseProfile } from '../limits.ts';
 import type { MetadataOptions } from '../metadata.ts';
 import type { Policy } from '../policy.ts';
 import { parseMap } from '../repos/map.ts';
+import { VERSION } from '../version.ts';
 import type { Reporter } from './reporter.ts';
 import { collectGarbage, expectLargeImage, LARGE_IMAGE } from './v8.ts';
 import {
@@ -22,7 +25,6 @@ import {
   parseSize,
   parseSwitch,
 } from './values.ts';
-import { VERSION } from './version.ts';
 
 /** Values as commander gives them. */
 export type Values = Readonly<Record<string, unknown>>;
@@ -182,7 +184,7 @@ export function runOptions(values: Values, host: Host, reporter: Reporter): RunO
         ? availableParallelism()
         : parseCount(threads, '--threads', 1, MOST_THREADS),
     memoryLimit: memoryLimit(values),
-    tempDirectory: tempDirectory(values, host),
+    tempDir: tempDirectory(values, host),
     onProgress: (progress) => {
       // What is to be read is the first that is told of a large image.
       if (progress.total >= LARGE_IMAGE) expectLargeImage();
@@ -203,11 +205,9 @@ export function memoryLimit(values: Values): number | undefined {
   return limit;
 }
 
-/** Large files belong in /var/tmp: /tmp is often memory. Images of few files may lack it. */
+/** Where large temporary files go. */
 export function tempDirectory(values: Values, host: Host): string {
-  const large = '/var/tmp';
-  const isThere = process.platform === 'linux' && existsSync(large);
-  return text(values, 'tempDir') ?? host.env['TMPDIR'] ?? (isThere ? large : tmpdir());
+  return text(values, 'tempDir') ?? host.env['TMPDIR'] ?? LARGE_TEMP_DIR;
 }
 
 /** How references are opened. */
@@ -218,15 +218,14 @@ export function transportOptions(values: Values, host: Host, reporter: Reporter)
   const retries = text(values, 'retries');
   const { env, signal } = host;
   return {
+    env,
+    signal,
     tempDir: tempDirectory(values, host),
     stdin: process.stdin,
-    engine: { env, signal },
+    onNotice: (notice) => reporter.notice(notice),
     remote: {
-      env,
-      signal,
       insecure: values['insecure'] === true,
       userAgent: `rechunk/${VERSION}`,
-      onEvent: ({ message }) => reporter.notice(message),
       ...(authFile === undefined ? {} : { authFile }),
       ...(caFile === undefined ? {} : { caFile }),
       ...(retries === undefined
@@ -234,21 +233,16 @@ export function transportOptions(values: Values, host: Host, reporter: Reporter)
         : { retries: parseCount(retries, '--retries', 0, MOST_RETRIES) }),
     },
     rootfs: {
-      env,
-      signal,
       xattrs: values['xattrs'] === false ? 'none' : 'auto',
       ...(configFile === undefined ? {} : { configFile }),
     },
   };
 }
 
-/** The platform asked for, and this machine's. */
-export function platformOptions(values: Values): { platform?: Platform; hostPlatform: Platform } {
-  const hostPlatform = parsePlatform(`linux/${process.arch}`);
+/** The platform asked for. */
+export function platformOptions(values: Values): PlatformChoice {
   const platform = text(values, 'platform');
-  return platform === undefined
-    ? { hostPlatform }
-    : { platform: parsePlatform(platform), hostPlatform };
+  return { platform: platform === undefined ? undefined : parsePlatform(platform) };
 }
 
 /** What may differ. */
@@ -304,7 +298,7 @@ export function profileOption(values: Values): ProfileChoice | undefined {
 }
 
 /** How files are grouped. */
-export function groupOptions(values: Values): Omit<GroupOptions, 'base' | 'memory'> {
+export function groupOptions(values: Values): GroupOptions {
   const profile = profileOption(values)?.profile;
   const maxLayers = text(values, 'maxLayers');
   const maxLayerSize = text(values, 'maxLayerSize');

@@ -6,7 +6,7 @@ import { fileURLToPath } from 'node:url';
 import { suite } from 'uvu';
 import { openSource } from '../../registry/transport.ts';
 import { runCli, runJson } from '../../test-images/cli.ts';
-import { type DiffReport, type PlanReport, planSource } from '../rechunk.ts';
+import { type DiffReport, type PlanReport, plan as planImage } from '../library.ts';
 
 const plan = suite('plan');
 const work = mkdtempSync(join(process.env['TMPDIR'] ?? '/tmp', 'rechunk-plan-'));
@@ -44,9 +44,9 @@ plan('a report is plain data, with and without a base', async () => {
   const hostPlatform = { os: 'linux', architecture: 'amd64' };
   const opened = await openSource(source);
   const base = await openSource(previous);
-  const run = { hostPlatform, threads: 1, tempDirectory: work };
+  const run = { hostPlatform, threads: 1, tempDir: work };
   for (const options of [run, { ...run, base: async () => base }]) {
-    const report = await planSource(opened, options);
+    const report = await planImage(opened, options);
     assert.deepEqual(report, JSON.parse(JSON.stringify(report)));
   }
   await Promise.all([opened.close(), base.close()]);

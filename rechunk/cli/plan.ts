@@ -4,7 +4,7 @@ import type { Command } from 'commander';
 import { during } from '../../registry/errors.ts';
 import type { RateSource } from '../evidence.ts';
 import { drawPlan } from '../picture.ts';
-import { type PlannedComponent, type PlanReport, planSource } from '../preview.ts';
+import { type PlannedComponent, type PlanReport, plan as planImage } from '../preview.ts';
 import type { LayerRole } from '../stack.ts';
 import type { BaseReport, Way } from '../weigh.ts';
 import { addBaseOption, baseOption } from './base.ts';
@@ -54,7 +54,7 @@ async function plan(source: string, values: Values, host: Host): Promise<void> {
     const memory = await openMemorySources(undefined, values, session);
     const base = baseOption(values, session);
     const how = { ...session.run, ...options, base, memory };
-    return planSource(await session.source(source), how);
+    return planImage(await session.source(source), how);
   });
   const svg = values['svg'] as string | undefined;
   if (svg !== undefined) await writeWhole(svg, drawPlan(result));

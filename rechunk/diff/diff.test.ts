@@ -7,7 +7,7 @@ import { test } from 'uvu';
 import type { Source } from '../../registry/image.ts';
 import { openSource } from '../../registry/transport.ts';
 import { runJson } from '../../test-images/cli.ts';
-import { diffImages } from './diff.ts';
+import { diff } from './diff.ts';
 
 const work = mkdtempSync(join(process.env['TMPDIR'] ?? '/tmp', 'rechunk-diff-'));
 process.once('exit', () => rmSync(work, { recursive: true, force: true }));
@@ -41,10 +41,10 @@ test('a layer that both images have is read once, and the report is the same', a
   const opened: string[] = [];
   const hostPlatform = { os: 'linux', architecture: 'amd64' };
   const [old, next] = [await openSource(OLD), await openSource(NEW)];
-  const report = await diffImages(streamed(old, opened), streamed(next, opened), {
+  const report = await diff(streamed(old, opened), streamed(next, opened), {
     hostPlatform,
     threads: 2,
-    tempDirectory: work,
+    tempDir: work,
   });
   await Promise.all([old.close(), next.close()]);
   assert.equal(new Set(opened).size, opened.length);

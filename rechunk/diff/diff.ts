@@ -4,8 +4,8 @@
  *
  * Images are compared as they are, whether this program wrote them or not. Nothing is written but temporary files.
  */
-import { type Image, openImage, type Source } from '../../registry/image.ts';
-import { formatPlatform, type Platform } from '../../registry/oci.ts';
+import { type Image, openImage, type PlatformChoice, type Source } from '../../registry/image.ts';
+import { formatPlatform } from '../../registry/oci.ts';
 import { showPath } from '../../registry/path.ts';
 import { type Context, type RunOptions, withContext } from '../context.ts';
 import { type ComponentOptions, type Found, findComponents } from '../grouping.ts';
@@ -71,11 +71,7 @@ export interface DiffReport {
 }
 
 /** What decides how images are compared. */
-export interface DiffOptions extends ComponentOptions {
-  /** Which image of an index; default the host's. */
-  readonly platform?: Platform | undefined;
-  readonly hostPlatform: Platform;
-}
+export interface DiffOptions extends ComponentOptions, PlatformChoice {}
 
 interface Read {
   readonly image: Image;
@@ -85,13 +81,13 @@ interface Read {
 }
 
 /** Compares the images `old` and `next`; the caller closes both. */
-export async function diffImages(
+export async function diff(
   old: Source,
   next: Source,
-  options: DiffOptions & RunOptions,
+  options: DiffOptions & RunOptions = {},
 ): Promise<DiffReport> {
   const { platform, hostPlatform } = options;
-  const choice = platform ? { platform, hostPlatform } : { hostPlatform };
+  const choice = { platform, hostPlatform };
   const images = [await openImage(old, choice), await openImage(next, choice)] as const;
   return withContext(options, async (run) => {
     const context = { ...run, shared: shareLayers(images) };

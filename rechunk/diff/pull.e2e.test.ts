@@ -8,7 +8,7 @@ import { suite } from 'uvu';
 import { runJson } from '../../test-images/cli.ts';
 import { command } from '../../test-images/command.ts';
 import { type AccessRecord, type Registry, startRegistry } from '../../test-images/registry.ts';
-import type { DiffReport } from '../rechunk.ts';
+import type { DiffReport } from '../library.ts';
 
 const pull = suite('pull');
 const packages = fileURLToPath(new URL('../../test-images/packages/apk/', import.meta.url));

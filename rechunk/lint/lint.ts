@@ -1,6 +1,6 @@
 /** Which of an image's entries will break, or look other than meant, on which runtime. */
-import { openImage, type Source } from '../../registry/image.ts';
-import { formatPlatform, type Platform } from '../../registry/oci.ts';
+import { openImage, type PlatformChoice, type Source } from '../../registry/image.ts';
+import { formatPlatform } from '../../registry/oci.ts';
 import { type Path, showPath } from '../../registry/path.ts';
 import { type RunOptions, withContext } from '../context.ts';
 import { type Exceeded, exceededLimits, type Profile } from '../limits.ts';
@@ -57,20 +57,18 @@ export interface LintReport {
 }
 
 /** What is linted, and for whom. */
-export interface LintOptions {
+export interface LintOptions extends PlatformChoice {
   /** Default: all that are known. */
   readonly runtimes?: readonly RuntimeModel[] | undefined;
   /** Whom the image is for: what that consumer refuses is wrong. */
   readonly profile?: Profile | undefined;
-  readonly platform?: Platform | undefined;
-  readonly hostPlatform: Platform;
 }
 
 /** Reads the image `source` and tells what runtimes will make of it; what is meant is what its layers flattened give. */
-export async function lint(source: Source, options: LintOptions & RunOptions): Promise<LintReport> {
+export async function lint(source: Source, options: LintOptions & RunOptions = {}): Promise<LintReport> {
   return withContext(options, async (context) => {
     const { platform, hostPlatform } = options;
-    const image = await openImage(source, platform ? { platform, hostPlatform } : { hostPlatform });
+    const image = await openImage(source, { platform, hostPlatform });
     const loaded = await loadLayers(image, context);
     const collector = new FindingCollector();
     const { tree, warnings } = flattenLayers(loaded, collector);

@@ -13,7 +13,7 @@ import { BLANK, type Inode } from '../tree.ts';
 import { DELEGATE_XATTRS, impliedDirectory, type Node } from '../upper.ts';
 
 /** Where overlayfs looks for its xattrs: `user` with the mount option `userxattr`. */
-export type Namespace = keyof typeof DELEGATE_XATTRS;
+export type Namespace = 'trusted' | 'user';
 
 /** How layers become directories. */
 export interface OverlayOptions {

@@ -7,8 +7,8 @@
 import { chmod, mkdir } from 'node:fs/promises';
 import { join } from 'node:path';
 import { during, RechunkError } from '../../registry/errors.ts';
-import { type Image, openImage, type Source } from '../../registry/image.ts';
-import type { Digest, Platform } from '../../registry/oci.ts';
+import { type Image, openImage, type PlatformChoice, type Source } from '../../registry/image.ts';
+import type { Digest } from '../../registry/oci.ts';
 import { DEFAULT_ENV, type Environment } from '../../registry/program.ts';
 import { type Context, type RunOptions, withContext } from '../context.ts';
 import { tellOddities } from '../flatten.ts';
@@ -22,13 +22,11 @@ import { type Privilege, readPrivilege } from './privilege.ts';
 import { withStage } from './stage.ts';
 
 /** How an image is unpacked. */
-export interface UnpackOptions {
+export interface UnpackOptions extends PlatformChoice {
   /** In which namespace directories are marked that a layer implies, or marks itself; default: none is. */
   readonly markImplied?: Namespace | undefined;
   /** Gives those directories the metadata of the nearest lower layer that defines them without a mark; default false. */
   readonly resolve?: boolean | undefined;
-  readonly platform?: Platform | undefined;
-  readonly hostPlatform: Platform;
   /** Where GNU tar is looked for; default {@link DEFAULT_ENV}. */
   readonly env?: Environment | undefined;
 }
@@ -78,14 +76,14 @@ const WRITERS = 4;
 export async function unpack(
   source: Source,
   directory: string,
-  options: UnpackOptions & RunOptions,
+  options: UnpackOptions & RunOptions = {},
 ): Promise<UnpackedImage> {
   const { platform, hostPlatform, env = DEFAULT_ENV } = options;
   const privilege = readPrivilege();
   const namespace = namespaceOf(options, privilege);
   await checkTar(env);
   return withContext(options, async (context) => {
-    const image = await openImage(source, platform ? { platform, hostPlatform } : { hostPlatform });
+    const image = await openImage(source, { platform, hostPlatform });
     return during(`unpacking to ${directory}`, () =>
       withStage(directory, async (stage) => {
         const loaded = await loadLayers(image, context);

@@ -15,7 +15,7 @@ export interface EngineOptions {
   readonly env?: Environment | undefined;
   /** Ends the tool that runs. */
   readonly signal?: AbortSignal | undefined;
-  /** Where images are put on their way; default the system's place for temporary files. */
+  /** Where images are put on their way; default {@link LARGE_TEMP_DIR}. */
   readonly tempDir?: string | undefined;
 }
 

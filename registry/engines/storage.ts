@@ -6,13 +6,12 @@
  * is asked for. Layers that the storage has are not handed to it again.
  */
 import { mkdir, rename, writeFile } from 'node:fs/promises';
-import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { staged } from '../archiveformat.ts';
 import { openDir } from '../dir.ts';
 import { during, RechunkError } from '../errors.ts';
 import type { Destination, Document, Source } from '../image.ts';
-import { type Ingest, makeIngest } from '../ingest.ts';
+import { type Ingest, LARGE_TEMP_DIR, makeIngest } from '../ingest.ts';
 import { LAYOUT_VERSION, NEW_INDEX, tagIndex } from '../layout.ts';
 import {
   CONFIG_LIMIT,
@@ -148,7 +147,7 @@ async function checkSame(source: Source, config: Document, { text }: Stored): Pr
 /** Takes the image out, into a private directory that the source's `close` removes. */
 async function exportImage(stored: Stored): Promise<Source> {
   const { text, options } = stored;
-  const ingest = await makeIngest(options.tempDir ?? tmpdir(), 'rechunk-');
+  const ingest = await makeIngest(options.tempDir ?? LARGE_TEMP_DIR, 'rechunk-');
   try {
     const dir = ingest.newPath();
     await mkdir(dir);
@@ -232,7 +231,7 @@ export async function createStorage(
     return storageDestination(
       stored,
       held,
-      await makeIngest(options.tempDir ?? tmpdir(), 'rechunk-'),
+      await makeIngest(options.tempDir ?? LARGE_TEMP_DIR, 'rechunk-'),
     );
   });
 }
