@@ -8,7 +8,12 @@ import type { Source } from '../../registry/image.ts';
 import { parsePlatform } from '../../registry/oci.ts';
 import { parseReference } from '../../registry/reference.ts';
 import type { RunOptions } from '../context.ts';
-import { type BuildOptions, type BuildResult, type BuiltImage, diffImages } from '../rechunk.ts';
+import {
+  type BuildOptions,
+  type BuildResult,
+  type BuiltImage,
+  diff as diffImages,
+} from '../library.ts';
 import type { VariantInput } from '../together.ts';
 import type { Job } from './build.ts';
 import { capitalize, formatChanges, SHORT } from './diffmarkdown.ts';
