@@ -65,7 +65,10 @@ export interface LintOptions extends PlatformChoice {
 }
 
 /** Reads the image `source` and tells what runtimes will make of it; what is meant is what its layers flattened give. */
-export async function lint(source: Source, options: LintOptions & RunOptions = {}): Promise<LintReport> {
+export async function lint(
+  source: Source,
+  options: LintOptions & RunOptions = {},
+): Promise<LintReport> {
   return withContext(options, async (context) => {
     const { platform, hostPlatform } = options;
     const image = await openImage(source, { platform, hostPlatform });
