@@ -115,7 +115,7 @@ function tellObstacles(layers: readonly BuiltLayer[], context: Context): void {
     return `${texts.length} with ${OBSTACLES[kind]}${shown && ` (${shown})`}`;
   });
   const count = [...groups.values()].reduce((sum, texts) => sum + texts.length, 0);
-  const what = count === 1 ? 'layer is' : 'layers are';
+  const what = `${layers.length === 1 ? 'layer' : 'layers'} ${count === 1 ? 'is' : 'are'}`;
   context.onNotice?.(
     `${count} of ${layers.length} ${what} plain zstd, since partial pulls would fail or go wrong: ${counted.join(', ')}`,
   );

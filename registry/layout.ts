@@ -73,7 +73,8 @@ export async function listNames(dir: string): Promise<string[]> {
   return [...new Set(names.filter((name) => name !== undefined))];
 }
 
-async function locateBlob(dir: string, digest: Digest): Promise<Place | undefined> {
+/** Where a blob lies; undefined where it is missing. */
+export async function locateBlob(dir: string, digest: Digest): Promise<Place | undefined> {
   const path = blobPath(dir, digest);
   const found = await statFile(path);
   return found && { path, offset: 0, size: found.size };
@@ -271,7 +272,8 @@ async function takeBack(target: Target, moved: readonly string[]): Promise<void>
   }
 }
 
-async function readIndex(dir: string): Promise<Index> {
+/** The index of a layout as it stands there; an empty one where there is no layout. */
+export async function readIndex(dir: string): Promise<Index> {
   const bytes = await readSmall(join(dir, 'index.json'));
   if (!bytes) return NEW_INDEX;
   parseIndex(bytes, `${dir}/index.json`);

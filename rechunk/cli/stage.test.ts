@@ -1,11 +1,11 @@
 /** `rechunk stage` where no build is around it; how it fares in builds is tested in `plugin/containerfile`. */
 import assert from 'node:assert/strict';
-import { mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import { mkdirSync, mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { test } from 'uvu';
 import { runCli, runJson } from '../../test-images/cli.ts';
 import { expectTrouble } from '../../test-images/trouble.ts';
-import type { BuildResult } from '../rechunk.ts';
+import type { BuildResult, Verification } from '../library.ts';
 
 const dir = mkdtempSync('/var/tmp/rechunk-stage-');
 process.once('exit', () => rmSync(dir, { recursive: true, force: true }));
@@ -50,6 +50,29 @@ test('annotations become labels where there are none of that name; --label has t
   assert.deepEqual(labelsIn(out), { kept: '1', added: '3' });
   await runJson([...args, '--label', 'added=4']);
   assert.deepEqual(labelsIn(out), { kept: '1', added: '4' });
+});
+
+test('what only earlier builds needed is removed from the layout; images of other names stay', async () => {
+  const out = join(dir, 'grows');
+  const blobs = (): string[] => readdirSync(join(out, 'blobs/sha256'));
+  await runJson(['stage', tree, `oci:${out}:other`, '--fresh']);
+  const others = blobs();
+  const changing = join(dir, 'changing');
+  mkdirSync(changing);
+  const said: string[] = [];
+  for (const text of ['first', 'second']) {
+    writeFileSync(join(changing, 'file'), text);
+    const { status, stderr } = await runCli(['stage', changing, `oci:${out}:app`]);
+    assert.equal(status, 0, stderr);
+    said.push(stderr);
+  }
+  assert.doesNotMatch(said[0] as string, /removed/);
+  // Manifest, config and the layer that changed.
+  assert.match(said[1] as string, /note: 3 blobs of earlier builds removed from .*grows, /);
+  assert.ok(others.every((name) => blobs().includes(name)));
+  await runJson(['inspect', `oci:${out}:other`]);
+  const { equal } = await runJson<Verification>(['verify', `rootfs:${changing}`, `oci:${out}:app`]);
+  assert.ok(equal);
 });
 
 test('the layout of an earlier build is continued, unless --fresh', async () => {

@@ -9,7 +9,10 @@ import type { Command } from 'commander';
 import { during, RechunkError, systemCode } from '../../registry/errors.ts';
 import { type ConfigFile, parseConfigFile } from '../../registry/inspect.ts';
 import { parseReference } from '../../registry/reference.ts';
+import { sweepLayout } from '../../registry/sweep.ts';
+import { formatSize } from '../size.ts';
 import { addBuildOptions, buildOptions, runBuild } from './build.ts';
+import { countOf } from './difftext.ts';
 import { describeLosses } from './losses.ts';
 import { buildahVersion, isDiscarded, type Mount, mountOf, parseMounts } from './mounts.ts';
 import { type Host, option, type Values } from './options.ts';
@@ -52,8 +55,24 @@ async function stage(from: string, to: string, given: Values, host: Host): Promi
   } catch (error) {
     throw withCapability(error);
   }
+  const swept = options.dryRun === true ? undefined : await sweep(layout);
   if (given['quiet'] === true) return;
+  if (swept) process.stderr.write(`note: ${swept}\n`);
   for (const loss of describeLosses(config)) process.stderr.write(`note: ${loss}\n`);
+}
+
+/** Removes from our layout what only earlier builds needed, or it would grow with each; a sentence about that. */
+async function sweep(layout: string): Promise<string | undefined> {
+  try {
+    const { blobs, bytes } = await sweepLayout(layout);
+    return blobs > 0
+      ? `${countOf(blobs, 'blob')} of earlier builds removed from ${layout}, ${formatSize(bytes)}`
+      : undefined;
+  } catch (error) {
+    // The image is there, whatever else the layout holds.
+    if (error instanceof RechunkError) return error.message;
+    throw error;
+  }
 }
 
 /** The same error, with what to do where the system keeps a file from us that only its owner may read. */
