@@ -20,6 +20,7 @@ import {
   isIndexType,
   MANIFEST_LIMIT,
   type Manifest,
+  type ManifestOrIndex,
   MEDIA,
   parseConfig,
   parseManifest,
@@ -68,8 +69,11 @@ export async function openStorage(
     const engine = await findEngine<Tool>(TOOLS, INSTEAD, options);
     const stored = { engine, reference, text, options };
     try {
-      const told = engine.program === 'skopeo' ? await inspect(stored) : undefined;
-      return told ? laterSource(stored, told) : await exportImage(stored);
+      if (engine.program !== 'skopeo') return await exportImage(stored, 'unknown');
+      const manifest = await readManifest(stored);
+      if (manifest.kind === 'index') return await exportImage(stored, 'index');
+      const told = await inspect(stored, manifest);
+      return told ? laterSource(stored, told) : await exportImage(stored, 'manifest');
     } catch (error) {
       if (!(error instanceof RechunkError) || error.code !== 'not-found') throw error;
       throw new RechunkError('not-found', `${error.message} (${WHERE})`, { cause: error });
@@ -84,19 +88,31 @@ interface Told {
   readonly layers: ReadonlySet<Digest>;
 }
 
-/** Manifest and config, where they describe the layers as they would come out: uncompressed. */
-async function inspect({ engine, text }: Stored): Promise<Told | undefined> {
+/** What a name leads to, where skopeo tells. */
+type Kind = ManifestOrIndex['kind'] | 'unknown';
+
+/** A manifest or index, and its bytes. */
+type RawManifest = ManifestOrIndex & { readonly bytes: Buffer };
+
+async function readManifest({ engine, text }: Stored): Promise<RawManifest> {
   const bytes = await engine.print(['inspect', '--raw', text], MANIFEST_LIMIT);
-  const parsed = parseManifest(bytes, '', `the manifest of ${text}`);
-  if (parsed.kind === 'index' || !parsed.manifest.layers.every(isRaw)) return undefined;
+  return { ...parseManifest(bytes, '', `the manifest of ${text}`), bytes };
+}
+
+/** Manifest and config, where they describe the layers as they would come out: uncompressed. */
+async function inspect(
+  { engine, text }: Stored,
+  { bytes, manifest }: RawManifest & { readonly kind: 'manifest' },
+): Promise<Told | undefined> {
+  if (!manifest.layers.every(isRaw)) return undefined;
   const config = await printConfig(engine, text);
-  const { mediaType = MEDIA.manifest, layers } = parsed.manifest;
+  const { mediaType = MEDIA.manifest, layers } = manifest;
   const diffIds = parseConfig(config).rootfs.diff_ids ?? [];
-  if (parsed.manifest.config.digest !== digestOf(config)) return undefined;
+  if (manifest.config.digest !== digestOf(config)) return undefined;
   if (layers.some(({ digest }, i) => digest !== diffIds[i])) return undefined;
   return {
     manifest: { descriptor: { mediaType, digest: digestOf(bytes), size: bytes.length }, bytes },
-    config: { descriptor: parsed.manifest.config, bytes: config },
+    config: { descriptor: manifest.config, bytes: config },
     layers: new Set(layers.map(({ digest }) => digest)),
   };
 }
@@ -113,7 +129,7 @@ function printConfig(engine: Engine, text: string): Promise<Buffer> {
 function laterSource(stored: Stored, { manifest, config, layers }: Told): Source {
   let opened: Promise<Source> | undefined;
   const open = (): Promise<Source> => {
-    opened ??= exportImage(stored).then((source) => checkSame(source, config, stored));
+    opened ??= exportImage(stored, 'manifest').then((source) => checkSame(source, config, stored));
     return opened;
   };
   return {
@@ -145,13 +161,13 @@ async function checkSame(source: Source, config: Document, { text }: Stored): Pr
 }
 
 /** Takes the image out, into a private directory that the source's `close` removes. */
-async function exportImage(stored: Stored): Promise<Source> {
+async function exportImage(stored: Stored, kind: Kind): Promise<Source> {
   const { text, options } = stored;
   const ingest = await makeIngest(options.tempDir ?? LARGE_TEMP_DIR, 'rechunk-');
   try {
     const dir = ingest.newPath();
     await mkdir(dir);
-    await exportTo(stored, dir);
+    await exportTo(stored, kind, dir);
     return await openDir(dir, { reference: text, close: ingest.remove });
   } catch (error) {
     await ingest.remove();
@@ -159,25 +175,23 @@ async function exportImage(stored: Stored): Promise<Source> {
   }
 }
 
-async function exportTo({ engine, reference, text, options }: Stored, dir: string): Promise<void> {
-  const isSkopeo = engine.program === 'skopeo';
-  const isIndex = isSkopeo && (await isIndexThere(engine, text));
-  if (isSkopeo && !isIndex) {
+async function exportTo(
+  { engine, reference, text, options }: Stored,
+  kind: Kind,
+  dir: string,
+): Promise<void> {
+  if (kind === 'manifest') {
     // It is this machine's own image: no policy of whom to trust is about it.
     return engine.run(['--insecure-policy', 'copy', '-q', text, `dir:${dir}`]);
   }
-  const other = isSkopeo ? await findEngine(LIST_TOOLS, INSTEAD, options) : engine;
+  const other = kind === 'index' ? await findEngine(LIST_TOOLS, INSTEAD, options) : engine;
   const flags = storeFlags(reference.store);
   const name = nameOf(reference);
-  const isList = isIndex || (await isListThere(other, [...flags, 'manifest', 'exists', name]));
+  const question = [...flags, 'manifest', 'exists', name];
+  const isList = kind === 'index' || (await isListThere(other, question));
   if (isList) return other.run([...flags, 'manifest', 'push', '-q', '--all', name, `dir:${dir}`]);
   const plain = other.program === 'buildah' ? ['--disable-compression'] : [];
   return other.run([...flags, 'push', '-q', ...plain, name, `dir:${dir}`]);
-}
-
-async function isIndexThere(engine: Engine, text: string): Promise<boolean> {
-  const bytes = await engine.print(['inspect', '--raw', text], MANIFEST_LIMIT);
-  return parseManifest(bytes, '').kind === 'index';
 }
 
 /** Whether the name is that of a list; the tool says so by its exit status. */
