@@ -142,7 +142,8 @@ function contextOf({ env, signal }: TransportOptions): { env?: Environment; sign
   return { ...(env && { env }), ...(signal && { signal }) };
 }
 
-function remoteOf(options: TransportOptions): RemoteOptions {
+/** The options of registries. */
+export function remoteOf(options: TransportOptions): RemoteOptions {
   const { remote, onNotice } = options;
   const onEvent = ({ message }: RemoteEvent): void => onNotice?.(message);
   return { onEvent, ...remote, ...contextOf(options) };

@@ -11,7 +11,7 @@ import type { Descriptor, Digest } from '../../registry/oci.ts';
 import { BATCH_FORMAT, type Batch } from '../batch.ts';
 import { LAYER_FORMAT } from '../layer.ts';
 import { VERSION } from '../version.ts';
-import { CacheDirectory } from './directory.ts';
+import { CacheDirectory, type DirectoryOptions } from './directory.ts';
 import { ContentMemo } from './memo.ts';
 import { expand, packPiece, squeeze, unpackPieces } from './pieces.ts';
 
@@ -63,6 +63,14 @@ export interface WrittenTar {
   readonly tarSize: number;
 }
 
+/** `options` with all defaults; what was written with other `formats` is not read. */
+export function completeOptions(
+  { limit = DEFAULT_LIMIT, version = VERSION, now = Date.now, ...others }: CacheOptions,
+  formats: readonly (string | number)[] = [],
+): DirectoryOptions {
+  return { ...others, limit, version: [version, ...formats].join('-'), now };
+}
+
 /** The cache of one run. */
 export class Cache {
   readonly #directory: CacheDirectory;
@@ -79,9 +87,7 @@ export class Cache {
   ): Promise<Cache | undefined> {
     // Entries are stored as V8 serializes them.
     const formats = [BATCH_FORMAT, LAYER_FORMAT, COMPRESSION_FORMAT, process.versions.v8];
-    const { directory: path, limit = DEFAULT_LIMIT, version = VERSION, now = Date.now } = options;
-    const named = [version, ...formats].join('-');
-    const own = { directory: path, limit, version: named, now, isDefault: options.isDefault };
+    const own = completeOptions(options, formats);
     const directory = await CacheDirectory.open(own, { kinds: KINDS, spare: SPARE }, onNotice);
     return directory && new Cache(directory);
   }

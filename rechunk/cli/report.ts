@@ -6,6 +6,7 @@ import { isCrossed, makeReport, type Questions } from '../../registry/report/fig
 import { uncompressedSizes, withFiles } from '../../registry/report/index/figures.ts';
 import type { Report } from '../../registry/report/report.ts';
 import { parseTarget } from '../../registry/report/target.ts';
+import { remoteOf } from '../../registry/transport.ts';
 import { limitsOf } from '../report/limits.ts';
 import { openMemory } from '../report/memory.ts';
 import { addCacheOptions, cacheOptions } from './cache.ts';
@@ -110,7 +111,7 @@ async function make(
   try {
     const requests = values['requests'] as string | undefined;
     const survey = await collect(targets, {
-      remote: transport.remote ?? { env: host.env, signal: host.signal },
+      remote: remoteOf(transport),
       memory,
       referrers: values['referrers'] !== false,
       ...(requests !== undefined && {

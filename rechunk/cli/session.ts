@@ -2,6 +2,7 @@
 import { HOST_PLATFORM, type PlatformChoice, type Source } from '../../registry/image.ts';
 import { formatPlatform, isAttestation, parseManifest } from '../../registry/oci.ts';
 import { type Opener, withImages } from '../../registry/opener.ts';
+import type { TransportOptions } from '../../registry/transport.ts';
 import type { RunOptions } from '../context.ts';
 import { watchMemory } from './limit.ts';
 import { type Host, memoryLimit, runOptions, transportOptions, type Values } from './options.ts';
@@ -12,6 +13,8 @@ import { expectLargeImage } from './v8.ts';
 export interface Session extends Opener {
   readonly reporter: Reporter;
   readonly run: RunOptions;
+  /** How references are opened. */
+  readonly transport: TransportOptions;
 }
 
 /** Runs `work`; what it opened is closed afterwards, the last first. */
@@ -29,8 +32,9 @@ export async function withSession<T>(
   const own = { ...host, signal };
   try {
     const run = runOptions(values, own, reporter);
-    const result = await withImages(transportOptions(values, own, reporter), (open) =>
-      work({ ...open, reporter, run }),
+    const transport = transportOptions(values, own, reporter);
+    const result = await withImages(transport, (open) =>
+      work({ ...open, reporter, run, transport }),
     );
     const over = watch?.stop();
     if (over !== undefined) reporter.notice(over);

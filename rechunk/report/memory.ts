@@ -1,6 +1,7 @@
 /** What surveys learnt, in the cache directory. */
 import type { Memory } from '../../registry/report/survey.ts';
-import { CacheDirectory, type CacheOptions } from '../cache/directory.ts';
+import { type CacheOptions, completeOptions } from '../cache/cache.ts';
+import { CacheDirectory } from '../cache/directory.ts';
 
 const KIND = 'survey';
 
@@ -14,7 +15,11 @@ export async function openMemory(
   options: CacheOptions,
   onNotice: (notice: string) => void,
 ): Promise<SurveyMemory | undefined> {
-  const directory = await CacheDirectory.open(options, { kinds: [KIND] }, onNotice);
+  const directory = await CacheDirectory.open(
+    completeOptions(options),
+    { kinds: [KIND] },
+    onNotice,
+  );
   return (
     directory && {
       read: (key) => directory.read(KIND, key),

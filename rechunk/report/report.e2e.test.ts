@@ -25,7 +25,7 @@ import { rechunk } from '../rechunk.ts';
 const RELEASES = 10;
 const PRODUCTS = ['one', 'two'] as const;
 const hostPlatform = { os: 'linux', architecture: 'amd64' };
-const transport = { remote: { env: {} } };
+const transport = { env: {} };
 
 const report = suite('report');
 let work: string;
@@ -66,7 +66,7 @@ async function rechunkTo(from: string, to: string, previous: string | undefined)
   const before = previous === undefined ? [] : [await openSource(previous, transport)];
   const destination = await openDestination(to, transport);
   const options = { hostPlatform, maxLayers: 12, memory: { previous: before } };
-  await rechunk(source, destination, { ...options, threads: 1, tempDirectory: work });
+  await rechunk(source, destination, { ...options, threads: 1, tempDir: work });
   for (const one of [destination, source, ...before]) await one.close();
 }
 
