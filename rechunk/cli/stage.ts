@@ -47,7 +47,7 @@ async function stage(from: string, to: string, given: Values, host: Host): Promi
     ...given,
     ...(context && { prune: [...listOf(given, 'prune'), ...leftPoint(from, context)] }),
     ...(given['annotationsToLabels'] === true && { label: labelsWith(config, given) }),
-    ...(hasPrevious(given, layout) && { previous: [to] }),
+    ...(reference.ref === undefined && hasPrevious(given, layout) && { previous: [to] }),
   };
   const options = buildOptions(values, host);
   try {
@@ -86,7 +86,7 @@ function listOf(values: Values, name: string): readonly string[] {
   return (values[name] as readonly string[] | undefined) ?? [];
 }
 
-/** Whether the layout of an earlier build is there to be continued, and nothing else was asked for. */
+/** Whether the layout of an earlier build is there to be continued, and nothing else was asked for; a build looks for names itself. */
 function hasPrevious(values: Values, layout: string): boolean {
   const isNamed = listOf(values, 'previous').length > 0 || values['fresh'] === true;
   return !isNamed && existsSync(join(layout, 'index.json'));
