@@ -58,7 +58,7 @@ function imageOf(n: number, layers: number): { root: Document; blobs: Document[]
 
 async function push(host: string, tag: string, image: ReturnType<typeof imageOf>): Promise<void> {
   const to = `docker://${host}/${REPOSITORY}:${tag}`;
-  const destination = await openDestination(to, { remote: { env: {} } });
+  const destination = await openDestination(to, { env: {} });
   for (const { descriptor, bytes } of image.blobs) await destination.putBytes(descriptor, bytes);
   await destination.commit(image.root, []);
   await destination.close();
