@@ -4,10 +4,11 @@
  * `node .ci/build.ts [DIR]`: `dist/` goes to DIR, by default the checkout. Whoever builds beside others has a place of their own.
  */
 import { execFileSync } from 'node:child_process';
-import { cpSync, rmSync } from 'node:fs';
+import { cpSync, rmSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { bundleProgram } from './bundle.ts';
+import { bundlePage, pageModule } from './page.ts';
 
 const REPORT_FILES = ['queries', 'spark/run.py', 'kubernetes.yaml'];
 const root = fileURLToPath(new URL('..', import.meta.url));
@@ -22,4 +23,6 @@ for (const name of REPORT_FILES)
   cpSync(`${root}registry/report/${name}`, join(dist, 'registry/report', name), {
     recursive: true,
   });
-await bundleProgram(join(dist, 'cli'));
+const page = await bundlePage();
+writeFileSync(join(dist, 'registry/report/html/script.js'), pageModule(page));
+await bundleProgram(join(dist, 'cli'), page);

@@ -4,6 +4,7 @@ import { join } from 'node:path';
 import { fileURLToPath, pathToFileURL } from 'node:url';
 import { build } from 'esbuild';
 import { readSql } from '../registry/report/index/sql.ts';
+import { type BundledPage, bundlePage, pagePlugin } from './page.ts';
 import { digestSources } from './sources.ts';
 
 const root = fileURLToPath(new URL('..', import.meta.url));
@@ -13,8 +14,8 @@ export function reportSql(root: string): string {
   return JSON.stringify(readSql(pathToFileURL(join(root, 'registry/report/queries/'))));
 }
 
-/** Writes the command line to `directory` (145 ms to load from modules, 60 so); gives its entry. Packages are not in it. */
-export async function bundleProgram(directory: string): Promise<string> {
+/** Writes the command line to `directory` (145 ms to load from modules, 60 so) with the script of its reports' `page`; gives its entry. Packages are not in it. */
+export async function bundleProgram(directory: string, page?: BundledPage): Promise<string> {
   await build({
     absWorkingDir: root,
     entryPoints: ['rechunk/cli/main.ts', 'rechunk/worker.ts'],
@@ -26,6 +27,7 @@ export async function bundleProgram(directory: string): Promise<string> {
     platform: 'node',
     target: 'node22.19',
     packages: 'external',
+    plugins: [pagePlugin(page ?? (await bundlePage()))],
     define: {
       SOURCES_DIGEST: JSON.stringify(digestSources(root)),
       REPORT_SQL: reportSql(root),

@@ -13,6 +13,7 @@ import { fileURLToPath } from 'node:url';
 import { build } from 'esbuild';
 import { reportSql } from './bundle.ts';
 import { bundledPackages, licenceComment } from './licences.ts';
+import { bundlePage, pagePlugin } from './page.ts';
 import { digestSources } from './sources.ts';
 
 const ROOT = fileURLToPath(new URL('..', import.meta.url));
@@ -21,6 +22,7 @@ const PARSED_BY = 'node18';
 
 /** Writes the single file of the sources below `root` to `file`, which is replaced; equal bytes wherever they lie. */
 export async function buildSingle(file: string, root: string = ROOT): Promise<void> {
+  const page = await bundlePage(root);
   const { outputFiles, metafile } = await build({
     absWorkingDir: root,
     // A root of symbolic links names what is in it as any other.
@@ -34,6 +36,7 @@ export async function buildSingle(file: string, root: string = ROOT): Promise<vo
     platform: 'node',
     target: PARSED_BY,
     legalComments: 'inline',
+    plugins: [pagePlugin(page)],
     // Compiled for each system, and 68 MB: whoever counts files installs it beside.
     external: ['@duckdb/node-api'],
     define: {
@@ -44,7 +47,7 @@ export async function buildSingle(file: string, root: string = ROOT): Promise<vo
       REPORT_SQL: reportSql(root),
     },
   });
-  const packages = bundledPackages(root, Object.keys(metafile.inputs));
+  const packages = bundledPackages(root, [...Object.keys(metafile.inputs), ...page.inputs]);
   const { name, version, license } = JSON.parse(readFileSync(join(root, 'package.json'), 'utf8'));
   const own = {
     name: `${name} ${version}`,

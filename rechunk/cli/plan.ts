@@ -1,7 +1,5 @@
 /** `rechunk plan`: components, layers and expected update bytes; writes nothing. */
-import { rename, rm, writeFile } from 'node:fs/promises';
 import type { Command } from 'commander';
-import { during } from '../../registry/errors.ts';
 import type { RateSource } from '../evidence.ts';
 import { drawPlan } from '../picture.ts';
 import { type PlannedComponent, type PlanReport, plan as planImage } from '../preview.ts';
@@ -26,6 +24,7 @@ import {
 import { addParentsOptions, parentsOptions } from './parents.ts';
 import { print, withSession } from './session.ts';
 import { formatSize, oneLine } from './values.ts';
+import { writeWhole } from './whole.ts';
 
 /** Adds the command to `program`. */
 export function addPlan(program: Command, host: Host): void {
@@ -59,20 +58,6 @@ async function plan(source: string, values: Values, host: Host): Promise<void> {
   const svg = values['svg'] as string | undefined;
   if (svg !== undefined) await writeWhole(svg, drawPlan(result));
   print(result, values, (report) => format(report, values['all'] === true ? 'all' : 'short'));
-}
-
-/** Writes `text` to `file`: all of it or, after an error, nothing. */
-async function writeWhole(file: string, text: string): Promise<void> {
-  const temporary = `${file}.${process.pid}.tmp`;
-  await during(`writing ${file}`, async () => {
-    try {
-      await writeFile(temporary, text, { flag: 'wx' });
-      await rename(temporary, file);
-    } catch (error) {
-      await rm(temporary, { force: true });
-      throw error;
-    }
-  });
 }
 
 /** Component names that a line shows. */

@@ -16,6 +16,7 @@ import { formatMarkdown } from './reportmarkdown.ts';
 import { describeThreshold, formatText } from './reporttext.ts';
 import { print, type Session, withSession } from './session.ts';
 import { parseCount, parseSize } from './values.ts';
+import { writeWhole } from './whole.ts';
 
 /** Adds the command to `program`. */
 export function addReport(program: Command, host: Host): void {
@@ -29,6 +30,7 @@ export function addReport(program: Command, host: Host): void {
       'docker://HOST (all repositories), docker://HOST/REPO[:PATTERN], oci:DIR, storage:DIR (a registry’s directory)',
     )
     .addOption(option('--markdown', 'print Markdown, such as for $GITHUB_STEP_SUMMARY'))
+    .addOption(option('--html <file>', 'write one page with pictures, tables and filters'))
     .addOption(option('--all', 'list everything, not only what is largest'))
     .addOption(
       listOption('--if-deleted <pattern>', 'tell what deleting these tags frees, all at once'),
@@ -88,6 +90,11 @@ async function report(targets: readonly string[], values: Values, host: Host): P
   );
   const rows = values['all'] === true ? Number.POSITIVE_INFINITY : SHOWN_ROWS;
   const format = values['markdown'] === true ? formatMarkdown : formatText;
+  const page = values['html'] as string | undefined;
+  if (page !== undefined) {
+    const { reportHtml } = await import('../../registry/report/html/html.ts');
+    await writeWhole(page, await reportHtml(found));
+  }
   print(found, values, (one) => format(one, { rows }));
   if (!isCrossed(found)) return;
   for (const one of found.thresholds ?? [])
