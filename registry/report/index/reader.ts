@@ -10,12 +10,16 @@ import { queryText, sqlTexts } from './sql.ts';
 import { isPartitioned, TABLE_NAMES } from './staging.ts';
 import { listParts, PARTS } from './writer.ts';
 
+/** Parameters that are digests of images. */
+const IMAGE_PARAMETERS: readonly string[] = ['image', 'from', 'to'];
+
 /** What leaves out the layers of other targets. */
 const OF_TARGETS = 'WHERE layer_id IN (SELECT layer_id FROM image_layers)';
 
 /** An index that is read. */
 export class IndexReader {
   readonly #engine: Engine;
+  #last: Promise<unknown> = Promise.resolve();
 
   private constructor(engine: Engine) {
     this.#engine = engine;
@@ -47,18 +51,42 @@ export class IndexReader {
       const own = targets && isOfLayers ? OF_TARGETS : '';
       await view(table, files, `* FROM ${own}`);
     }
-    for (const [name, text] of Object.entries(sqlTexts().views))
-      await engine.run(`CREATE OR REPLACE VIEW ${name} AS ${text}`);
-    return new IndexReader(engine);
+    const reader = new IndexReader(engine);
+    await reader.#choose([]);
+    return reader;
   }
 
-  /** Runs one of `queries/`; its parameters are named in its first lines. */
+  /** Runs one of `queries/`; its first lines say what for, `:name` is a parameter. One runs at a time. */
   query(name: string, parameters: Parameters = {}): Promise<Row[]> {
-    return this.#engine.query(queryText(name), parameters);
+    return this.#alone(async () => {
+      const text = queryText(name);
+      const named = IMAGE_PARAMETERS.filter((one) => text.includes(`:${one}`));
+      const images = named.flatMap((one) => parameters[one] ?? []);
+      if (images.length > 0) await this.#choose(images.map(String));
+      try {
+        return await this.#engine.query(text, parameters);
+      } finally {
+        if (images.length > 0) await this.#choose([]);
+      }
+    });
+  }
+
+  /** Makes `visible` a view of these images, by digest; of all where there is none. */
+  async #choose(images: readonly string[]): Promise<void> {
+    const which = images.length > 0 ? `WHERE digest IN (${images.map(literal).join(', ')})` : '';
+    await this.#engine.run(`CREATE OR REPLACE VIEW chosen AS SELECT image_id FROM images ${which}`);
+    for (const [name, text] of Object.entries(sqlTexts().views))
+      await this.#engine.run(`CREATE OR REPLACE VIEW ${name} AS ${text}`);
+  }
+
+  #alone<T>(work: () => Promise<T>): Promise<T> {
+    const result = this.#last.then(work);
+    this.#last = result.catch(() => undefined);
+    return result;
   }
 
   /** Runs a query of the caller's own over the same tables. */
   sql(text: string, parameters: Parameters = {}): Promise<Row[]> {
-    return this.#engine.query(text, parameters);
+    return this.#alone(() => this.#engine.query(text, parameters));
   }
 }

@@ -38,6 +38,14 @@ def make_views(spark, index):
     for table in TARGETS:
         files = os.path.join(index, 'targets', '*', f'{table}.parquet')
         spark.read.parquet(files).distinct().createOrReplaceTempView(table)
+
+
+def choose(spark, images):
+    """Makes `visible` a view of these images, by digest; of all where there is none."""
+    chosen = spark.table('images').select('image_id', 'digest')
+    if images:
+        chosen = chosen.where(chosen.digest.isin(images))
+    chosen.select('image_id').createOrReplaceTempView('chosen')
     for view in sorted(glob.glob(os.path.join(QUERIES, 'views', '*.sql'))):
         name = re.sub(r'^\d+-|\.sql$', '', os.path.basename(view))
         spark.sql(read(view)).createOrReplaceTempView(name)
@@ -58,7 +66,9 @@ def cell(value):
 def run(spark, word):
     name, _, given = word.partition(':')
     args = dict(parameter(one) for one in given.split(',') if one)
-    rows = spark.sql(read(os.path.join(QUERIES, f'{name}.sql')), args=args)
+    text = read(os.path.join(QUERIES, f'{name}.sql'))
+    choose(spark, [args[one] for one in ('image', 'from', 'to') if f':{one}' in text])
+    rows = spark.sql(text, args=args)
     columns = rows.columns
     found = [{column: cell(value) for column, value in zip(columns, row)} for row in rows.collect()]
     print(json.dumps({'query': name, 'rows': found}), flush=True)

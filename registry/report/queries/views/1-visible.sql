@@ -1,11 +1,12 @@
--- What a runtime shows of each image: one row for each path, of the topmost layer that has it and that nothing above hides.
+-- What a runtime shows of each image in `chosen` (the images that a query's parameters name, else all): one row for each path, of the topmost layer that has it and that nothing above hides.
 --
 -- A whiteout hides its path and all below it in lower layers; an opaque marker hides what is below its directory; whatever is no
 -- directory hides all that lower layers have below its path. A directory that a layer merely implies changes nothing where a lower
 -- layer has it, and takes the place of anything else.
 WITH placed AS (
   SELECT il.image_id, il.position, e.layer_id, e.path_id, e.kind
-  FROM image_layers il
+  FROM chosen c
+  JOIN image_layers il ON il.image_id = c.image_id
   JOIN entries e ON e.layer_id = il.layer_id
   WHERE NOT e.superseded
 ),
