@@ -41,8 +41,8 @@ export interface CountedStore {
   readonly found: SurveyedStore;
   /** Tags by blob, ascending; blobs that the store is known not to hold are left out. */
   readonly users: ReadonlyMap<Digest, readonly number[]>;
-  /** Blobs that tags of several repositories need. */
-  readonly across: ReadonlySet<Digest>;
+  /** Blobs that tags of several repositories need, with these repositories. */
+  readonly across: ReadonlyMap<Digest, readonly number[]>;
   readonly weigh: Weigh;
 }
 
@@ -161,10 +161,21 @@ function countStore(
     const size = sizes.get(digest) ?? 0;
     return { size, uncompressed: layerOf.has(digest) ? unpacked(digest) : size };
   };
-  const repositoryOf = (at: number): number | undefined => tags[at]?.repository;
-  // Tags are listed repository by repository.
-  const isAcross = (owners: readonly number[]): boolean =>
-    repositoryOf(owners[0] ?? -1) !== repositoryOf(owners.at(-1) ?? -1);
-  const across = [...users].flatMap(([digest, owners]) => (isAcross(owners) ? [digest] : []));
-  return { found, users, across: new Set(across), weigh };
+  const across = new Map<Digest, readonly number[]>();
+  for (const [digest, owners] of users) {
+    const repositories = repositoriesOf(owners, tags);
+    if (repositories.length > 1) across.set(digest, repositories);
+  }
+  return { found, users, across, weigh };
+}
+
+/** The repositories of some tags, which are listed repository by repository. */
+function repositoriesOf(owners: readonly number[], tags: readonly CountedTag[]): number[] {
+  const repositories: number[] = [];
+  for (const at of owners) {
+    const repository = tags[at]?.repository;
+    if (repository !== undefined && repository !== repositories.at(-1))
+      repositories.push(repository);
+  }
+  return repositories;
 }

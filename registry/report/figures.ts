@@ -150,10 +150,9 @@ function repositoryOf(
   for (const digest of blobs) {
     const weight = weigh(digest);
     total.add(weight);
-    (across.has(digest) ? shared : unique).add(weight);
-    if (!across.has(digest)) continue;
-    const owners = new Set(users.get(digest)?.map((at) => counting.tags[at]?.repository as number));
-    if (owners.size > POPULAR) continue;
+    const owners = across.get(digest);
+    (owners ? shared : unique).add(weight);
+    if (!owners || owners.length > POPULAR) continue;
     for (const other of owners)
       if (other !== repository) others.set(other, (others.get(other) ?? 0) + weight.size);
   }
