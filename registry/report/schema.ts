@@ -107,7 +107,6 @@ const files = named('FilesReport', {
     }),
   ),
 });
-// biome-ignore lint/suspicious/noThenProperty: a schema, and numbers, which nobody awaits
 const nowAndThen = v.object({ now: amount, then: amount });
 const whatIf = named('WhatIf', {
   ...{ tags: size, maxLayers: size, storage: nowAndThen },
