@@ -25,6 +25,8 @@ import { foldersOf, Staging } from './staging.ts';
 export const PART_ENTRIES = 4_000_000;
 /** Bytes read after which a part is written though it is small: what a kill costs to read again. */
 export const PART_BYTES: number = 8 * 2 ** 30;
+/** Digests that a run remembers to have written, of contents and of paths: 100 MB each. */
+const KEPT_DIGESTS = 4_000_000;
 /** Hex digits of a part's content in its name. */
 const CONTENT_DIGITS = 20;
 
@@ -112,7 +114,9 @@ export class IndexWriter {
   async flush(): Promise<void> {
     while (this.#waiting.size > 0 && !(await this.#publish()));
     this.#waiting.clear();
-    for (const set of [this.#files, this.#paths, this.#xattrs]) set.clear();
+    // What a part of this run holds need not be in the next: it is there, or whoever took its layers wrote it too.
+    for (const set of [this.#files, this.#paths, this.#xattrs])
+      if (set.size > KEPT_DIGESTS) set.clear();
     this.#entries = 0;
     this.#bytes = 0;
     await this.#staging.clear();
