@@ -40,7 +40,7 @@ input:checked+span{background:var(--card);color:var(--ink);box-shadow:0 0 0 1px 
 #filter[hidden]{display:none}
 label{font-size:.9rem}
 select,input[type=search],button{font:inherit;font-size:.9rem;color:var(--ink);background:var(--card);border:1px solid var(--line);border-radius:7px;padding:.28rem .55rem;max-width:100%}
-select{max-width:22rem;text-overflow:ellipsis}
+select{max-width:min(22rem,100%);text-overflow:ellipsis}
 button{cursor:pointer}
 output{font-size:.86rem;color:var(--dim)}
 .bars{margin:0;display:grid;gap:.7rem}
@@ -75,7 +75,7 @@ thead th{position:sticky;top:0;z-index:1;background:var(--soft);font-weight:600;
 tbody th{font-weight:600;overflow-wrap:break-word;min-width:12rem;max-width:26rem}
 code[title],time{white-space:nowrap}
 td:has(br){min-width:19rem}
-h2+.scroll caption{position:absolute;width:1px;height:1px;overflow:hidden;clip-path:inset(50%);padding:0}
+h2+.scroll table:not(.heat) caption{position:absolute;width:1px;height:1px;overflow:hidden;clip-path:inset(50%);padding:0}
 .n{text-align:right;white-space:nowrap}
 thead button{all:unset;cursor:pointer;font-weight:600}
 thead button::after{content:"";display:inline-block;width:1em;text-align:right;color:var(--dim)}

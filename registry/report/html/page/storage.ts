@@ -109,11 +109,12 @@ function boxOf(
   tone: string,
   whole: number,
 ): Box {
-  const inStore = data.stores.length > 1 ? ` in ${data.stores[store]}` : '';
+  const where = data.stores[store] ?? '';
   const owner =
     repository === undefined
       ? 'Shared by several repositories'
-      : data.repositories[repository]?.name;
+      : (data.repositories[repository]?.name ?? '');
+  const inStore = data.stores.length > 1 && !owner.includes(where) ? ` in ${where}` : '';
   const most = layers.reduce((most, { tags }) => Math.max(most, tags), 1);
   const shown = layers.slice(0, BOXES).map(({ layer, tags }): Box => {
     const command = data.commands[data.layers.commands[layer] ?? 0] ?? '';
