@@ -108,13 +108,15 @@ single('what a thread complains of is told as ever', async () => {
   assert.deepEqual(said, await runCli(args));
 });
 
-single('a Node that is too old is told which one is wanted', async () => {
+single('a Node that is too old is told which one is wanted, and how to have it', async () => {
   const node = await nodeProgram('18.20.8', work);
-  const script = `"${node}" rechunk.cjs inspect x 2>&1 || echo "status $?"`;
-  assert.equal(
-    await output('sh', ['-c', script], { cwd }),
-    `rechunk needs Node 22.19 or later, this is 18.20.8; run: npx -y node@24 ${entry} inspect x\nstatus 2`,
-  );
+  for (const file of [entry, join(ROOT, 'rechunk/cli/entry.cjs')]) {
+    const script = `"${node}" "${file}" inspect x 2>&1 || echo "status $?"`;
+    assert.equal(
+      await output('sh', ['-c', script], { cwd }),
+      `rechunk needs Node 22.19 or later, this is 18.20.8; run: npx -y node@24 ${file} inspect x\nstatus 2`,
+    );
+  }
 });
 
 single(

@@ -3,4 +3,4 @@
 // In a checkout there is only the TypeScript source.
 const built = require('node:fs').existsSync(`${__dirname}/main.js`);
 const load = () => import(built ? './main.js' : './main.ts');
-require('./startup.cjs')(load, 'npx -y -p node@24 -p rechunk rechunk');
+require('./startup.cjs')(load, __filename);

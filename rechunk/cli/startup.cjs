@@ -3,12 +3,13 @@
 'use strict';
 const WANTED = [22, 19];
 
-/** Runs the command line that `load` gives, a promise of main.ts; where Node is too old, `remedy` is a command that brings another. */
-module.exports = function start(load, remedy) {
+/** Runs the command line that `load` gives, a promise of main.ts; where Node is too old, it says how `file`, where it began, runs on another. */
+module.exports = function start(load, file) {
   const version = process.versions.node.split('.').map(Number);
   if (version[0] < WANTED[0] || (version[0] === WANTED[0] && version[1] < WANTED[1])) {
     const wanted = WANTED.join('.');
-    const command = [remedy].concat(process.argv.slice(2)).join(' ');
+    // Not by this package's name, which on npm is another project's.
+    const command = ['npx -y node@24', file].concat(process.argv.slice(2)).join(' ');
     process.stderr.write(
       `rechunk needs Node ${wanted} or later, this is ${process.versions.node}; run: ${command}\n`,
     );
