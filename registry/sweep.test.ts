@@ -6,19 +6,25 @@ import {
   mkdtempSync,
   readdirSync,
   readFileSync,
+  renameSync,
   rmSync,
   symlinkSync,
   writeFileSync,
 } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
+import { setImmediate as turn } from 'node:timers/promises';
 import { test } from 'uvu';
 import { type BuiltImage, writeLayout } from '../test-images/build.ts';
-import { digestOf } from './oci.ts';
+import { createLayout } from './layout.ts';
+import { digestOf, parseDigest } from './oci.ts';
 import { sweepLayout } from './sweep.ts';
 
 const work = mkdtempSync(join(tmpdir(), 'rechunk-sweep-'));
 process.once('exit', () => rmSync(work, { recursive: true, force: true }));
+
+/** More than a sweep takes. */
+const MOST_TURNS = 60;
 
 const blobsOf = (dir: string): string[] => readdirSync(join(dir, 'blobs/sha256')).sort();
 const hexOf = ({ digest }: { readonly digest: string }): string => digest.slice(7);
@@ -92,6 +98,44 @@ test('nothing goes while another run writes, nor where a manifest is damaged', a
   await assert.rejects(sweepLayout(dir), { code: 'digest-mismatch' });
   assert.deepEqual(blobsOf(dir), all);
   assert.ok(kept.length < all.length);
+});
+
+test('nothing goes where the index names what is neither image nor index', async () => {
+  const { dir } = await makeLayout('artifact');
+  const all = blobsOf(dir);
+  const index = JSON.parse(readText(`${dir}/index.json`));
+  const blob = { mediaType: 'text/plain', ...putBlob(dir, 'needed') };
+  const mediaType = 'application/vnd.oci.artifact.manifest.v1+json';
+  const artifact = putBlob(dir, JSON.stringify({ mediaType, blobs: [blob] }));
+  index.manifests.push({ mediaType, ...artifact });
+  writeFileSync(`${dir}/index.json`, JSON.stringify(index));
+  await assert.rejects(sweepLayout(dir), { code: 'unsupported' });
+  assert.deepEqual(blobsOf(dir), [...all, hexOf(blob), hexOf(artifact)].sort());
+});
+
+for (const name of ['blobs', 'blobs/sha256']) {
+  test(`nothing goes where ${name} is a link, since other layouts may need what is there`, async () => {
+    const { dir } = await makeLayout(`shared-${name.length}`);
+    const all = blobsOf(dir);
+    renameSync(join(dir, name), `${dir}-shared`);
+    symlinkSync(`${dir}-shared`, join(dir, name));
+    await assert.rejects(sweepLayout(dir), { code: 'unsupported', message: /other layouts/ });
+    assert.deepEqual(blobsOf(dir), all);
+  });
+}
+
+test('what another run that begins meanwhile has seen stays', async () => {
+  for (let turns = 0; turns < MOST_TURNS; turns++) {
+    const { dir, old } = await makeLayout(`race-${turns}`);
+    const manifest = { ...old.manifest, digest: parseDigest(old.manifest.digest) };
+    const sweeping = sweepLayout(dir);
+    for (let i = 0; i < turns; i++) await turn();
+    const other = await createLayout(dir, 'new');
+    const isSeen = await other.has(manifest);
+    await sweeping;
+    if (isSeen) assert.ok(await other.has(manifest), `after ${turns} turns`);
+    await other.close();
+  }
 });
 
 test.run();

@@ -1,9 +1,9 @@
 /** Removes from an OCI layout what none of its images needs any more. */
-import { lstat, readdir, rmdir, unlink } from 'node:fs/promises';
+import { lstat, readdir, rename, rmdir } from 'node:fs/promises';
 import { join } from 'node:path';
 import { fileBlob, readBlob } from './blob.ts';
-import { during } from './errors.ts';
-import { makeIngest, otherRuns } from './ingest.ts';
+import { during, RechunkError } from './errors.ts';
+import { type Ingest, makeIngest, otherRuns } from './ingest.ts';
 import { locateBlob, readIndex } from './layout.ts';
 import { withLock } from './lock.ts';
 import {
@@ -29,7 +29,8 @@ const HEX = /^[0-9a-f]{64,128}$/;
 /**
  * Removes the blobs of the layout in `dir` that its index does not lead to, under the lock of its writers; nothing while another run
  * writes there. For layouts that nobody else writes or reads meanwhile: other tools store blobs before they name them. Throws, before
- * anything is removed, where a manifest cannot be read.
+ * anything is removed, where a manifest cannot be read or is of a kind that may need blobs that are not known here, and where the blobs
+ * may be those of other layouts too, since a link leads to them.
  */
 export async function sweepLayout(dir: string): Promise<Swept> {
   return during(`removing what is not needed of ${formatPath('oci', dir, undefined)}`, async () => {
@@ -41,7 +42,7 @@ export async function sweepLayout(dir: string): Promise<Swept> {
         const needed = new Set<string>();
         const { manifests } = await readIndex(dir);
         for (const entry of manifests) await addNeeded(dir, entry, needed);
-        return removeOthers(dir, needed);
+        return removeOthers(dir, needed, ingest);
       });
     } finally {
       await ingest.remove();
@@ -50,37 +51,84 @@ export async function sweepLayout(dir: string): Promise<Swept> {
   });
 }
 
-/** Adds the digests that `entry` leads to; what a manifest is about (its subject) has an entry of its own where it is an image. */
+/** Adds the digests that a manifest leads to; what it is about (its subject) has an entry of its own where it is an image. */
 async function addNeeded(dir: string, entry: Descriptor, needed: Set<string>): Promise<void> {
   const { digest, mediaType, size } = entry;
   if (needed.has(digest)) return;
   needed.add(digest);
-  if (!isIndexType(mediaType) && !isManifestType(mediaType)) return;
+  if (!isIndexType(mediaType) && !isManifestType(mediaType))
+    throw new RechunkError('unsupported', `what ${digest} (${mediaType}) needs is not known`);
   const place = await locateBlob(dir, digest);
   // An index may name what was never copied, such as images for other platforms.
   if (!place) return;
   const blob = fileBlob(place.path, 0, size);
   const parsed = parseManifest(await readBlob(blob, entry, MANIFEST_LIMIT, digest), mediaType);
-  const children =
-    parsed.kind === 'index'
-      ? parsed.index.manifests
-      : [parsed.manifest.config, ...parsed.manifest.layers];
-  for (const child of children) await addNeeded(dir, child, needed);
+  if (parsed.kind === 'index') {
+    for (const child of parsed.index.manifests) await addNeeded(dir, child, needed);
+    return;
+  }
+  for (const child of [parsed.manifest.config, ...parsed.manifest.layers]) needed.add(child.digest);
 }
 
-async function removeOthers(dir: string, needed: ReadonlySet<string>): Promise<Swept> {
-  let { blobs, bytes } = NOTHING;
+/** A blob that was put aside. */
+interface Aside {
+  readonly from: string;
+  readonly to: string;
+  readonly size: number;
+}
+
+/** Puts the others aside, which `ingest` removes; back where another run began meanwhile, which may count on them. */
+async function removeOthers(
+  dir: string,
+  needed: ReadonlySet<string>,
+  ingest: Ingest,
+): Promise<Swept> {
+  const aside: Aside[] = [];
+  try {
+    for (const { path, size } of await listOthers(dir, needed)) {
+      const to = ingest.newPath();
+      await rename(path, to);
+      aside.push({ from: path, to, size });
+    }
+    if ((await otherRuns(join(dir, 'ingest'), ingest.name)).length > 0) {
+      await putBack(aside);
+      return NOTHING;
+    }
+  } catch (error) {
+    await putBack(aside).catch(() => undefined);
+    throw error;
+  }
+  return { blobs: aside.length, bytes: aside.reduce((sum, { size }) => sum + size, 0) };
+}
+
+async function putBack(aside: readonly Aside[]): Promise<void> {
+  for (const { from, to } of aside) await rename(to, from);
+}
+
+/** The blobs that are not needed. */
+async function listOthers(
+  dir: string,
+  needed: ReadonlySet<string>,
+): Promise<{ readonly path: string; readonly size: number }[]> {
+  const others: { path: string; size: number }[] = [];
+  await checkOwn(join(dir, 'blobs'));
   for (const algorithm of ALGORITHMS) {
     const parent = join(dir, 'blobs', algorithm);
+    await checkOwn(parent);
     const names = await readdir(parent).catch(() => []);
     for (const name of names) {
       if (needed.has(`${algorithm}:${name}`) || !HEX.test(name)) continue;
-      const found = await lstat(join(parent, name));
-      if (!found.isFile()) continue;
-      await unlink(join(parent, name));
-      blobs++;
-      bytes += found.size;
+      const path = join(parent, name);
+      const found = await lstat(path);
+      if (found.isFile()) others.push({ path, size: found.size });
     }
   }
-  return { blobs, bytes };
+  return others;
+}
+
+/** Throws where a link leads to the directory: layouts may share one. */
+async function checkOwn(directory: string): Promise<void> {
+  const found = await lstat(directory).catch(() => undefined);
+  if (found?.isSymbolicLink())
+    throw new RechunkError('unsupported', `${directory} is a link, so other layouts may need it`);
 }

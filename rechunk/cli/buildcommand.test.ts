@@ -19,6 +19,7 @@ const COMMANDS: readonly (readonly [string, string, readonly string[]])[] = [
   ['docker build . --tag a', 'docker build ADDED .', ['a']],
   ['docker buildx build --load -t a .', 'docker buildx build ADDED .', ['a']],
   ['docker -H unix:///x buildx build .', 'docker -H unix:///x buildx build ADDED .', []],
+  ['docker buildx --builder b build .', 'docker buildx --builder b build ADDED .', []],
   [
     'sudo -E /usr/bin/buildah --root /r build .',
     'sudo -E /usr/bin/buildah --root /r build ADDED .',
@@ -41,8 +42,11 @@ for (const [text, want, tags] of COMMANDS) {
 }
 
 test('another command of the engine is run as the build is', () => {
-  const command = parse('sudo docker -H x buildx build .');
-  assert.deepEqual(besideBuild(command, ['save', 'y']), ['sudo', 'docker', '-H', 'x', 'save', 'y']);
+  for (const text of ['buildx build .', 'buildx --builder b build .', 'image build .']) {
+    const command = parse(`sudo docker -H x ${text}`);
+    const want = ['sudo', 'docker', '-H', 'x', 'save', 'y'];
+    assert.deepEqual(besideBuild(command, ['save', 'y']), want);
+  }
 });
 
 test('platforms are those of the build', () => {
@@ -82,6 +86,8 @@ const REFUSED: readonly (readonly [string, RegExp])[] = [
   ['make image', /^after --: got 'make image', want buildah build/],
   ['buildah images', /^after --: got 'buildah images', want/],
   ['buildah build -o dir .', /^-o of the build cannot be used with wrap: the result goes to DEST/],
+  ['docker build -otype=local,dest=x .', /^-o of the build cannot be used/],
+  ['docker build --iidfile f .', /^--iidfile of the build cannot be used with wrap: it would desc/],
   ['docker buildx build --output=type=tar .', /^--output of the build cannot/],
   ['podman build --manifest m .', /^--manifest of the build cannot/],
   [

@@ -21,7 +21,7 @@ export interface BuildCommand {
   readonly program: string;
   /** Its options before the verb. */
   readonly globals: readonly string[];
-  /** `build`, `buildx build`, … */
+  /** `build`, `buildx build`, `buildx --builder NAME build`, … */
   readonly verb: readonly string[];
   /** What follows it, without tags and without `--push` and `--load`. */
   readonly rest: readonly string[];
@@ -41,7 +41,10 @@ const GROUPS = new Set(['buildx', 'image', 'builder']);
 const REFUSED: readonly (readonly [readonly string[], string])[] = [
   [['-o', '--output'], 'the result goes to DESTINATION'],
   [['--manifest'], 'want one image; rechunk each platform’s, or build with `docker buildx build`'],
-  [['--metadata-file'], 'it would describe the image before it was rechunked; see --json'],
+  [
+    ['--metadata-file', '--iidfile'],
+    'it would describe the image before it was rechunked; see --json',
+  ],
 ];
 
 /** Takes the command of a build apart; throws `usage` where it is none that is understood. */
@@ -57,7 +60,7 @@ export function parseBuildCommand(words: readonly string[]): BuildCommand {
   }
   const program = words[at] as string;
   const engine = basename(program) as Engine;
-  const groupAt = GROUPS.has(words[verbAt - 1] as string) ? verbAt - 1 : verbAt;
+  const groupAt = groupOf(words, at, verbAt);
   const [tags, tagless] = takeValues(words.slice(verbAt + 1), ['-t', '--tag']);
   for (const [names, instead] of REFUSED) refuse(tagless, names, instead);
   const isPushed = engine === 'docker' && tagless.includes('--push');
@@ -84,13 +87,20 @@ export function parseBuildCommand(words: readonly string[]): BuildCommand {
   };
 }
 
+/** Where the verb at `verbAt` begins; between `buildx` and it there may be options. */
+function groupOf(words: readonly string[], engineAt: number, verbAt: number): number {
+  const buildxAt = words.indexOf('buildx', engineAt + 1);
+  if (buildxAt >= 0 && buildxAt < verbAt) return buildxAt;
+  return GROUPS.has(words[verbAt - 1] as string) ? verbAt - 1 : verbAt;
+}
+
 function isEngine(name: string): name is Engine {
   return ENGINES.some((engine) => engine === name);
 }
 
 function refuse(words: readonly string[], names: readonly string[], instead: string): void {
   const found = names.find((name) =>
-    words.some((word) => word === name || word.startsWith(`${name}=`)),
+    words.some((word) => word === name || word.startsWith(joined(name))),
   );
   if (found !== undefined)
     throw new RechunkError('usage', `${found} of the build cannot be used with wrap: ${instead}`);

@@ -23,12 +23,18 @@ export async function takesLayouts(command: BuildCommand, host: Host): Promise<b
       return '';
     }
   };
+  const isAsked = command.verb[0] === 'buildx';
   const isBuildx =
-    command.verb[0] === 'buildx' ||
-    Number.parseInt(await ask('version', '--format', '{{.Client.Version}}'), 10) >= BUILDX_VERSION;
+    isAsked ||
+    (!/^(0|f|false)$/i.test(host.env['DOCKER_BUILDKIT'] ?? '') &&
+      Number.parseInt(await ask('version', '--format', '{{.Client.Version}}'), 10) >=
+        BUILDX_VERSION);
   if (!isBuildx) return false;
+  // `docker build` goes to the builder of Docker's context, whichever `docker buildx use` selected.
+  const isContexts = !isAsked && !host.env['BUILDX_BUILDER'];
+  const [builder = isContexts ? (await ask('context', 'show')).trim() : ''] = builderOf(command);
   const driver = /^Driver:\s*(\S+)/m.exec(
-    await ask('buildx', 'inspect', ...builderOf(command)),
+    await ask('buildx', 'inspect', ...[builder].filter(Boolean)),
   )?.[1];
   if (driver !== 'docker') return driver !== undefined;
   const status = await ask('info', '--format', '{{json .DriverStatus}}');
@@ -36,8 +42,8 @@ export async function takesLayouts(command: BuildCommand, host: Host): Promise<b
 }
 
 /** The builder that the command names. */
-function builderOf({ globals, rest }: BuildCommand): string[] {
-  const words = [...globals, ...rest];
+function builderOf({ globals, verb, rest }: BuildCommand): string[] {
+  const words = [...globals, ...verb, ...rest];
   const at = words.findIndex((word) => word === '--builder' || word.startsWith('--builder='));
   if (at < 0) return [];
   const [, joined] = (words[at] as string).split('=', 2);

@@ -14,6 +14,12 @@ process.once('exit', () => rmSync(directory, { recursive: true, force: true }));
 const packages = fileURLToPath(new URL('../../test-images/packages/', import.meta.url));
 const source = `docker-archive:${packages}apk/alpine-3.11.5-docker.tar.gz`;
 
+test('an empty TMPDIR is none', async () => {
+  const [to, cwd] = [`oci:${join(directory, 'tmpdir')}:x`, mkdtempSync(join(directory, 'cwd-'))];
+  await runJson<BuildResult>(['build', source, to, '--verify'], { cwd, env: { TMPDIR: '' } });
+  assert.deepEqual(readdirSync(cwd), []);
+});
+
 for (const [value, isDry] of [
   ['true', true],
   ['1', true],

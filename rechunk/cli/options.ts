@@ -207,7 +207,7 @@ export function memoryLimit(values: Values): number | undefined {
 
 /** Where large temporary files go. */
 export function tempDirectory(values: Values, host: Host): string {
-  return text(values, 'tempDir') ?? host.env['TMPDIR'] ?? LARGE_TEMP_DIR;
+  return text(values, 'tempDir') ?? (host.env['TMPDIR'] || LARGE_TEMP_DIR);
 }
 
 /** How references are opened. */

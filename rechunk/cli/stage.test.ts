@@ -91,6 +91,19 @@ test('the layout of an earlier build is continued, unless --fresh', async () => 
   assert.ok(!fresh.images[0]?.layers.every(({ known }) => known));
 });
 
+test('a layout without images is no earlier build', async () => {
+  const out = join(dir, 'empty');
+  mkdirSync(out);
+  writeFileSync(join(out, 'oci-layout'), '{"imageLayoutVersion":"1.0.0"}');
+  writeFileSync(join(out, 'index.json'), '{"schemaVersion":2,"manifests":[]}');
+  const { digest } = await runJson<BuildResult>(['stage', tree, `oci:${out}`, '--config', config]);
+  const { manifests } = JSON.parse(readFileSync(join(out, 'index.json'), 'utf8'));
+  assert.deepEqual(
+    manifests.map((entry: { digest: string }) => entry.digest),
+    [digest],
+  );
+});
+
 test('what makes no sense is refused', async () => {
   const absent = join(dir, 'absent');
   await expectTrouble(['stage', tree, `oci-archive:${absent}`], {

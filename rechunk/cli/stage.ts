@@ -8,6 +8,7 @@ import { dirname, join, resolve } from 'node:path';
 import type { Command } from 'commander';
 import { during, RechunkError, systemCode } from '../../registry/errors.ts';
 import { type ConfigFile, parseConfigFile } from '../../registry/inspect.ts';
+import { readIndex } from '../../registry/layout.ts';
 import { parseReference } from '../../registry/reference.ts';
 import { sweepLayout } from '../../registry/sweep.ts';
 import { formatSize } from '../size.ts';
@@ -47,7 +48,7 @@ async function stage(from: string, to: string, given: Values, host: Host): Promi
     ...given,
     ...(context && { prune: [...listOf(given, 'prune'), ...leftPoint(from, context)] }),
     ...(given['annotationsToLabels'] === true && { label: labelsWith(config, given) }),
-    ...(reference.ref === undefined && hasPrevious(given, layout) && { previous: [to] }),
+    ...(reference.ref === undefined && (await hasPrevious(given, layout)) && { previous: [to] }),
   };
   const options = buildOptions(values, host);
   try {
@@ -87,9 +88,10 @@ function listOf(values: Values, name: string): readonly string[] {
 }
 
 /** Whether the layout of an earlier build is there to be continued, and nothing else was asked for; a build looks for names itself. */
-function hasPrevious(values: Values, layout: string): boolean {
-  const isNamed = listOf(values, 'previous').length > 0 || values['fresh'] === true;
-  return !isNamed && existsSync(join(layout, 'index.json'));
+async function hasPrevious(values: Values, layout: string): Promise<boolean> {
+  if (listOf(values, 'previous').length > 0 || values['fresh'] === true) return false;
+  const { manifests } = await during(`reading oci:${layout}`, () => readIndex(layout));
+  return manifests.length > 0;
 }
 
 async function readConfig(values: Values): Promise<ConfigFile> {

@@ -1,6 +1,6 @@
 /**
- * `--summary-file` and `--outputs-file`: what a build did, for people and for later steps, as CI hosts take it. Nothing here makes a build
- * fail that was stored: what cannot be told of is left out, with a note.
+ * `--summary-file` and `--outputs-file`: what a build did, for people and for later steps, as CI hosts take it. That they can be written is
+ * seen before the build; what cannot be compared afterwards is left out, with a note.
  */
 import { appendFileSync } from 'node:fs';
 import { during } from '../../registry/errors.ts';

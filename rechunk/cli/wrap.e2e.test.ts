@@ -1,4 +1,4 @@
-// needs: root, unshare, nsenter, buildah, podman, skopeo, docker-registry
+// needs: root, unshare, nsenter, setpriv, buildah, podman, skopeo, docker-registry
 /** Builds that are wrapped: what comes through, and what is left of those that fail or are stopped. */
 import assert from 'node:assert/strict';
 import {
@@ -150,13 +150,28 @@ for (const signal of ['SIGTERM', 'SIGINT', 'SIGHUP'] as const) {
   });
 }
 
+wrap('a build that takes no signals of ours, as sudo’s, is waited for', async () => {
+  const [seconds, out] = [`3.${newSleep()}`, newPath()];
+  const nobody = ['setpriv', '--reuid=65534', '--clear-groups'];
+  const build = [...nobody, 'sh', '-c', `sleep ${seconds}; echo built >&2`, 'buildah', 'build'];
+  const stop = async (pid: number): Promise<void> => {
+    await until(() => isSleeping(seconds));
+    process.kill(pid, 'SIGTERM');
+  };
+  const under = ['setpriv', '--inh-caps=-kill', '--bounding-set=-kill'];
+  const { status, stderr } = await run([`oci:${out}:x`], build, { under, onStart: stop });
+  assert.equal(status, 2, stderr);
+  assert.match(stderr, /^built\nrechunk: stopped by SIGTERM\n.*\n$/m);
+  assertNothingLeft(out);
+});
+
 /** Seconds that nobody else sleeps for. */
 function newSleep(): number {
   return 1_000_000 + process.pid * 10 + count;
 }
 
 /** Whether a process `sleep SECONDS` runs. */
-function isSleeping(seconds: number): boolean {
+function isSleeping(seconds: number | string): boolean {
   return readdirSync('/proc').some((name) => {
     try {
       return readFileSync(`/proc/${name}/cmdline`, 'utf8') === `sleep\0${seconds}\0`;

@@ -159,7 +159,9 @@ async function runWords(
   for (const signal of SIGNALS) process.on(signal, passOn);
   const { promise, resolve, reject } =
     Promise.withResolvers<readonly [number | null, NodeJS.Signals | null]>();
-  child.on('error', reject).on('close', (status, signal) => resolve([status, signal]));
+  // Of a build that runs nothing is an error but its end: `sudo` takes no signal of ours, and must be waited for.
+  child.on('error', (error) => child.pid === undefined && reject(error));
+  child.on('close', (status, signal) => resolve([status, signal]));
   try {
     const [status, signal] = await promise;
     host.signal.throwIfAborted();

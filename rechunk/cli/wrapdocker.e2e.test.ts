@@ -13,7 +13,12 @@ import { type Suite, suiteRoot } from '../../test-images/runtimes/suite.ts';
 const DAEMONS: readonly (readonly [Suite, DockerStore, readonly string[], RegExp | undefined])[] = [
   ['bookworm', 'graph', ['build'], undefined],
   ['trixie', 'graph', ['build'], undefined],
-  ['trixie', 'containerd', ['buildx', 'build'], /exporting to oci image format/],
+  [
+    'trixie',
+    'containerd',
+    ['buildx', '--builder', 'default', 'build'],
+    /exporting to oci image format/,
+  ],
 ];
 
 for (const [release, store, verb, says] of DAEMONS) {
@@ -26,6 +31,9 @@ for (const [release, store, verb, says] of DAEMONS) {
     sandbox = await openSandbox(own, { root: await suiteRoot(release) });
     await startDockerd(sandbox, store);
     mkdirSync(context);
+    // Which `docker build` takes no notice of.
+    const select = ['docker', 'buildx', 'create', '--use', '--name', 'other'];
+    if (release === 'trixie') await sandbox.run('env', [...env(), ...select]);
   });
 
   test.after(async () => {
