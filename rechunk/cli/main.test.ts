@@ -18,6 +18,7 @@ test('an empty TMPDIR is none', async () => {
   const [to, cwd] = [`oci:${join(directory, 'tmpdir')}:x`, mkdtempSync(join(directory, 'cwd-'))];
   await runJson<BuildResult>(['build', source, to, '--verify'], { cwd, env: { TMPDIR: '' } });
   assert.deepEqual(readdirSync(cwd), []);
+  for (const made of [cwd, join(directory, 'tmpdir')]) rmSync(made, { recursive: true });
 });
 
 for (const [value, isDry] of [
