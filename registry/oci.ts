@@ -309,9 +309,10 @@ export function parseConfig(bytes: Uint8Array, what = 'the image config'): Image
   return parseJson(configSchema, bytes, what);
 }
 
-/** `os/architecture[/variant]`, as `--platform` takes it. */
+/** `os/architecture[/variant]`, as `--platform` takes it; without control characters, which an image may bring. */
 export function formatPlatform(platform: Platform): string {
-  return [platform.os, platform.architecture, platform.variant].filter(Boolean).join('/');
+  const parts = [platform.os, platform.architecture, platform.variant].filter(Boolean);
+  return parts.join('/').replace(/\p{Cc}+/gu, ' ');
 }
 
 /** Names of processors that uname and Node use, and those of images. */

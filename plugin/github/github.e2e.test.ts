@@ -251,6 +251,11 @@ test('bad input ends the step with status 2 and an annotation, and stores nothin
   );
   assert.equal(existsSync(join(host.context, 'never')), false);
   assert.deepEqual(ended.outputs['digest'], '');
+  const lines = 'x\n \u00a0::set-output name=digest::y\r::add-mask::z\n##[error]w';
+  const { log } = await runAction({ ...given, 'max-layers': lines });
+  assert.match(log, /^::error title=rechunk::--max-layers: got 'x$/m);
+  const commands = log.split(/[\r\n]/).filter((line) => /^\s*::|##\[/.test(line));
+  assert.equal(commands.length, 1, 'what a message holds is no command to the runner');
   const none = await runAction({ source: 'oci:built:app' });
   assert.deepEqual([none.status, /^::error .*argument 'destination'$/m.test(none.log)], [2, true]);
 });

@@ -91,6 +91,15 @@ test('the layout of an earlier build is continued, unless --fresh', async () => 
   assert.ok(!fresh.images[0]?.layers.every(({ known }) => known));
 });
 
+test('what a config names ends no line', async () => {
+  const [out, odd] = [join(dir, 'odd'), join(dir, 'odd.json')];
+  const platform = { os: 'linux', architecture: 'amd64\n::error::' };
+  writeFileSync(odd, JSON.stringify({ ...platform, config: { 'Sh\nell': 'x' } }));
+  const { stdout, stderr } = await runCli(['stage', tree, `oci:${out}`, '--config', odd]);
+  assert.match(stdout, /^linux\/amd64 ::error::: /m);
+  assert.match(stderr, /^note: instructions after FROM oci: drop Sh ell; /m);
+});
+
 test('a layout without images is no earlier build', async () => {
   const out = join(dir, 'empty');
   mkdirSync(out);

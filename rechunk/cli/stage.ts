@@ -17,6 +17,7 @@ import { countOf } from './difftext.ts';
 import { describeLosses } from './losses.ts';
 import { buildahVersion, isDiscarded, type Mount, mountOf, parseMounts } from './mounts.ts';
 import { type Host, option, type Values } from './options.ts';
+import { oneLine } from './values.ts';
 
 /** Adds the command to `program`. */
 export function addStage(program: Command, host: Host): void {
@@ -59,7 +60,7 @@ async function stage(from: string, to: string, given: Values, host: Host): Promi
   const swept = options.dryRun === true ? undefined : await sweep(layout);
   if (given['quiet'] === true) return;
   if (swept) process.stderr.write(`note: ${swept}\n`);
-  for (const loss of describeLosses(config)) process.stderr.write(`note: ${loss}\n`);
+  for (const loss of describeLosses(config)) process.stderr.write(`note: ${oneLine(loss)}\n`);
 }
 
 /** Removes from our layout what only earlier builds needed, or it would grow with each; a sentence about that. */
