@@ -1,7 +1,7 @@
 import assert from 'node:assert/strict';
 import { mkdir, mkdtemp, readdir, rm, stat, symlink, utimes, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
-import { join } from 'node:path';
+import { join, relative } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { test } from 'uvu';
 import { isAlive, makeDirectories, makeIngest } from './ingest.ts';
@@ -25,6 +25,12 @@ test('makes private directories that do not meet, and removes them', async () =>
     await run.remove();
   }
   assert.deepEqual(await readdir(parent), []);
+});
+
+test('names its place from the root, since programs that are given it run elsewhere', async () => {
+  const made = await makeIngest(relative(process.cwd(), join(root, 'relative')));
+  assert.equal(made.directory, join(root, 'relative', made.name));
+  await made.remove();
 });
 
 test('removes what dead processes left, and nothing else', async () => {

@@ -9,7 +9,7 @@ import { createHash } from 'node:crypto';
 import { existsSync, readFileSync, readlinkSync } from 'node:fs';
 import { chmod, lstat, mkdir, readdir, rm, stat } from 'node:fs/promises';
 import { hostname, tmpdir } from 'node:os';
-import { dirname, join } from 'node:path';
+import { dirname, join, resolve } from 'node:path';
 import { systemCode } from './errors.ts';
 
 /** After how long a directory of an unreachable process counts as left behind, ms: a day. */
@@ -46,7 +46,8 @@ let count = 0;
  */
 export async function makeIngest(parent: string, prefix = ''): Promise<Ingest> {
   const name = `${prefix}${process.pid}-${startTime(process.pid) ?? 0}-${count++}-${machine()}`;
-  const directory = join(parent, name);
+  // Programs that are given paths in it run elsewhere.
+  const directory = resolve(parent, name);
   await makeDirectory(directory);
   await removeStale(parent, prefix);
   let files = 0;

@@ -64,6 +64,10 @@ const DESTINATIONS: readonly (readonly [string, string])[] = [
     'buildah --root /r --runroot=/n --storage-driver vfs build -t app .',
     'containers-storage:[vfs@/r+/n]localhost/app:latest',
   ],
+  [
+    'buildah --root r --runroot=n build -t app .',
+    `containers-storage:[${process.cwd()}/r+${process.cwd()}/n]localhost/app:latest`,
+  ],
   ['docker build -t app .', 'docker-daemon:app:latest'],
   ['docker buildx build --push -t r.example/app:1 .', 'docker://r.example/app:1'],
 ];

@@ -4,7 +4,7 @@
  *
  * Options: buildah-build(1) 1.28 to 1.44, podman-build(1) 4.3 to 5.4, `docker build` and `docker buildx build` of 20.10 to 28.
  */
-import { basename } from 'node:path';
+import { basename, resolve } from 'node:path';
 import { RechunkError } from '../../registry/errors.ts';
 
 /** Engines whose builds are understood. */
@@ -163,5 +163,5 @@ function storeOf(globals: readonly string[]): string {
   const last = (name: string): string | undefined => takeValues(globals, [name])[0].at(-1);
   const [driver, root, run] = [last('--storage-driver'), last('--root'), last('--runroot')];
   if (root === undefined) return '';
-  return `[${driver ? `${driver}@` : ''}${root}${run ? `+${run}` : ''}]`;
+  return `[${driver ? `${driver}@` : ''}${resolve(root)}${run ? `+${resolve(run)}` : ''}]`;
 }
