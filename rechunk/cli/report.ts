@@ -3,14 +3,25 @@ import type { Command } from 'commander';
 import { RechunkError } from '../../registry/errors.ts';
 import { collect } from '../../registry/report/collect.ts';
 import { isCrossed, makeReport, type Questions } from '../../registry/report/figures.ts';
+import { openSurveyed } from '../../registry/report/imagesource.ts';
 import { uncompressedSizes, withFiles } from '../../registry/report/index/figures.ts';
 import type { Report } from '../../registry/report/report.ts';
+import type { Survey } from '../../registry/report/survey.ts';
 import { parseTarget } from '../../registry/report/target.ts';
 import { remoteOf } from '../../registry/transport.ts';
 import { limitsOf } from '../report/limits.ts';
 import { openMemory } from '../report/memory.ts';
+import { type WhatIfResult, whatIf, withWhatIf } from '../report/whatif.ts';
 import { addCacheOptions, cacheOptions } from './cache.ts';
-import { addRunOptions, type Host, listOption, option, type Values } from './options.ts';
+import {
+  addRunOptions,
+  groupOptions,
+  type Host,
+  listOption,
+  option,
+  policyOptions,
+  type Values,
+} from './options.ts';
 import { addReportIndex, withIndex } from './reportindex.ts';
 import { formatMarkdown } from './reportmarkdown.ts';
 import { describeThreshold, formatText } from './reporttext.ts';
@@ -66,6 +77,13 @@ export function addReport(program: Command, host: Host): void {
         'with --files: where the index of files is kept (default: beside the cache)',
       ),
     )
+    .addOption(
+      option(
+        '--what-if [k]',
+        'rechunk the last K tags of each stream for trial (default: 5), and tell what they would be stored in and what updates would pull; reads their layers',
+      ),
+    )
+    .addOption(option('--max-layers <n>', 'with --what-if: most layers (default: 100)'))
     .addOption(option('--no-referrers', 'do not ask registries what refers to images'))
     .addOption(option('--requests <n>', 'requests at a time with one registry (default: 8)'));
   addReportIndex(command, host);
@@ -79,12 +97,16 @@ const SHOWN_ROWS = 10;
 const MOST_REQUESTS = 64;
 const MOST_MBIT = 1_000_000;
 const PERCENT = 100;
+/** Tags of each stream that are tried where no number is given, and most that can be asked for. */
+const TRIED_TAGS = 5;
+const MOST_TRIED_TAGS = 1000;
 
 async function report(targets: readonly string[], values: Values, host: Host): Promise<void> {
   if (values['json'] === true && values['markdown'] === true)
     throw new RechunkError('usage', '--json and --markdown: want one of them');
   for (const target of targets) parseTarget(target);
   const questions = questionsOf(values);
+  triedTags(values);
   const found = await withSession(values, host, (session) =>
     make(targets, questions, { values, host, session }),
   );
@@ -135,10 +157,47 @@ async function make(
           })
         : makeReport(survey, questions);
     const limits = limitsOf(made);
-    return { ...made, generated: new Date().toISOString(), ...(limits.length > 0 && { limits }) };
+    const tried = await tryOut(survey, { values, host, session });
+    return {
+      ...(tried ? withWhatIf(made, tried) : made),
+      generated: new Date().toISOString(),
+      ...(limits.length > 0 && { limits }),
+    };
   } finally {
     await memory?.close();
   }
+}
+
+/** How many tags of each stream are to be rechunked for trial; undefined where none are. */
+function triedTags(values: Values): number | undefined {
+  const asked = values['whatIf'] as string | true | undefined;
+  if (asked === undefined || asked === true) return asked && TRIED_TAGS;
+  return parseCount(asked, '--what-if', 1, MOST_TRIED_TAGS);
+}
+
+async function tryOut(
+  survey: Survey,
+  {
+    values,
+    host,
+    session,
+  }: { readonly values: Values; readonly host: Host; readonly session: Session },
+): Promise<WhatIfResult | undefined> {
+  const tags = triedTags(values);
+  if (tags === undefined) return undefined;
+  const { run, transport, reporter } = session;
+  return whatIf(survey, {
+    tags,
+    platform: values['platform'] as string | undefined,
+    build: { ...groupOptions(values), policy: policyOptions(values, host) },
+    // What is said of each image would drown the report.
+    run: {
+      ...{ ...run, onProgress: undefined, onNotice: undefined },
+      cache: cacheOptions(values, host),
+    },
+    open: (image) => openSurveyed(image, transport),
+    onProgress: (done, total) => reporter.count('rechunked for trial', done, total),
+  });
 }
 
 function questionsOf(values: Values): Questions {

@@ -4,11 +4,13 @@ import type { Report } from '../../registry/report/report.ts';
 import { code, table } from './markdown.ts';
 import {
   describeDeletion,
+  describeMigration,
   describeNode,
   describeScope,
   describeThreshold,
   describeUnreferenced,
   describeUpdates,
+  describeWhatIf,
   gatherLimits,
   headlineRows,
   pullRows,
@@ -17,10 +19,13 @@ import {
   type Shown,
   tagRows,
   updateRows,
+  whatIfRows,
 } from './reporttext.ts';
 
 /** What GitHub takes as a step's summary, bytes; the whole file counts, so a part is left to others. */
 const SUMMARY_LIMIT = 1_000_000;
+/** Rows of what rechunking would come to: all of them. */
+const MOST_WHAT_IF = 10;
 
 /** The report; fewer rows than asked for where it would be too long for a step's summary. */
 export function formatMarkdown(report: Report, { rows }: Shown): string {
@@ -66,6 +71,13 @@ function inMarkdown(report: Report, shown: Shown): string {
       recompressedRows(report),
       shown,
     ),
+    ...(report.whatIf
+      ? [
+          ...['', '#### What if', '', `${plain(describeWhatIf(report.whatIf))}:`, ''],
+          ...table(['', 'now', 'then', 'of now'], whatIfRows(report.whatIf), MOST_WHAT_IF),
+          ...['', `${plain(describeMigration(report.whatIf))}.`],
+        ]
+      : []),
     ...(report.deletion ? ['', `${plain(describeDeletion(report.deletion))}.`] : []),
     ...(report.node
       ? part(

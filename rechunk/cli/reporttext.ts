@@ -9,6 +9,7 @@ import type {
   Threshold,
   Unreferenced,
   UpdateReport,
+  WhatIf,
 } from '../../registry/report/report.ts';
 import { countOf } from './difftext.ts';
 import { formatSize, oneLine } from './values.ts';
@@ -97,6 +98,35 @@ export function describeUnreferenced(report: Report, one: Unreferenced): string[
       : []),
     ...lost,
   ];
+}
+
+/** What was tried. */
+export function describeWhatIf({ tags, maxLayers, updates }: WhatIf): string {
+  return `rechunked, the last ${countOf(tags, 'tag')} of each stream in at most ${countOf(maxLayers, 'layer')} (${countOf(updates.length, 'update')})`;
+}
+
+/** What rechunking would come to, a row each: figure, now, then, share. */
+export function whatIfRows({ storage, mean, p95, updates }: WhatIf): string[][] {
+  const rows: [string, WhatIf['mean']][] = [
+    ['stored', storage],
+    ...(updates.length > 0
+      ? ([
+          ['an update, on average', mean],
+          ['an update, 95th percentile', p95],
+        ] as [string, WhatIf['mean']][])
+      : []),
+  ];
+  return rows.map(([what, { now, then }]) => [
+    what,
+    formatSize(now),
+    formatSize(then),
+    describeShare(then, now),
+  ]);
+}
+
+/** What the switch costs. */
+export function describeMigration({ firstMigration }: WhatIf): string {
+  return `switching costs nodes that have the newest tag ${formatSize(firstMigration)} once, one node of each stream and platform together`;
 }
 
 /** What a deletion frees. */
@@ -209,6 +239,17 @@ export function formatText(report: Report, shown: Shown): string {
           pullRows(report),
           shown,
         )
+      : []),
+    ...(report.whatIf
+      ? [
+          ...section(
+            describeWhatIf(report.whatIf),
+            ['', '>now', '>then', '>of now'],
+            whatIfRows(report.whatIf),
+            { rows: Number.POSITIVE_INFINITY },
+          ),
+          describeMigration(report.whatIf),
+        ]
       : []),
     ...gatherLimits(report.limits ?? []).map(
       ({ text, first, tags }) =>

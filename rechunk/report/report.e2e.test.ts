@@ -10,7 +10,6 @@ import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { suite } from 'uvu';
 import * as v from 'valibot';
-import { type Manifest, MEDIA, parseManifest } from '../../registry/oci.ts';
 import { collect } from '../../registry/report/collect.ts';
 import { isCrossed, makeReport, type Questions } from '../../registry/report/figures.ts';
 import type { Report } from '../../registry/report/report.ts';
@@ -18,6 +17,7 @@ import { reportSchema } from '../../registry/report/schema.ts';
 import { openDestination, openSource } from '../../registry/transport.ts';
 import { runCli } from '../../test-images/cli.ts';
 import { command } from '../../test-images/command.ts';
+import { copyImage } from '../../test-images/copyimage.ts';
 import { type Registry, startRegistry } from '../../test-images/registry.ts';
 import { writeReleases } from '../../test-images/releases.ts';
 import { rechunk } from '../rechunk.ts';
@@ -48,16 +48,8 @@ async function sums(): Promise<Sums> {
   return JSON.parse((await command('python3', [script, registry.storage])).toString()) as Sums;
 }
 
-/** Copies an image as it is. */
 async function copy(from: string, to: string): Promise<void> {
-  const source = await openSource(from, transport);
-  const destination = await openDestination(to, transport);
-  const { manifest } = parseManifest(source.root.bytes, MEDIA.manifest) as { manifest: Manifest };
-  for (const blob of [manifest.config, ...manifest.layers])
-    await destination.putBlob(blob, await source.blob(blob));
-  await destination.commit(source.root, []);
-  await destination.close();
-  await source.close();
+  await copyImage(await openSource(from, transport), await openDestination(to, transport));
 }
 
 /** Rechunks an image, continuing the plan of `previous`. */

@@ -316,10 +316,10 @@ export interface FilesReport {
 
 /** What rechunking would come to, without having pushed anything. */
 export interface WhatIf {
-  /** Last tags of each repository that were planned. */
+  /** Last tags of each stream and platform that were planned. */
   readonly tags: number;
   readonly maxLayers: number;
-  /** What those tags store, bytes. */
+  /** Manifests, configs and layers of those tags’ images, each once for each store, bytes. */
   readonly storage: { readonly now: number; readonly then: number };
   readonly updates: readonly {
     readonly repository: number;
@@ -331,7 +331,7 @@ export interface WhatIf {
   }[];
   readonly mean: { readonly now: number; readonly then: number };
   readonly p95: { readonly now: number; readonly then: number };
-  /** What a node that has the newest tag of today pulls once when the repositories switch, bytes, all repositories. */
+  /** What a node that has the newest tag of today pulls once when the repository switches, bytes, summed over streams and platforms. */
   readonly firstMigration: number;
 }
 

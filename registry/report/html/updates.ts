@@ -123,7 +123,7 @@ export function whatIf({ tags, maxLayers, storage, mean, p95, firstMigration }: 
     ['A usual update (mean)', mean],
     ['A large update (95th percentile)', p95],
   ];
-  return html`<p>The last ${counted(tags, 'tag')} of each repository, planned with at most ${maxLayers} layers and without pushing anything. Switching costs each node ${size(firstMigration)} once, over all repositories.</p>${table(
+  return html`<p>The last ${counted(tags, 'tag')} of each stream, rechunked for trial with at most ${maxLayers} layers. Switching costs a node of each stream and platform ${size(firstMigration)} once, all together.</p>${table(
     {
       caption: 'Rechunked',
       rows,
