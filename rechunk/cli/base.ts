@@ -9,7 +9,7 @@ import { option, type Values } from './options.ts';
 import type { Session } from './session.ts';
 
 /** In place of a reference: what the image's annotations name. */
-const ANNOTATED = 'annotated';
+export const ANNOTATED = 'annotated';
 
 /** The option that names a base. */
 export function addBaseOption(command: Command): Command {

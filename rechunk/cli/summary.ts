@@ -2,7 +2,8 @@
  * `--summary-file` and `--outputs-file`: what a build did, for people and for later steps, as CI hosts take it. That they can be written is
  * seen before the build; what cannot be compared afterwards is left out, with a note.
  */
-import { appendFileSync } from 'node:fs';
+import { accessSync, appendFileSync, constants, existsSync } from 'node:fs';
+import { dirname, resolve } from 'node:path';
 import { during } from '../../registry/errors.ts';
 import type { Source } from '../../registry/image.ts';
 import { parsePlatform } from '../../registry/oci.ts';
@@ -41,10 +42,14 @@ async function append(values: Values, name: 'summaryFile' | 'outputsFile', text:
   await during(doing, () => appendFileSync(file, text));
 }
 
-/** Makes sure that the files can be written, before an hour's work. */
+/** Makes sure that the files can be written, before an hour's work; that of the digest, which is written whole, is not made yet. */
 export async function openReports(values: Values): Promise<void> {
   await append(values, 'summaryFile', '');
   await append(values, 'outputsFile', '');
+  const file = values['digestFile'] as string | undefined;
+  if (file === undefined) return;
+  const place = existsSync(file) ? file : dirname(resolve(file));
+  await during(`writing the digest to ${file}`, () => accessSync(place, constants.W_OK));
 }
 
 /** Appends what `results` are to the files that options name. */

@@ -197,6 +197,15 @@ wrap('what makes no sense is told before the build runs', async () => {
     [[`oci:${absent}`, '--max-layers', '0'], build, 'usage', /--max-layers: got '0'/],
     [['rootfs:/x'], build, 'reference', /writing to rootfs:\/x: it can only be read/],
     [['127.0.0.1:1/x:y', '--retries', '0'], build, 'network', /127\.0\.0\.1:1/],
+    [[`oci:${absent}`, '--summary-file', '/nowhere/x'], build, 'not-found', /writing the summary/],
+    [[`oci:${absent}`, '--digest-file', '/nowhere/x'], build, 'not-found', /writing the digest to/],
+    [
+      [`oci:${absent}`, '--previous', 'oci:/nowhere:x'],
+      build,
+      'not-found',
+      /reading oci:\/nowhere/,
+    ],
+    [[`oci:${absent}`, '--base', 'oci:/nowhere:x'], build, 'not-found', /reading oci:\/nowhere/],
     [
       [`oci:${absent}`],
       ['/nowhere/buildah', 'build', '.'],

@@ -11,6 +11,7 @@ import type { Command } from 'commander';
 import { RechunkError, systemCode } from '../../registry/errors.ts';
 import { makeIngest } from '../../registry/ingest.ts';
 import { parseReference } from '../../registry/reference.ts';
+import { ANNOTATED } from './base.ts';
 import { addBuildOptions, buildOptions, runBuild } from './build.ts';
 import {
   type BuildCommand,
@@ -21,6 +22,7 @@ import {
 } from './buildcommand.ts';
 import { type Host, tempDirectory, type Values } from './options.ts';
 import { withSession } from './session.ts';
+import { openReports } from './summary.ts';
 
 /** Adds the command to `program`. */
 export function addWrap(program: Command, host: Host): void {
@@ -61,10 +63,7 @@ async function wrap({ destinations, command }: Words, given: Values, host: Host)
   const { destination, values } = resultOf(build, destinations, given);
   const options = buildOptions(values, host);
   parseReference(destination);
-  // A push that will be refused is known before the build.
-  await withSession({ ...values, quiet: true }, host, (session) =>
-    session.destination(destination),
-  );
+  await tryPlaces(destination, values, host);
   if (destinations.length > 0 && build.tags.length > 0 && values['quiet'] !== true)
     process.stderr.write(`note: the build’s tags (${build.tags.join(', ')}) are not made\n`);
   const work = await makeIngest(tempDirectory(values, host), 'rechunk-wrap-');
@@ -74,6 +73,23 @@ async function wrap({ destinations, command }: Words, given: Values, host: Host)
   } finally {
     await work.remove();
   }
+}
+
+/** Throws before the build what would be thrown after it: a push that will be refused, files that cannot be written, images that are not there. */
+async function tryPlaces(destination: string, values: Values, host: Host): Promise<void> {
+  await openReports(values);
+  const names = ['previous', 'reuseFrom', 'base'].flatMap(
+    (name) => (values[name] ?? []) as string | readonly string[],
+  );
+  await withSession({ ...values, quiet: true }, host, async (session) => {
+    for (const name of names) if (isQuick(name)) await session.source(name);
+    await session.destination(destination);
+  });
+}
+
+/** Whether an image is opened without taking all of it out of an engine. */
+function isQuick(name: string): boolean {
+  return name !== ANNOTATED && ['docker', 'oci'].includes(parseReference(name).transport);
 }
 
 /** Where the result goes, and the options that follow from the build's. */
