@@ -96,12 +96,22 @@ test('the page’s pipeline pushes, with the job’s own rights, and tells later
 });
 
 test('the next run tells what nodes pull, in variables and as Markdown', async () => {
+  // As the artifact of an earlier job, which GitLab unpacks before the script runs.
+  writePipeline((text) =>
+    text
+      .replace(
+        '    - buildah build --tag',
+        "    - mkdir -p .rechunk && echo '### earlier' >.rechunk/summary.md\n$&",
+      )
+      .replace('paths: [built]', 'paths: [built, .rechunk/summary.md]'),
+  );
   host.write('hello again\n');
   rmSync(join(host.context, 'built'), { recursive: true, force: true });
   const [, bytes] = /^(\d+) bytes of /.exec(pulled(await runPipeline())) ?? [];
   assert.ok(Number(bytes) > 0 && Number(bytes) < 100_000, bytes);
   const summary = readFileSync(join(host.context, '.rechunk/summary.md'), 'utf8');
   assert.match(summary, /\| layer \| size \| {2}\| why \|\n/);
+  assert.doesNotMatch(summary, /earlier/);
 });
 
 test('bad input ends the job with status 2, and says why', async () => {
