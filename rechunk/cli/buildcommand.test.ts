@@ -85,8 +85,14 @@ for (const text of ['sudo buildah build -t a .', 'docker -H tcp://x build -t a .
   });
 }
 
+test('what variables are set to is not told', () => {
+  const command = parse('env KEY=secret buildah build -t a .');
+  assert.throws(() => destinationOf(command, 'a'), /no destination, and 'env KEY=…' may mean/);
+});
+
 const REFUSED: readonly (readonly [string, RegExp])[] = [
   ['', /^after --: got nothing, want buildah build, podman build/],
+  ['env KEY=secret make', /^after --: got 'env KEY=… make', want/],
   ['make image', /^after --: got 'make image', want buildah build/],
   ['buildah images', /^after --: got 'buildah images', want/],
   ['buildah build -o dir .', /^-o of the build cannot be used with wrap: the result goes to DEST/],

@@ -52,7 +52,7 @@ export function parseBuildCommand(words: readonly string[]): BuildCommand {
   const at = words.findIndex((word) => isEngine(basename(word)));
   const verbAt = words.findIndex((word, i) => i > at && VERBS.has(word));
   if (at < 0 || verbAt < 0) {
-    const found = words.length === 0 ? 'nothing' : `'${words.slice(0, 3).join(' ')}'`;
+    const found = words.length === 0 ? 'nothing' : `'${show(words.slice(0, 3))}'`;
     throw new RechunkError(
       'usage',
       `after --: got ${found}, want buildah build, podman build, docker build or docker buildx build with its options`,
@@ -92,6 +92,11 @@ function groupOf(words: readonly string[], engineAt: number, verbAt: number): nu
   const buildxAt = words.indexOf('buildx', engineAt + 1);
   if (buildxAt >= 0 && buildxAt < verbAt) return buildxAt;
   return GROUPS.has(words[verbAt - 1] as string) ? verbAt - 1 : verbAt;
+}
+
+/** Words as messages have them: what variables are set to may be secret. */
+function show(words: readonly string[]): string {
+  return words.map((word) => word.replace(/^(\w+)=.+$/s, '$1=…')).join(' ');
 }
 
 function isEngine(name: string): name is Engine {
@@ -150,7 +155,7 @@ export function destinationOf(command: BuildCommand, tag: string): string {
   if (elsewhere.length > 0)
     throw new RechunkError(
       'usage',
-      `before --: got no destination, and '${elsewhere.join(' ')}' may mean another store than rechunk’s, want a destination`,
+      `before --: got no destination, and '${show(elsewhere)}' may mean another store than rechunk’s, want a destination`,
     );
   if (command.engine === 'docker') return `docker-daemon:${name}`;
   // buildah-build(1): "If imageName does not include a registry name component, the registry name localhost will be prepended".

@@ -179,7 +179,7 @@ diff('Markdown: packages as a table, layers with their causes', async () => {
   ]);
   assert.equal(status, 0);
   const lines = stdout.split('\n');
-  assert.equal(lines[0], `### \`${layout}:old\` → \`${layout}:new\` (linux/amd64)`);
+  assert.equal(lines[0], `### \`${layout}:old\` → \`${layout}:new\` (\`linux/amd64\`)`);
   assert.ok(lines.includes('| upgraded | `musl` (apk) | `1.1.22-r3` | `1.1.24-r2` |'));
   assert.ok(lines.includes('#### Packages: 12 upgraded, 1 rebuilt'));
   assert.match(

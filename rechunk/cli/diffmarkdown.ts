@@ -30,7 +30,7 @@ export const SHORT: Limits = { packages: 30, components: 10, layers: 10, causes:
 /** The report as Markdown. */
 export function formatMarkdown(report: DiffReport, limits: Limits): string {
   const { old, new: next } = report;
-  const title = `### ${code(old.reference)} → ${code(next.reference)} (${next.platform})`;
+  const title = `### ${code(old.reference)} → ${code(next.reference)} (${code(next.platform)})`;
   return `${title}\n\n${formatChanges(report, limits)}`;
 }
 

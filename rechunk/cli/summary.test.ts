@@ -56,7 +56,7 @@ test('of a first build there is no update', async () => {
     RECHUNK_LAYERS: String(image?.layers.length),
     RECHUNK_BYTES: String(image?.size),
   });
-  assert.match(summary, /^### `oci:.*out:x` \(linux\//);
+  assert.match(summary, /^### `oci:.*out:x` \(`linux\//);
   assert.match(summary, /\n\nNo earlier image: nodes pull every layer once\.\n$/);
 });
 

@@ -111,7 +111,7 @@ async function summarize(
   const source = image.sourceSize > 0 ? ` (source ${formatSize(image.sourceSize)})` : '';
   const size = `${formatSize(image.size)} ${image.compression}${source}`;
   return [
-    `### ${code(done.jobs[job]?.to ?? '')} (${image.platform})`,
+    `### ${code(done.jobs[job]?.to ?? '')} (${code(image.platform)})`,
     '',
     `${countOf(image.layers.length, 'layer')}, ${size}, digest ${code(image.digest)}${result.dryRun ? '; a dry run, nothing was stored' : ''}.`,
     '',
