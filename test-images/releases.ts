@@ -55,6 +55,15 @@ function versionOf(n: number, release: number): number {
   return release - ((release + n) % period);
 }
 
+/** Names of the packages of a product that `release` changes. */
+export function packagesChangedIn(product: string, release: number): string[] {
+  const numbers = Array.from({ length: PACKAGES }, (_, n) => n);
+  const at = (n: number, when: number): number => Math.max(0, versionOf(n, when));
+  return numbers
+    .filter((n) => at(n, release) !== at(n, release - 1))
+    .map((n) => `${product}-part-${n}`);
+}
+
 function packageMembers(product: string, n: number, release: number): Member[] {
   const version = Math.max(0, versionOf(n, release));
   const name = `${product}-part-${n}`;

@@ -3,15 +3,16 @@ import type { Command } from 'commander';
 import { RechunkError } from '../../registry/errors.ts';
 import { collect } from '../../registry/report/collect.ts';
 import { isCrossed, makeReport, type Questions } from '../../registry/report/figures.ts';
-import { openSurveyed } from '../../registry/report/imagesource.ts';
+import { openSurveyed, type SurveyedImage } from '../../registry/report/imagesource.ts';
 import { uncompressedSizes, withFiles } from '../../registry/report/index/figures.ts';
 import type { Report } from '../../registry/report/report.ts';
 import type { Survey } from '../../registry/report/survey.ts';
 import { parseTarget } from '../../registry/report/target.ts';
 import { remoteOf } from '../../registry/transport.ts';
+import { withCauses } from '../report/causes.ts';
 import { limitsOf } from '../report/limits.ts';
 import { openMemory } from '../report/memory.ts';
-import { type WhatIfResult, whatIf, withWhatIf } from '../report/whatif.ts';
+import { whatIf, withWhatIf } from '../report/whatif.ts';
 import { addCacheOptions, cacheOptions } from './cache.ts';
 import {
   addRunOptions,
@@ -83,6 +84,12 @@ export function addReport(program: Command, host: Host): void {
         'rechunk the last K tags of each stream for trial (default: 5), and tell what they would be stored in and what updates would pull; reads their layers',
       ),
     )
+    .addOption(
+      option(
+        '--causes [k]',
+        'tell which packages the last K updates of each stream are put down to (default: 5); reads their layers',
+      ),
+    )
     .addOption(option('--max-layers <n>', 'with --what-if: most layers (default: 100)'))
     .addOption(option('--no-referrers', 'do not ask registries what refers to images'))
     .addOption(option('--requests <n>', 'requests at a time with one registry (default: 8)'));
@@ -97,16 +104,16 @@ const SHOWN_ROWS = 10;
 const MOST_REQUESTS = 64;
 const MOST_MBIT = 1_000_000;
 const PERCENT = 100;
-/** Tags of each stream that are tried where no number is given, and most that can be asked for. */
-const TRIED_TAGS = 5;
-const MOST_TRIED_TAGS = 1000;
+/** Tags, or updates, of each stream whose layers are read where no number is given, and most that can be asked for. */
+const READ_TAGS = 5;
+const MOST_READ_TAGS = 1000;
 
 async function report(targets: readonly string[], values: Values, host: Host): Promise<void> {
   if (values['json'] === true && values['markdown'] === true)
     throw new RechunkError('usage', '--json and --markdown: want one of them');
   for (const target of targets) parseTarget(target);
   const questions = questionsOf(values);
-  triedTags(values);
+  for (const name of ['whatIf', 'causes'] as const) readTags(values, name);
   const found = await withSession(values, host, (session) =>
     make(targets, questions, { values, host, session }),
   );
@@ -157,9 +164,8 @@ async function make(
           })
         : makeReport(survey, questions);
     const limits = limitsOf(made);
-    const tried = await tryOut(survey, { values, host, session });
     return {
-      ...(tried ? withWhatIf(made, tried) : made),
+      ...(await withRead(made, survey, { values, host, session })),
       generated: new Date().toISOString(),
       ...(limits.length > 0 && { limits }),
     };
@@ -168,36 +174,40 @@ async function make(
   }
 }
 
-/** How many tags of each stream are to be rechunked for trial; undefined where none are. */
-function triedTags(values: Values): number | undefined {
-  const asked = values['whatIf'] as string | true | undefined;
-  if (asked === undefined || asked === true) return asked && TRIED_TAGS;
-  return parseCount(asked, '--what-if', 1, MOST_TRIED_TAGS);
+/** How many of each stream are asked for by an option whose number may be left out; undefined where it is not given. */
+function readTags(values: Values, name: 'whatIf' | 'causes'): number | undefined {
+  const asked = values[name] as string | true | undefined;
+  if (asked === undefined || asked === true) return asked && READ_TAGS;
+  return parseCount(asked, name === 'causes' ? '--causes' : '--what-if', 1, MOST_READ_TAGS);
 }
 
-async function tryOut(
+/** `report` with what takes reading layers as a build does: what rechunking would come to, and why updates pull what they pull. */
+async function withRead(
+  made: Report,
   survey: Survey,
   {
     values,
     host,
     session,
   }: { readonly values: Values; readonly host: Host; readonly session: Session },
-): Promise<WhatIfResult | undefined> {
-  const tags = triedTags(values);
-  if (tags === undefined) return undefined;
+): Promise<Report> {
+  const [tags, updates] = [readTags(values, 'whatIf'), readTags(values, 'causes')];
   const { run, transport, reporter } = session;
-  return whatIf(survey, {
-    tags,
+  const reading = {
     platform: values['platform'] as string | undefined,
-    build: { ...groupOptions(values), policy: policyOptions(values, host) },
+    open: (image: SurveyedImage) => openSurveyed(image, transport),
     // What is said of each image would drown the report.
     run: {
       ...{ ...run, onProgress: undefined, onNotice: undefined },
       cache: cacheOptions(values, host),
     },
-    open: (image) => openSurveyed(image, transport),
-    onProgress: (done, total) => reporter.count('rechunked for trial', done, total),
-  });
+    onProgress: (done: number, total: number) => reporter.count('images read', done, total),
+  };
+  const build = { ...groupOptions(values), policy: policyOptions(values, host) };
+  const explained =
+    updates === undefined ? made : await withCauses(made, survey, { ...reading, updates });
+  if (tags === undefined) return explained;
+  return withWhatIf(explained, await whatIf(survey, { ...reading, tags, build }));
 }
 
 function questionsOf(values: Values): Questions {

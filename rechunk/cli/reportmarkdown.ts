@@ -3,6 +3,7 @@ import { fullName } from '../../registry/report/figures.ts';
 import type { Report } from '../../registry/report/report.ts';
 import { code, table } from './markdown.ts';
 import {
+  causeRows,
   describeDeletion,
   describeMigration,
   describeNode,
@@ -63,6 +64,12 @@ function inMarkdown(report: Report, shown: Shown): string {
       'Largest updates',
       ['', 'platform', 'pulled', 'new layers', 'Docker’s drivers'],
       updateRows(report),
+      shown,
+    ),
+    ...part(
+      'What updates are put down to',
+      ['', 'why', 'updates', 'bytes', 'of all'],
+      causeRows(report),
       shown,
     ),
     ...part(

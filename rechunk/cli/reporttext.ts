@@ -224,6 +224,12 @@ export function formatText(report: Report, shown: Shown): string {
       shown,
     ),
     ...section(
+      'what updates are put down to:',
+      ['', '', '>updates', '>bytes', '>of all'],
+      causeRows(report),
+      shown,
+    ),
+    ...section(
       'the same layer in several blobs:',
       ['', '>blobs', '>wasted'],
       recompressedRows(report),
@@ -301,6 +307,23 @@ export function updateRows(report: Report): string[][] {
     `${formatSize(bytes)} of ${formatSize(total)}`,
     `${layers.new} of ${layers.new + layers.kept}`,
     formatSize(chainBytes),
+  ]);
+}
+
+/** Rows of what updates are put down to: component, why, updates, bytes, share of all that is explained; the most first. */
+export function causeRows({ updates }: Report): string[][] {
+  const told = updates.flatMap(({ causes = [] }) => causes);
+  const whole = told.reduce((sum, { bytes }) => sum + bytes, 0);
+  const rows = [...Map.groupBy(told, ({ component }) => component)].map(([component, causes]) => ({
+    component,
+    why: [...new Set(causes.map(({ why }) => why))].join(', '),
+    updates: causes.length,
+    bytes: causes.reduce((sum, { bytes }) => sum + bytes, 0),
+  }));
+  rows.sort((a, b) => b.bytes - a.bytes);
+  return rows.map(({ component, why, updates: count, bytes }) => [
+    oneLine(component),
+    ...[why, String(count), formatSize(bytes), describeShare(bytes, whole)],
   ]);
 }
 

@@ -6,7 +6,7 @@
  */
 import { type Image, openImage, type PlatformChoice, type Source } from '../../registry/image.ts';
 import { formatPlatform } from '../../registry/oci.ts';
-import { showPath } from '../../registry/path.ts';
+import { type Path, showPath } from '../../registry/path.ts';
 import { type Context, type RunOptions, withContext } from '../context.ts';
 import { type ComponentOptions, type Found, findComponents } from '../grouping.ts';
 import { type LoadContext, type Loaded, loadTree, shareLayers } from '../load.ts';
@@ -73,7 +73,8 @@ export interface DiffReport {
 /** What decides how images are compared. */
 export interface DiffOptions extends ComponentOptions, PlatformChoice {}
 
-interface Read {
+/** An image that was read for comparison. */
+export interface Read {
   readonly image: Image;
   readonly found: Found;
   readonly side: Side;
@@ -109,7 +110,8 @@ function noticePlain({ layers, source }: Image): string[] {
   return [`${source.reference} holds uncompressed layers: from a registry less would be pulled`];
 }
 
-async function readImage(
+/** Reads an image: its files, and which component each is in. */
+export async function readImage(
   image: Image,
   options: DiffOptions,
   context: Context & LoadContext,
@@ -120,14 +122,32 @@ async function readImage(
   return { image, found, side, warnings: [...loaded.warnings, ...found.warnings] };
 }
 
-async function compareImages(old: Read, next: Read, context: Context): Promise<DiffReport> {
+/** What differs between two images that were read. */
+export interface Compared {
+  readonly sides: { readonly old: Side; readonly new: Side };
+  readonly pairs: readonly FilePair[];
+  readonly directories: ReadonlyMap<Path, FileChangeKind>;
+  readonly packages: readonly PackageChange[];
+  readonly components: readonly ComponentChange[];
+  readonly layers: readonly LayerChange[];
+  readonly gone: readonly GoneLayer[];
+}
+
+/** Compares packages, components, files and layers; reads no content that reading the images did not. */
+export function compareRead(old: Read, next: Read): Compared {
   const sides = { old: old.side, new: next.side };
   const pairs = pairFiles(sides.old, sides.new);
   const directories = changedDirectories(sides.old, sides.new);
-  const { packages, components } = compareKnown(old.found, next.found, pairs);
-  const changed = new Set(components.map(({ id }) => id));
+  const known = compareKnown(old.found, next.found, pairs);
   const [before, after] = [factsOf(old.image), factsOf(next.image)];
-  const compared = compareLayers({ old: before, new: after, sides, pairs, directories });
+  const layers = compareLayers({ old: before, new: after, sides, pairs, directories });
+  return { sides, pairs, directories, ...known, ...layers };
+}
+
+async function compareImages(old: Read, next: Read, context: Context): Promise<DiffReport> {
+  const compared = compareRead(old, next);
+  const { sides, pairs, directories, packages, components } = compared;
+  const changed = new Set(components.map(({ id }) => id));
   const update = measureUpdate(old.image, next.image);
   return {
     old: describeImage(old.image),

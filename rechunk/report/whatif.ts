@@ -5,24 +5,20 @@
  */
 import { mkdtemp, rm } from 'node:fs/promises';
 import { join } from 'node:path';
-import { RechunkError } from '../../registry/errors.ts';
 import { openImage, type Source } from '../../registry/image.ts';
 import { LARGE_TEMP_DIR } from '../../registry/ingest.ts';
 import { createLayout, openLayout } from '../../registry/layout.ts';
 import { type Digest, parsePlatform } from '../../registry/oci.ts';
 import { type Counting, layOut } from '../../registry/report/counting.ts';
 import { isForeign } from '../../registry/report/facts.ts';
-import type { SurveyedImage } from '../../registry/report/imagesource.ts';
 import { layoutBlobs } from '../../registry/report/localstore.ts';
-import type { NeededImage } from '../../registry/report/needs.ts';
-import { streamOf } from '../../registry/report/order.ts';
 import type { Report, Skipped, WhatIf } from '../../registry/report/report.ts';
 import type { Survey } from '../../registry/report/survey.ts';
-import { tagsByPlatform } from '../../registry/report/updates.ts';
 import { sweepLayout } from '../../registry/sweep.ts';
 import type { RunOptions } from '../context.ts';
 import { DEFAULT_MAX_LAYERS } from '../plan.ts';
 import { type BuildOptions, rechunk } from '../rechunk.ts';
+import { type OpenSurveyed, passOver, type Series, seriesOf, surveyed } from './series.ts';
 
 /** What is tried. */
 export interface WhatIfOptions {
@@ -34,7 +30,7 @@ export interface WhatIfOptions {
   readonly build?: Pick<BuildOptions, 'maxLayers' | 'maxLayerSize' | 'policy' | 'compression'>;
   readonly run?: RunOptions;
   /** Opens an image of the survey; it is closed here. */
-  readonly open: (image: SurveyedImage) => Promise<Source>;
+  readonly open: OpenSurveyed;
   readonly onProgress?: ((done: number, total: number) => void) | undefined;
 }
 
@@ -55,13 +51,6 @@ interface Planned {
   /** Layers now and then. */
   readonly now: Sizes;
   readonly then: Sizes;
-}
-
-/** Tags of one stream for one platform, oldest first. */
-interface Series {
-  readonly repository: number;
-  readonly platform: string;
-  readonly tags: readonly number[];
 }
 
 /** Rechunks for trial; tags are numbered as in the report on `survey`. Throws where a run is interrupted, or its store cannot be reached. */
@@ -97,29 +86,6 @@ export function withWhatIf(report: Report, result: WhatIfResult): Report {
     whatIf: found,
     ...(skipped.length > 0 && { skipped }),
   };
-}
-
-function seriesOf(counting: Counting, { tags: most, platform: wanted }: WhatIfOptions): Series[] {
-  return counting.repositories.flatMap((_, repository) =>
-    [...tagsByPlatform(counting, repository)].flatMap(([platform, tags]): Series[] => {
-      if (platform.startsWith('unknown') || (wanted !== undefined && wanted !== platform))
-        return [];
-      const images = tags.filter((at) => isImage(imageOf(counting, at, platform)));
-      const streams = Map.groupBy(images, (at) => streamOf(counting.tags[at]?.tag ?? ''));
-      return [...streams.values()].map((own) => ({
-        ...{ repository, platform, tags: own.slice(-most) },
-      }));
-    }),
-  );
-}
-
-function imageOf(counting: Counting, tag: number, platform: string): NeededImage | undefined {
-  return counting.tags[tag]?.needs.images.find((one) => one.platform === platform);
-}
-
-/** Whether its config says what its layers are; artifacts have none to plan. */
-function isImage(image: NeededImage | undefined): boolean {
-  return image !== undefined && image.diffIds.length > 0;
 }
 
 /** Where the trial's images lie, one after the other. */
@@ -166,7 +132,7 @@ class Trial {
         try {
           planned.push(await this.#plan(join(work, 'layout'), series, tag, planned.length > 0));
         } catch (error) {
-          this.#pass(error, tag);
+          this.skipped.push(passOver(error, 'rechunking', this.#counting, tag));
         }
         onDone();
       }
@@ -176,24 +142,11 @@ class Trial {
     return planned;
   }
 
-  /** Notes that a tag cannot be rechunked; throws what would be no better with the next. */
-  #pass(error: unknown, at: number): void {
-    const isOwn = error instanceof RechunkError && !TROUBLE.has(error.code);
-    if (!isOwn) throw error;
-    const { tag, repository } = this.#counting.tags[at] ?? {};
-    const { found } = this.#counting.repositories[repository ?? -1] ?? {};
-    this.skipped.push({ name: `what if ${found?.name}:${tag} were rechunked`, why: error.message });
-  }
-
   async #plan(layout: string, series: Series, tag: number, goesOn: boolean): Promise<Planned> {
-    const { store, repository } = this.#counting.tags[tag] as Counting['tags'][number];
-    const { found } = this.#counting.repositories[repository] as Counting['repositories'][number];
-    const { manifest } = imageOf(this.#counting, tag, series.platform) as NeededImage;
-    const source = await this.#options.open({
-      store: (this.#counting.stores[store] as Counting['stores'][number]).found,
-      repository: found.name,
-      manifest,
-    });
+    const store = this.#counting.tags[tag]?.store ?? 0;
+    const image = surveyed(this.#counting, tag, series.platform);
+    const { manifest } = image;
+    const source = await this.#options.open(image);
     try {
       await this.#rechunk(source, layout, series.platform, goesOn);
     } finally {
@@ -227,11 +180,6 @@ class Trial {
     }
   }
 }
-
-/** What ends a report rather than be passed over. */
-const TROUBLE: ReadonlySet<string> = new Set([
-  ...['usage', 'io', 'auth', 'network', 'registry', 'interrupted'],
-]);
 
 /** Layers of the trial's image. */
 async function layersIn(layout: string): Promise<Sizes> {
