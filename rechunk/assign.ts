@@ -348,7 +348,8 @@ function describeModified(tree: Tree, modified: ReadonlySet<Inode>): string[] {
   const more = paths.length - examples.length;
   const count = paths.length === 1 ? '1 file differs' : `${paths.length} files differ`;
   const rest = more > 0 ? ` and ${more} more` : '';
-  return [`${count} from what packages shipped, and leave them: ${examples.join(', ')}${rest}`];
+  const rule = `${paths.length === 1 ? 'lies' : 'lie'} outside their layers`;
+  return [`${count} from what packages shipped and ${rule}: ${examples.join(', ')}${rest}`];
 }
 
 const compare = (a: string, b: string): number => (a < b ? -1 : a > b ? 1 : 0);

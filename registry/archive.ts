@@ -9,7 +9,7 @@ import { decompress, detectCompression, fileBlob } from './blob.ts';
 import { openDockerStore } from './dockerarchive.ts';
 import { describe, during, RechunkError } from './errors.ts';
 import type { Source } from './image.ts';
-import { LARGE_TEMP_DIR, makeIngest } from './ingest.ts';
+import { LARGE_TEMP_DIR, makeTemporary } from './ingest.ts';
 import { indexArchive, type Members, type OpenedArchive } from './members.ts';
 import { MANIFEST_LIMIT, parseDigest } from './oci.ts';
 import { formatPath } from './reference.ts';
@@ -68,18 +68,23 @@ export async function spoolStdin(
   stream: AsyncIterable<Uint8Array>,
   tempDir: string = LARGE_TEMP_DIR,
 ): Promise<SpooledFile> {
-  const ingest = await makeIngest(tempDir, 'rechunk-');
+  const ingest = await makeTemporary(tempDir, 'rechunk-');
   try {
     const path = ingest.newPath();
     const handle = await open(path, 'wx', 0o600);
     try {
       for await (const chunk of decompress(stream)) await handle.writeFile(chunk);
+      if ((await handle.stat()).size === 0) {
+        const want = 'want an archive; did the program before the pipe fail?';
+        throw new RechunkError('unsupported', `nothing came: ${want}`);
+      }
     } finally {
       await handle.close();
     }
     return { path, remove: ingest.remove };
   } catch (error) {
     await ingest.remove();
+    if (error instanceof RechunkError) throw error; // of what came
     throw describe(`writing a temporary file in ${tempDir}`, error);
   }
 }

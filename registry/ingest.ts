@@ -10,7 +10,7 @@ import { existsSync, readFileSync, readlinkSync } from 'node:fs';
 import { chmod, lstat, mkdir, readdir, rm, stat } from 'node:fs/promises';
 import { hostname, tmpdir } from 'node:os';
 import { dirname, join, resolve } from 'node:path';
-import { systemCode } from './errors.ts';
+import { during, systemCode } from './errors.ts';
 
 /** After how long a directory of an unreachable process counts as left behind, ms: a day. */
 const FOREIGN_AGE_MS = 86_400_000;
@@ -57,6 +57,12 @@ export async function makeIngest(parent: string, prefix = ''): Promise<Ingest> {
     newPath: () => join(directory, `blob-${files++}`),
     remove: () => removeTree(directory),
   };
+}
+
+/** A private directory for files of this run only, below `parent`; throws `io` or `not-found` where it cannot be made. */
+export function makeTemporary(parent: string, prefix: string): Promise<Ingest> {
+  const doing = `making a directory for temporary files in ${parent} (--temp-dir names another)`;
+  return during(doing, () => makeIngest(parent, prefix));
 }
 
 /** Whether the process that made the directory of this name may still run. */

@@ -1,7 +1,7 @@
 /** From reference to Source or Destination: the one place that knows which transport serves which syntax. */
 import type { ArchiveOptions } from './archive.ts';
 import type { EngineOptions } from './engines/engine.ts';
-import { RechunkError } from './errors.ts';
+import { during, RechunkError } from './errors.ts';
 import type { Destination, Source } from './image.ts';
 import { createLayout, listNames, openLayout } from './layout.ts';
 import type { Environment } from './program.ts';
@@ -161,7 +161,8 @@ async function openStdin(options: TransportOptions): Promise<Source> {
     );
   }
   const { openArchive, spoolStdin } = await import('./archive.ts');
-  const spooled = await spoolStdin(options.stdin, options.tempDir);
+  const { stdin, tempDir } = options;
+  const spooled = await during('reading -', () => spoolStdin(stdin, tempDir));
   try {
     const source = await openArchive(spooled.path, undefined, {
       reference: '-',

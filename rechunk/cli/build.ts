@@ -16,6 +16,7 @@ import {
 } from '../library.ts';
 import { addBaseOption, baseOption } from './base.ts';
 import { addCacheOptions, cacheOptions, describeRequest } from './cache.ts';
+import { countOf } from './difftext.ts';
 import { addMemoryOptions, openMemorySources } from './memory.ts';
 import {
   addGroupOptions,
@@ -283,7 +284,7 @@ function formatImage(image: BuiltImage): string {
   ).length;
   const taken = known > 0 ? `, ${known} taken from earlier images` : '';
   return [
-    `${image.platform}: ${image.entries} entries in ${image.components} components, ${image.layers.length} layers${kept}${there}${taken}`,
+    `${image.platform}: ${countOf(image.entries, 'entry')} in ${countOf(image.components, 'component')}, ${countOf(image.layers.length, 'layer')}${kept}${there}${taken}`,
     `${image.compression} ${formatSize(image.size)}${source}, ${formatSize(image.sentBytes)} to store`,
     ...(image.update ? [describePull(image)] : []),
     ...(image.verified ? ['read again and equal to the source'] : []),

@@ -197,6 +197,12 @@ wrap('what makes no sense is told before the build runs', async () => {
     [[`oci:${absent}`, '--max-layers', '0'], build, 'usage', /--max-layers: got '0'/],
     [['rootfs:/x'], build, 'reference', /writing to rootfs:\/x: it can only be read/],
     [['127.0.0.1:1/x:y', '--retries', '0'], build, 'network', /127\.0\.0\.1:1/],
+    [
+      [`oci:${absent}`, '--temp-dir', process.execPath],
+      build,
+      'io',
+      /making a directory for temporary files in .* \(--temp-dir names another\): /,
+    ],
     [[`oci:${absent}`, '--summary-file', '/nowhere/x'], build, 'not-found', /writing the summary/],
     [[`oci:${absent}`, '--digest-file', '/nowhere/x'], build, 'not-found', /writing the digest to/],
     [

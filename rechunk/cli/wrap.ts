@@ -9,7 +9,7 @@ import { constants } from 'node:os';
 import { join } from 'node:path';
 import type { Command } from 'commander';
 import { RechunkError, systemCode } from '../../registry/errors.ts';
-import { makeIngest } from '../../registry/ingest.ts';
+import { makeTemporary } from '../../registry/ingest.ts';
 import { parseReference } from '../../registry/reference.ts';
 import { ANNOTATED } from './base.ts';
 import { addBuildOptions, buildOptions, runBuild } from './build.ts';
@@ -66,7 +66,7 @@ async function wrap({ destinations, command }: Words, given: Values, host: Host)
   await tryPlaces(destination, values, host);
   if (destinations.length > 0 && build.tags.length > 0 && values['quiet'] !== true)
     process.stderr.write(`note: the build’s tags (${build.tags.join(', ')}) are not made\n`);
-  const work = await makeIngest(tempDirectory(values, host), 'rechunk-wrap-');
+  const work = await makeTemporary(tempDirectory(values, host), 'rechunk-wrap-');
   try {
     const source = await runEngine(build, work.directory, values, host);
     await runBuild([{ from: source, to: destination }], values, options, host);

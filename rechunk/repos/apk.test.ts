@@ -77,7 +77,7 @@ for (const version of ['3.10.4', '3.11.5']) {
     assert.deepEqual(changed, ['etc/shadow']);
     assert.equal(owners.get('etc/shadow'), 'generated:volatile');
     assert.deepEqual(warnings, [
-      '1 file differs from what packages shipped, and leave them: /etc/shadow',
+      '1 file differs from what packages shipped and lies outside their layers: /etc/shadow',
     ]);
   });
 

@@ -261,7 +261,7 @@ test('takes an edited file from its package', async () => {
   );
   assert.equal(owner('usr/share/man/man1/mawk.1.gz'), 'dpkg:mawk');
   assert.deepEqual(warnings, [
-    '3 files differ from what packages shipped, and leave them: /etc/bash.bashrc, /usr/bin/mawk, /usr/lib/os-release',
+    '3 files differ from what packages shipped and lie outside their layers: /etc/bash.bashrc, /usr/bin/mawk, /usr/lib/os-release',
   ]);
 });
 

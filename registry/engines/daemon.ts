@@ -13,7 +13,7 @@ import { DOCKER_FORMAT, type Format, OCI_FORMAT } from '../archiveformat.ts';
 import { archiveDestination } from '../archivewriter.ts';
 import { during, RechunkError } from '../errors.ts';
 import type { Destination, Source } from '../image.ts';
-import { LARGE_TEMP_DIR, makeIngest } from '../ingest.ts';
+import { LARGE_TEMP_DIR, makeTemporary } from '../ingest.ts';
 import { formatRepository, parseRepository, storedNames } from '../reference.ts';
 import { type Engine, type EngineOptions, findEngine } from './engine.ts';
 
@@ -28,7 +28,7 @@ export async function openDaemon(name: string, options: EngineOptions = {}): Pro
   const reference = `docker-daemon:${name}`;
   return during(`reading ${reference}`, async () => {
     const engine = await findEngine<Tool>(TOOLS, INSTEAD, options);
-    const ingest = await makeIngest(options.tempDir ?? LARGE_TEMP_DIR, 'rechunk-');
+    const ingest = await makeTemporary(options.tempDir ?? LARGE_TEMP_DIR, 'rechunk-');
     try {
       const file = ingest.newPath();
       await save(engine, name, file, options.env?.['DOCKER_HOST']);
@@ -92,7 +92,7 @@ export async function createDaemon(
     storedNames(name, []);
     const engine = await findEngine<Tool>(TOOLS, INSTEAD, options);
     const format = await formatOf(engine);
-    const ingest = await makeIngest(options.tempDir ?? LARGE_TEMP_DIR, 'rechunk-');
+    const ingest = await makeTemporary(options.tempDir ?? LARGE_TEMP_DIR, 'rechunk-');
     const deliver = (archive: Readable): Promise<void> => load(engine, archive);
     return archiveDestination(format, { reference, ref: name, ingest, deliver });
   });

@@ -11,7 +11,7 @@ import { staged } from '../archiveformat.ts';
 import { openDir } from '../dir.ts';
 import { during, RechunkError } from '../errors.ts';
 import type { Destination, Document, Source } from '../image.ts';
-import { type Ingest, LARGE_TEMP_DIR, makeIngest } from '../ingest.ts';
+import { type Ingest, LARGE_TEMP_DIR, makeTemporary } from '../ingest.ts';
 import { LAYOUT_VERSION, NEW_INDEX, tagIndex } from '../layout.ts';
 import {
   CONFIG_LIMIT,
@@ -163,7 +163,7 @@ async function checkSame(source: Source, config: Document, { text }: Stored): Pr
 /** Takes the image out, into a private directory that the source's `close` removes. */
 async function exportImage(stored: Stored, kind: Kind): Promise<Source> {
   const { text, options } = stored;
-  const ingest = await makeIngest(options.tempDir ?? LARGE_TEMP_DIR, 'rechunk-');
+  const ingest = await makeTemporary(options.tempDir ?? LARGE_TEMP_DIR, 'rechunk-');
   try {
     const dir = ingest.newPath();
     await mkdir(dir);
@@ -245,7 +245,7 @@ export async function createStorage(
     return storageDestination(
       stored,
       held,
-      await makeIngest(options.tempDir ?? LARGE_TEMP_DIR, 'rechunk-'),
+      await makeTemporary(options.tempDir ?? LARGE_TEMP_DIR, 'rechunk-'),
     );
   });
 }
