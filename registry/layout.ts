@@ -310,8 +310,9 @@ export function tagIndex(index: Index, root: Document, tags: readonly string[]):
   return { ...index, manifests };
 }
 
-async function writeAtomic(
-  target: Target,
+/** Writes the file `name` of a layout: whole, or not at all. */
+export async function writeAtomic(
+  target: Pick<Target, 'dir' | 'ingest'>,
   name: string,
   text: string,
   existing: 'keep' | 'replace',

@@ -138,4 +138,25 @@ test('what another run that begins meanwhile has seen stays', async () => {
   }
 });
 
+test('where one image is to stay, others go from the index too, and what is attached to it stays', async () => {
+  const { dir } = await makeLayout('only');
+  const index = JSON.parse(readText(join(dir, 'index.json')));
+  const [x, another] = index.manifests;
+  const attach = (subject: { digest: string; size: number }): object => {
+    const mediaType = 'application/vnd.oci.image.manifest.v1+json';
+    const empty = { mediaType: 'application/vnd.oci.empty.v1+json', ...putBlob(dir, '{}') };
+    const manifest = { schemaVersion: 2, mediaType, config: empty, layers: [empty], subject };
+    return { mediaType, ...putBlob(dir, JSON.stringify(manifest)) };
+  };
+  const [ours, theirs] = [attach(x), attach(another)];
+  const manifests = [theirs, another, x, ours];
+  writeFileSync(join(dir, 'index.json'), JSON.stringify({ ...index, manifests }));
+  const before = readText(join(dir, 'index.json'));
+  await sweepLayout(dir, 'nothing of that name');
+  assert.equal(readText(join(dir, 'index.json')), before);
+  const { blobs } = await sweepLayout(dir, 'x');
+  assert.equal(blobs, 4, 'manifest, config, layer, and what is attached');
+  assert.deepEqual(JSON.parse(readText(join(dir, 'index.json'))).manifests, [x, ours]);
+});
+
 test.run();

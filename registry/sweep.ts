@@ -4,13 +4,16 @@ import { join } from 'node:path';
 import { fileBlob, readBlob } from './blob.ts';
 import { during, RechunkError } from './errors.ts';
 import { type Ingest, makeIngest, otherRuns } from './ingest.ts';
-import { locateBlob, readIndex } from './layout.ts';
+import { locateBlob, readIndex, writeAtomic } from './layout.ts';
 import { withLock } from './lock.ts';
 import {
+  ANNOTATION,
   type Descriptor,
+  type Index,
   isIndexType,
   isManifestType,
   MANIFEST_LIMIT,
+  type ManifestOrIndex,
   parseManifest,
 } from './oci.ts';
 import { formatPath } from './reference.ts';
@@ -30,9 +33,10 @@ const HEX = /^[0-9a-f]{64,128}$/;
  * Removes the blobs of the layout in `dir` that its index does not lead to, under the lock of its writers; nothing while another run
  * writes there. For layouts that nobody else writes or reads meanwhile: other tools store blobs before they name them. Throws, before
  * anything is removed, where a manifest cannot be read or is of a kind that may need blobs that are not known here, and where the blobs
- * may be those of other layouts too, since a link leads to them.
+ * may be those of other layouts too, since a link leads to them. With `only`, the index is to hold nothing but the image of that name
+ * first, and what is attached to it.
  */
-export async function sweepLayout(dir: string): Promise<Swept> {
+export async function sweepLayout(dir: string, only?: string): Promise<Swept> {
   return during(`removing what is not needed of ${formatPath('oci', dir, undefined)}`, async () => {
     const ingestDir = join(dir, 'ingest');
     const ingest = await makeIngest(ingestDir);
@@ -40,9 +44,13 @@ export async function sweepLayout(dir: string): Promise<Swept> {
       return await withLock(join(ingestDir, 'lock'), ingest, async () => {
         if ((await otherRuns(ingestDir, ingest.name)).length > 0) return NOTHING;
         const needed = new Set<string>();
-        const { manifests } = await readIndex(dir);
-        for (const entry of manifests) await addNeeded(dir, entry, needed);
-        return removeOthers(dir, needed, ingest);
+        const index = await readIndex(dir);
+        const kept = only === undefined ? index : await reduceIndex(dir, index, only);
+        for (const entry of kept.manifests) await addNeeded(dir, entry, needed);
+        const others = await listOthers(dir, needed);
+        if (kept.manifests.length < index.manifests.length)
+          await writeAtomic({ dir, ingest }, 'index.json', JSON.stringify(kept), 'replace');
+        return removeOthers(dir, others, ingest);
       });
     } finally {
       await ingest.remove();
@@ -53,16 +61,13 @@ export async function sweepLayout(dir: string): Promise<Swept> {
 
 /** Adds the digests that a manifest leads to; what it is about (its subject) has an entry of its own where it is an image. */
 async function addNeeded(dir: string, entry: Descriptor, needed: Set<string>): Promise<void> {
-  const { digest, mediaType, size } = entry;
+  const { digest, mediaType } = entry;
   if (needed.has(digest)) return;
   needed.add(digest);
   if (!isIndexType(mediaType) && !isManifestType(mediaType))
     throw new RechunkError('unsupported', `what ${digest} (${mediaType}) needs is not known`);
-  const place = await locateBlob(dir, digest);
-  // An index may name what was never copied, such as images for other platforms.
-  if (!place) return;
-  const blob = fileBlob(place.path, 0, size);
-  const parsed = parseManifest(await readBlob(blob, entry, MANIFEST_LIMIT, digest), mediaType);
+  const parsed = await readEntry(dir, entry);
+  if (!parsed) return;
   if (parsed.kind === 'index') {
     for (const child of parsed.index.manifests) await addNeeded(dir, child, needed);
     return;
@@ -70,7 +75,37 @@ async function addNeeded(dir: string, entry: Descriptor, needed: Set<string>): P
   for (const child of [parsed.manifest.config, ...parsed.manifest.layers]) needed.add(child.digest);
 }
 
-/** A blob that was put aside. */
+/** The manifest of an entry; undefined where it was never copied, such as those of images for other platforms, or where it is none. */
+async function readEntry(dir: string, entry: Descriptor): Promise<ManifestOrIndex | undefined> {
+  const { digest, mediaType, size } = entry;
+  if (!isIndexType(mediaType) && !isManifestType(mediaType)) return undefined;
+  const place = await locateBlob(dir, digest);
+  if (!place) return undefined;
+  const blob = fileBlob(place.path, 0, size);
+  return parseManifest(await readBlob(blob, entry, MANIFEST_LIMIT, digest), mediaType);
+}
+
+/** The index with the image `name`, what is attached to it and what cannot be read; as it is where there is no such image. */
+async function reduceIndex(dir: string, index: Index, name: string): Promise<Index> {
+  const isNamed = (entry: Descriptor): boolean => entry.annotations?.[ANNOTATION.refName] === name;
+  const { digest } = index.manifests.find(isNamed) ?? {};
+  if (digest === undefined) return index;
+  const manifests: Descriptor[] = [];
+  for (const entry of index.manifests) {
+    const parsed = isNamed(entry) ? undefined : await readEntry(dir, entry);
+    const subject = parsed?.kind === 'manifest' ? parsed.manifest.subject : undefined;
+    if (!parsed || subject?.digest === digest) manifests.push(entry);
+  }
+  return { ...index, manifests };
+}
+
+/** A blob that is not needed. */
+interface Other {
+  readonly path: string;
+  readonly size: number;
+}
+
+/** One that was put aside. */
 interface Aside {
   readonly from: string;
   readonly to: string;
@@ -78,14 +113,10 @@ interface Aside {
 }
 
 /** Puts the others aside, which `ingest` removes; back where another run began meanwhile, which may count on them. */
-async function removeOthers(
-  dir: string,
-  needed: ReadonlySet<string>,
-  ingest: Ingest,
-): Promise<Swept> {
+async function removeOthers(dir: string, others: readonly Other[], ingest: Ingest): Promise<Swept> {
   const aside: Aside[] = [];
   try {
-    for (const { path, size } of await listOthers(dir, needed)) {
+    for (const { path, size } of others) {
       const to = ingest.newPath();
       await rename(path, to);
       aside.push({ from: path, to, size });
@@ -106,11 +137,8 @@ async function putBack(aside: readonly Aside[]): Promise<void> {
 }
 
 /** The blobs that are not needed. */
-async function listOthers(
-  dir: string,
-  needed: ReadonlySet<string>,
-): Promise<{ readonly path: string; readonly size: number }[]> {
-  const others: { path: string; size: number }[] = [];
+async function listOthers(dir: string, needed: ReadonlySet<string>): Promise<Other[]> {
+  const others: Other[] = [];
   await checkOwn(join(dir, 'blobs'));
   for (const algorithm of ALGORITHMS) {
     const parent = join(dir, 'blobs', algorithm);

@@ -2,6 +2,7 @@
 import assert from 'node:assert/strict';
 import {
   cpSync,
+  existsSync,
   mkdirSync,
   mkdtempSync,
   readdirSync,
@@ -24,7 +25,8 @@ import type { Suite } from '../../test-images/runtimes/suite.ts';
 
 const HERE = fileURLToPath(new URL('.', import.meta.url));
 const LAYOUT = 'out-needs-skip-unused-stages-false';
-const FLAGS = '--skip-unused-stages=false -v "$PWD:/run/src" --security-opt=label=disable';
+const NAMED = '--build-arg BUILD="$(date +%s%N)"';
+const FLAGS = `--skip-unused-stages=false -v "$PWD:/run/src" --security-opt=label=disable ${NAMED}`;
 const PLAN = 'dev.rechunk.plan';
 
 interface Blob {
@@ -207,7 +209,7 @@ export function testContainerfile(suite: Suite): ReturnType<typeof tests> {
   once('podman builds it too', async () => {
     const args = "--build-arg RECHUNK_ARGS='--config config.json'";
     const splitter = '--from localhost/plain -f Containerfile.splitter';
-    await loud(`podman build --no-cache ${FLAGS} ${args} ${splitter} -t localhost/podman .`);
+    await loud(`podman build ${FLAGS} ${args} ${splitter} -t localhost/podman .`);
     const [image] = JSON.parse(await run('podman inspect --type image localhost/podman'));
     assert.equal(image.Labels['org.opencontainers.image.title'], 'greeting');
     assert.ok(image.RootFS.Layers.length > 20);
@@ -254,7 +256,6 @@ export function testContainerfile(suite: Suite): ReturnType<typeof tests> {
 
   /** What a build says that must fail; `edit` changes its Containerfile. */
   const complaint = async (flags: string, edit: (text: string) => string): Promise<string> => {
-    rmSync(file(LAYOUT), { recursive: true, force: true });
     writeFileSync(file('Containerfile.bad'), edit(readFileSync(file('Containerfile'), 'utf8')));
     const failed = await run(
       `if buildah build -f Containerfile.bad ${flags} . >log 2>&1; then echo it did not fail; fi; cat log`,
@@ -263,9 +264,19 @@ export function testContainerfile(suite: Suite): ReturnType<typeof tests> {
     return failed;
   };
   const same = (text: string): string => text;
+  const without = (flag: string): string => FLAGS.replace(flag, '');
+
+  test('what an earlier build left is never taken for the image', async () => {
+    assert.ok(existsSync(file(LAYOUT)));
+    for (const flags of [without('--skip-unused-stages=false'), `${FLAGS} --jobs 4`])
+      assert.match(await complaint(flags, same), /no descriptor found for reference "build-\d+"/);
+    assert.match(await complaint(without(NAMED), same), /want --build-arg BUILD=TEXT/);
+    const neither = without(NAMED).replace('--skip-unused-stages=false', '');
+    assert.match(await complaint(neither, same), /Invalid image build-/);
+  });
 
   test('what is missing among the options is said', async () => {
-    const without = (flag: string): string => FLAGS.replace(flag, '');
+    rmSync(file(LAYOUT), { recursive: true, force: true });
     const skipped = await complaint(without('--skip-unused-stages=false'), same);
     assert.match(skipped, /open out-needs-skip-unused-stages-false\/index.json: no such file/);
     if (suite !== 'bookworm') {

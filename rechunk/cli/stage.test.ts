@@ -75,6 +75,31 @@ test('what only earlier builds needed is removed from the layout; images of othe
   assert.ok(equal);
 });
 
+test('--replace continues what is there under any name, and leaves nothing but the new image', async () => {
+  const out = join(dir, 'replaced');
+  const run = (name: string, ...more: readonly string[]): Promise<BuildResult> =>
+    runJson(['stage', tree, `oci:${out}${name}`, '--config', config, ...more]);
+  const first = await run('');
+  const names = (): unknown[] => {
+    const { manifests } = JSON.parse(readFileSync(join(out, 'index.json'), 'utf8'));
+    return manifests.map(({ annotations }: { annotations?: Record<string, string> }) =>
+      Object.values(annotations ?? {}),
+    );
+  };
+  for (const name of ['1', '2']) {
+    writeFileSync(join(tree, 'etc/a'), 'a'); // another time, which is inherited
+    assert.equal((await run(`:build-${name}`, '--replace')).digest, first.digest);
+    assert.deepEqual(names(), [[`build-${name}`]]);
+  }
+  await run(':build-3', '--replace', '--label', 'another=image');
+  assert.deepEqual(names(), [['build-3']]);
+  await expectTrouble(['inspect', `oci:${out}:build-1`], { code: 'not-found', says: /build-1/ });
+  await expectTrouble(['stage', tree, `oci:${out}`, '--replace'], {
+    code: 'usage',
+    says: /--replace with oci:.*: want a name for the image, oci:DIR:NAME/,
+  });
+});
+
 test('the layout of an earlier build is continued, unless --fresh', async () => {
   const out = join(dir, 'again');
   const args = ['stage', tree, `oci:${out}`, '--config', config];

@@ -31,6 +31,12 @@ export function addStage(program: Command, host: Host): void {
         '--annotations-to-labels',
         'write the annotations that --config has as labels too, where there are none of that name',
       ),
+    )
+    .addOption(
+      option(
+        '--replace',
+        'continue whatever image the layout holds, and keep nothing but the new one there',
+      ),
     );
   addBuildOptions(command).action((from, to, values) => stage(from, to, values, host));
 }
@@ -43,13 +49,19 @@ async function stage(from: string, to: string, given: Values, host: Host): Promi
   if (reference.transport !== 'oci')
     throw new RechunkError('usage', `writing to ${to}: want oci:DIR, which FROM oci:DIR reads`);
   const layout = resolve(reference.path);
+  const only = given['replace'] === true ? reference.ref : undefined;
+  if (given['replace'] === true && only === undefined)
+    throw new RechunkError(
+      'usage',
+      `--replace with ${to}: want a name for the image, oci:DIR:NAME`,
+    );
   const context = checkPlaces(resolve(from), layout);
   const config = await readConfig(given);
   const values = {
     ...given,
     ...(context && { prune: [...listOf(given, 'prune'), ...leftPoint(from, context)] }),
     ...(given['annotationsToLabels'] === true && { label: labelsWith(config, given) }),
-    ...(reference.ref === undefined && (await hasPrevious(given, layout)) && { previous: [to] }),
+    ...(await previousIn(layout, reference.ref, given)),
   };
   const options = buildOptions(values, host);
   try {
@@ -57,16 +69,16 @@ async function stage(from: string, to: string, given: Values, host: Host): Promi
   } catch (error) {
     throw withCapability(error);
   }
-  const swept = options.dryRun === true ? undefined : await sweep(layout);
+  const swept = options.dryRun === true ? undefined : await sweep(layout, only);
   if (given['quiet'] === true) return;
   if (swept) process.stderr.write(`note: ${swept}\n`);
   for (const loss of describeLosses(config)) process.stderr.write(`note: ${oneLine(loss)}\n`);
 }
 
 /** Removes from our layout what only earlier builds needed, or it would grow with each; a sentence about that. */
-async function sweep(layout: string): Promise<string | undefined> {
+async function sweep(layout: string, only: string | undefined): Promise<string | undefined> {
   try {
-    const { blobs, bytes } = await sweepLayout(layout);
+    const { blobs, bytes } = await sweepLayout(layout, only);
     return blobs > 0
       ? `${countOf(blobs, 'blob')} of earlier builds removed from ${layout}, ${formatSize(bytes)}`
       : undefined;
@@ -88,11 +100,19 @@ function listOf(values: Values, name: string): readonly string[] {
   return (values[name] as readonly string[] | undefined) ?? [];
 }
 
-/** Whether the layout of an earlier build is there to be continued, and nothing else was asked for; a build looks for names itself. */
-async function hasPrevious(values: Values, layout: string): Promise<boolean> {
-  if (listOf(values, 'previous').length > 0 || values['fresh'] === true) return false;
+/** The image of an earlier build in the layout, to be continued where nothing else was asked for; a build looks for its own name itself. */
+async function previousIn(
+  layout: string,
+  name: string | undefined,
+  given: Values,
+): Promise<{ readonly previous?: readonly string[] }> {
+  const isNamed = listOf(given, 'previous').length > 0 || given['fresh'] === true;
+  if (isNamed || (name !== undefined && given['replace'] !== true)) return {};
   const { manifests } = await during(`reading oci:${layout}`, () => readIndex(layout));
-  return manifests.length > 0;
+  if (name === undefined) return manifests.length > 0 ? { previous: [`oci:${layout}`] } : {};
+  // What is attached to an image is no image.
+  const newest = manifests.findLast(({ artifactType }) => artifactType === undefined);
+  return newest ? { previous: [`oci:${layout}:@${newest.digest}`] } : {};
 }
 
 async function readConfig(values: Values): Promise<ConfigFile> {
