@@ -145,6 +145,7 @@ async function runAction(given: Texts, runId = '1'): Promise<Ended & { usedActio
     inputs: { ...Object.fromEntries(defaults), ...given },
     github: { job: 'image', run_id: runId, run_attempt: '1' },
     runner: { os: 'Linux' },
+    strategy: { 'job-index': 0 },
     steps,
   };
   const usedActions: string[] = [];
@@ -216,7 +217,7 @@ test('the next run pushes what changed, and the summary has the table of the upd
   assert.match(summary, /apk:alpine-baselayout.* 1 with other content|1 file with other content/);
   const said = Object.entries(ends).find(([name]) => name.startsWith('echo'))?.[1].log;
   assert.equal(said, `nodes pull ${outputs['update-bytes']} bytes of ${outputs['image']}\n`);
-  assert.deepEqual([...kept.keys()], ['rechunk-Linux-image-1-1', 'rechunk-Linux-image-2-1']);
+  assert.deepEqual([...kept.keys()], ['rechunk-Linux-image-0-1-1', 'rechunk-Linux-image-0-2-1']);
 });
 
 test('a ref that has the command line as one file needs no packages', async () => {
