@@ -6,7 +6,7 @@ import { isCrossed, makeReport, type Questions } from '../../registry/report/fig
 import { openSurveyed, type SurveyedImage } from '../../registry/report/imagesource.ts';
 import { uncompressedSizes, withFiles } from '../../registry/report/index/figures.ts';
 import type { Report } from '../../registry/report/report.ts';
-import type { Survey } from '../../registry/report/survey.ts';
+import type { Memory, Survey } from '../../registry/report/survey.ts';
 import { parseTarget } from '../../registry/report/target.ts';
 import { remoteOf } from '../../registry/transport.ts';
 import { withCauses } from '../report/causes.ts';
@@ -165,7 +165,7 @@ async function make(
         : makeReport(survey, questions);
     const limits = limitsOf(made);
     return {
-      ...(await withRead(made, survey, { values, host, session })),
+      ...(await withRead(made, survey, memory, { values, host, session })),
       generated: new Date().toISOString(),
       ...(limits.length > 0 && { limits }),
     };
@@ -185,6 +185,7 @@ function readTags(values: Values, name: 'whatIf' | 'causes'): number | undefined
 async function withRead(
   made: Report,
   survey: Survey,
+  memory: Memory | undefined,
   {
     values,
     host,
@@ -205,7 +206,7 @@ async function withRead(
   };
   const build = { ...groupOptions(values), policy: policyOptions(values, host) };
   const explained =
-    updates === undefined ? made : await withCauses(made, survey, { ...reading, updates });
+    updates === undefined ? made : await withCauses(made, survey, { ...reading, memory, updates });
   if (tags === undefined) return explained;
   return withWhatIf(explained, await whatIf(survey, { ...reading, tags, build }));
 }

@@ -18,9 +18,12 @@ const RELEASES = 5;
 const causes = suite('report --causes');
 let work: string;
 let registry: Registry;
+/** What reports remember; each test has its own. */
+let cache: string;
 
 async function run(...args: string[]): Promise<string> {
-  const result = await runCli(['report', ...args, '--quiet', '--platform', 'linux/amd64']);
+  const all = ['report', ...args, '--quiet', '--platform', 'linux/amd64', '--cache', cache];
+  const result = await runCli(all, { env: { RECHUNK_NO_CACHE: '' } });
   assert.equal(result.status, 0, result.stderr);
   return result.stdout;
 }
@@ -40,6 +43,10 @@ causes.before(async () => {
       await openSource(`oci:${work}/one:${tag}`),
       await openDestination(`docker://${registry.host}/one:${tag}`),
     );
+});
+
+causes.before.each(async () => {
+  cache = await mkdtemp(join(work, 'cache-'));
 });
 
 causes.after(async () => {
@@ -77,6 +84,25 @@ causes('only as many updates as are asked for are looked at', async () => {
   const told = made.updates.map(({ causes: found }) => found !== undefined);
   assert.deepEqual(told, [false, false, false, true]);
 });
+
+causes(
+  'a second report reads no layer, and one with an update more only that update’s',
+  async () => {
+    const blobs = (): number =>
+      registry
+        .accessLog()
+        .filter(({ method, path }) => method === 'GET' && path.includes('/blobs/')).length;
+    const target = `docker://${registry.host}/one`;
+    const some = await reportOn(target, '--causes', '2');
+    const before = blobs();
+    assert.deepEqual((await reportOn(target, '--causes', '2')).updates, some.updates);
+    assert.equal(blobs(), before);
+    const all = await reportOn(target, '--causes');
+    assert.ok(blobs() > before);
+    assert.ok(all.updates.every(({ causes: found }) => found !== undefined));
+    assert.deepEqual(all.updates.slice(-2), some.updates.slice(-2));
+  },
+);
 
 causes('people read them as text and as Markdown', async () => {
   const text = await run(`docker://${registry.host}/one`, '--causes', '--all');

@@ -2,15 +2,17 @@
  * Why updates pull what they pull, by component: of each layer that is new, which packages differ in it. A layer's bytes are shared out
  * among them by the uncompressed bytes of their files that differ or moved; the sum of an update's causes is what it pulls.
  */
+import { createHash } from 'node:crypto';
 import { type Image, openImage, type Source } from '../../registry/image.ts';
 import { parsePlatform } from '../../registry/oci.ts';
 import { type Counting, layOut } from '../../registry/report/counting.ts';
 import type { Cause, Report, Skipped } from '../../registry/report/report.ts';
-import type { Survey } from '../../registry/report/survey.ts';
+import type { Memory, Survey } from '../../registry/report/survey.ts';
 import { type RunOptions, withContext } from '../context.ts';
 import { type Compared, compareRead, type Read, readImage } from '../diff/diff.ts';
 import type { FileCounts } from '../diff/files.ts';
 import { shareLayers } from '../load.ts';
+import { SOURCES } from '../version.ts';
 import { type OpenSurveyed, passOver, type Series, seriesOf, surveyed } from './series.ts';
 
 /** What is looked at. */
@@ -22,6 +24,8 @@ export interface CausesOptions {
   /** Opens an image of the survey; it is closed here. */
   readonly open: OpenSurveyed;
   readonly run?: RunOptions;
+  /** What earlier reports found, by the digests of both images; default none. */
+  readonly memory?: Memory | undefined;
   readonly onProgress?: ((done: number, total: number) => void) | undefined;
 }
 
@@ -66,6 +70,8 @@ const keyOf = (platform: string, from: number, to: number): string => `${from} $
 class Finder {
   readonly found: Map<string, readonly Cause[]> = new Map();
   readonly skipped: Skipped[] = [];
+  /** Updates that are not remembered. */
+  readonly #missing: Set<string> = new Set();
   readonly #counting: Counting;
   readonly #options: CausesOptions;
 
@@ -74,8 +80,46 @@ class Finder {
     this.#options = options;
   }
 
+  /** Finds the causes of the updates of a series that are not remembered. */
+  async run({ tags, platform, ...series }: Series, onDone: () => void): Promise<void> {
+    const wanted = new Set<number>();
+    for (const [i, to] of tags.slice(1).entries()) {
+      const from = tags[i] as number;
+      const causes = await this.#recall(platform, from, to);
+      if (causes) this.found.set(keyOf(platform, from, to), causes);
+      else {
+        this.#missing.add(keyOf(platform, from, to));
+        wanted.add(from).add(to);
+      }
+    }
+    const own = tags.filter((tag) => wanted.has(tag));
+    for (let i = own.length; i < tags.length; i++) onDone();
+    if (own.length > 0) await this.#read({ ...series, platform, tags: own }, onDone);
+  }
+
+  async #recall(platform: string, from: number, to: number): Promise<Cause[] | undefined> {
+    const key = this.#memoryKey(platform, from, to);
+    const bytes = key === undefined ? undefined : await this.#options.memory?.read(key);
+    return bytes && (JSON.parse(Buffer.from(bytes).toString()) as Cause[]);
+  }
+
+  #keep(platform: string, from: number, to: number, causes: readonly Cause[]): void {
+    this.found.set(keyOf(platform, from, to), causes);
+    const key = this.#memoryKey(platform, from, to);
+    if (key !== undefined) this.#options.memory?.write(key, Buffer.from(JSON.stringify(causes)));
+  }
+
+  /** What an update's causes are remembered by; undefined where the program may change between runs. */
+  #memoryKey(platform: string, from: number, to: number): string | undefined {
+    const [old, next] = [from, to].map((tag) => {
+      return surveyed(this.#counting, tag, platform).manifest.digest;
+    });
+    const text = `causes ${SOURCES} ${old} ${next}`;
+    return SOURCES && createHash('sha256').update(text).digest('hex');
+  }
+
   /** Reads each image once, and each layer that several have once; an image that cannot be read is passed over. */
-  async run({ tags, platform }: Series, onDone: () => void): Promise<void> {
+  async #read({ tags, platform }: Series, onDone: () => void): Promise<void> {
     const hostPlatform = parsePlatform(platform);
     const sources: Source[] = [];
     const images = new Map<number, Image>();
@@ -93,8 +137,8 @@ class Finder {
         for (const tag of tags) {
           const image = images.get(tag);
           const read = image && (await this.#pass(tag, () => readImage(image, {}, reading)));
-          if (last?.read && read)
-            this.found.set(keyOf(platform, last.tag, tag), causesOf(compareRead(last.read, read)));
+          if (last?.read && read && this.#missing.has(keyOf(platform, last.tag, tag)))
+            this.#keep(platform, last.tag, tag, causesOf(compareRead(last.read, read)));
           last = { read, tag };
           onDone();
         }
