@@ -129,6 +129,7 @@ export function testContainerfile(suite: Suite): ReturnType<typeof tests> {
     const text = readFileSync(join(HERE, 'Containerfile'), 'utf8');
     writeFileSync(file('Containerfile'), text.replaceAll('registry.example', registry.host));
     await writePackage(context, '1', 'hello\n');
+    writeFileSync(file('.dockerignore'), 'secret\n');
     scripts = scriptsOf(join(HERE, 'README.md'), registry.host);
   });
 
@@ -194,6 +195,8 @@ export function testContainerfile(suite: Suite): ReturnType<typeof tests> {
     const fresh = freshOf(second, first);
     assert.ok(fresh.length > 0 && bytesOf(fresh) < bytesOf(second.layers) / 50);
     assert.equal(uploadsSince(before), fresh.length + 1, 'layers and config');
+    assert.equal(readFileSync(file('.dockerignore'), 'utf8'), `secret\n${LAYOUT}\n`);
+    assert.ok(!existsSync(file('.containerignore')));
   });
 
   once('an image that is there already is split, and nothing but its layers differs', async () => {
