@@ -93,8 +93,8 @@ const REFERENCES: readonly (readonly [string, string, RegExp, ErrorCode])[] = [
   [
     'docker-archive:/dev/null',
     `oci:${absent}`,
-    /\/dev\/null: it has no manifest.json/,
-    'not-found',
+    /\/dev\/null: nothing came: want an archive/,
+    'unsupported',
   ],
   ['rootfs:/nowhere', `oci:${absent}`, /rootfs:\/nowhere/, 'not-found'],
   ['registry.invalid/UPPER', `oci:${absent}`, /registry.invalid\/UPPER/, 'reference'],
