@@ -87,14 +87,14 @@ main('all layers together are no larger than skopeo makes them with zstd', async
   assert.ok(ours.size <= theirs.size, `ours ${ours.size}, skopeo's ${theirs.size}`);
 });
 
-/** The result in few layers: vfs copies the whole tree for every layer. */
+/** The result in few layers: vfs copies the whole tree for every layer, which takes a minute. Small images meet it in `test-images/runtimes`. */
 const FEW = '12-few';
 
 const TOOLS: readonly (readonly [Tool, string])[] = [
   ['skopeo+tar', '12-rechunked'],
   ['umoci', '12-rechunked'],
   ['podman-overlay', '12-rechunked'],
-  ['podman-vfs', FEW],
+  ...(process.env['RECHUNK_TEST_LONG'] ? [['podman-vfs', FEW] as const] : []),
   ['containerd', '12-rechunked'],
 ];
 
@@ -122,9 +122,9 @@ main('a program starts in the result', async () => {
     '--runroot',
     join(work, 'run'),
     '--storage-driver',
-    'vfs',
+    'overlay',
   ];
-  const from = ['from', '--tls-verify=false', '--quiet', `${repository}:${FEW}`];
+  const from = ['from', '--tls-verify=false', '--quiet', `${repository}:12-rechunked`];
   const container = (await output('buildah', [...storage, ...from])).toString().trim();
   const script =
     'import hashlib, sys; print(hashlib.sha256(b"rechunk").hexdigest()[:8], sys.version_info.major)';
