@@ -1,6 +1,10 @@
 /** The engine: what a query gets and gives, and what is said where the package is missing. */
 import assert from 'node:assert/strict';
 import { execFileSync } from 'node:child_process';
+import { mkdtempSync, rmSync, symlinkSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { fileURLToPath } from 'node:url';
 import { test } from 'uvu';
 import { idOf } from './ids.ts';
 import { startEngine } from './samples.conformance.ts';
@@ -31,20 +35,17 @@ test('ids are the first 63 bits of a digest, positive, led by its first hex digi
 });
 
 test('without the package the error names it and how to have it', () => {
+  // The sources where no packages lie above them.
+  const bare = mkdtempSync(join(tmpdir(), 'rechunk-bare-'));
+  symlinkSync(fileURLToPath(new URL('../..', import.meta.url)), join(bare, 'registry'));
   const program = `
-    import { registerHooks } from 'node:module';
-    registerHooks({
-      resolve(name, context, next) {
-        if (name.startsWith('@duckdb/'))
-          throw Object.assign(new Error('Cannot find ' + name), { code: 'ERR_MODULE_NOT_FOUND' });
-        return next(name, context);
-      },
-    });
-    const { Engine } = await import(${JSON.stringify(new URL('engine.ts', import.meta.url).href)});
+    const { Engine } = await import(${JSON.stringify(`${bare}/registry/report/index/engine.ts`)});
     await Engine.start({ tempDirectory: '/nowhere' }).catch(({ code, message }) => console.log(code, message));
   `;
-  const args = ['--disable-warning=ExperimentalWarning', '--input-type=module', '-e', program];
+  const flags = ['--disable-warning=ExperimentalWarning', '--preserve-symlinks'];
+  const args = [...flags, '--input-type=module', '-e', program];
   const said = execFileSync(process.execPath, args, { encoding: 'utf8' });
+  rmSync(bare, { recursive: true });
   assert.match(
     said,
     /^unsupported .*it is not installed; .*npm install @duckdb\/node-api@1\.5\.4-r\.1/,
