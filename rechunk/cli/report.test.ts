@@ -9,6 +9,7 @@ import { collect } from '../../registry/report/collect.ts';
 import { makeReport, type Questions } from '../../registry/report/figures.ts';
 import type { Report } from '../../registry/report/report.ts';
 import { runCli } from '../../test-images/cli.ts';
+import { madeUpReport } from '../../test-images/reports.ts';
 import {
   documentOf,
   jsonDocument,
@@ -18,7 +19,8 @@ import {
 } from '../../test-images/sample.ts';
 import { limitsOf } from '../report/limits.ts';
 import { formatMarkdown } from './reportmarkdown.ts';
-import { formatText } from './reporttext.ts';
+import { formatText } from './reportsummary.ts';
+import { oneLine } from './values.ts';
 
 const report = suite('report');
 let work: string;
@@ -77,12 +79,31 @@ report('a person reads what is stored, what an update pulls, what a deletion fre
   assert.match(text, /deleting 1 tag \(1\.0\) frees 1\.\d kB \(1\.\d kB unpacked\) in 3 blobs/);
   assert.match(
     text,
-    /a linux\/amd64 node that holds .*pair:1\.0 pulls \(at 1 Mbit\/s\)\n.*\n.*pair:1\.1 +1\.0 kB +1 +0\.0 s\n/,
+    /a linux\/amd64 node that holds .*pair:1\.0 pulls \(at 1 Mbit\/s\):\n.*\n.*pair:1\.1 +1\.0 kB +1 +0\.0 s\n/,
   );
 });
 
+report(
+  'files are told of where they were read: duplicates, floors, what metadata alone sends again',
+  () => {
+    const made = madeUpReport({ files: true, tags: 6, layers: 9 });
+    const [duplicate] = made.files?.duplicates ?? [];
+    const path = oneLine(duplicate?.paths[0] ?? '');
+    const text = formatText(made, { rows: 10 });
+    const markdown = formatMarkdown(made, { rows: 10 });
+    assert.ok(path !== '' && text.includes(`  ${path} `) && markdown.includes(path));
+    for (const shown of [text, markdown]) {
+      assert.match(shown, /files? in the layers have \d+ contents?: .* lie there more than once/);
+      assert.match(shown, /floor by files/);
+      assert.match(shown, /metadata alone changed/);
+    }
+    const without = formatText({ ...made, files: undefined as never }, { rows: 10 });
+    assert.ok(!without.includes('metadata alone'));
+  },
+);
+
 report('names that images bring are no markup, no links and no orders to a terminal', async () => {
-  const hostile = '<img src=x>|`a` [b](http://c) @d\u001b[31m\n# e';
+  const hostile = '<img src=x>|`a` [b](http://c) http://h www.w @d\u001b[31m\n# e';
   const target = layout('hostile', [
     [hostile, sampleImage()],
     ['1.1', sampleImage({ seed: 'b' })],
@@ -93,7 +114,7 @@ report('names that images bring are no markup, no links and no orders to a termi
   const markdown = formatMarkdown(made, { rows: 10 });
   // Without code spans and escaped signs, nothing of it is left.
   const bare = markdown.replace(/(`+)(?:(?!\1)[^\n])+?\1(?!`)/g, '').replace(/\\./g, '');
-  assert.ok(!/<img|\]\(http|@d/.test(bare), bare);
+  assert.ok(!/<img|\]\(http|http:\/\/|www\.w|@d/.test(bare), bare);
 });
 
 report('Markdown of ten thousand tags fits into a step’s summary', async () => {

@@ -25,7 +25,8 @@ import {
 } from './options.ts';
 import { addReportIndex, withIndex } from './reportindex.ts';
 import { formatMarkdown } from './reportmarkdown.ts';
-import { describeThreshold, formatText } from './reporttext.ts';
+import { formatText } from './reportsummary.ts';
+import { describeThreshold } from './reporttext.ts';
 import { print, type Session, withSession } from './session.ts';
 import { parseCount, parseSize } from './values.ts';
 import { writeWhole } from './whole.ts';

@@ -154,7 +154,7 @@ trial('people read it as text and as Markdown', async () => {
   assert.match(text, /stored +[\d.]+ [kM]B +[\d.]+ [kM]B +[\d.]+ %\n/);
   assert.match(text, /switching costs nodes that have the newest tag [\d.]+ kB once/);
   const markdown = await run(...args, '--markdown');
-  assert.match(markdown, /#### What if\n/);
+  assert.match(markdown, /#### Rechunked, the last/);
   assert.match(markdown, /\| stored \| [\d.]+ [kM]B \|/);
 });
 
