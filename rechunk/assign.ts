@@ -18,6 +18,7 @@ import {
   type ComponentInfo,
   type ComponentRepo,
   type Detection,
+  type DetectOptions,
   locator,
 } from './components.ts';
 import {
@@ -61,13 +62,13 @@ const WARNING_EXAMPLES = 3;
 export async function detectAll(
   tree: Tree,
   repos: readonly ComponentRepo[],
-  options: { readonly strict?: boolean } = {},
+  options: DetectOptions & { readonly strict?: boolean } = {},
 ): Promise<Detections> {
   const detections: Detection[] = [];
   const warnings: string[] = [];
   for (const repo of repos) {
     try {
-      const detection = await repo.detect(tree);
+      const detection = await repo.detect(tree, options);
       if (detection) detections.push(detection);
     } catch (error) {
       // What repos began ends before what it reads is taken away.
@@ -201,7 +202,8 @@ function judge(
   if (size !== undefined && size !== inode.size) return 'different';
   if (!digest) return size === undefined ? 'unknown' : 'equal';
   const { algorithm, hex } = digest;
-  return same(hex, algorithm === 'sha256' ? inode.sha256 : digestOf(algorithm, inode));
+  const found = algorithm === 'sha256' ? inode.sha256 : digestOf(algorithm, inode);
+  return found === '' ? 'unknown' : same(hex, found);
 }
 
 const same = (a: string, b: string | undefined): Verdict => (a === b ? 'equal' : 'different');

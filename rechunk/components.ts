@@ -72,10 +72,19 @@ export interface Detection {
   readonly warnings: readonly string[];
 }
 
-/** A source of claims. `detect` gives undefined where the tree has nothing of its kind. */
+/** What is asked of component repos. */
+export interface DetectOptions {
+  /** Whether to tell when components changed, which takes reading changelogs; default true. */
+  readonly times?: boolean | undefined;
+}
+
+/** A source of claims. */
 export interface ComponentRepo {
   readonly name: string;
-  detect(tree: Tree): Promise<Detection | undefined>;
+  /** Matches the path of every file whose content `detect` reads, apart from what tells times; absent where it reads none. */
+  readonly documents?: RegExp;
+  /** Undefined where the tree has nothing of its kind. */
+  detect(tree: Tree, options?: DetectOptions): Promise<Detection | undefined>;
 }
 
 /** Directories that a merged `/usr` has in place of those at the root, for trees that lost the symlinks. */

@@ -39,6 +39,8 @@ export interface ComponentOptions {
   readonly largeFileSize?: number | undefined;
   /** Makes trouble with a package database an error, and `overlay.*` xattrs in an image that is rechunked. */
   readonly strict?: boolean | undefined;
+  /** Whether to tell when components changed; default true. */
+  readonly times?: boolean | undefined;
 }
 
 /** What decides how files are grouped, as far as a user says it. */
@@ -252,9 +254,9 @@ function rebind(component: Component, tree: Tree): Component {
 
 /** Asks every component repo what it finds in `tree` and gives each file to one component. */
 export async function findComponents(tree: Tree, options: ComponentOptions): Promise<Found> {
-  const { largeFileSize, strict = false } = options;
+  const { largeFileSize, strict = false, times } = options;
   const repos = [...REPOS, ...(options.repos ?? [])];
-  const { detections, warnings } = await detectAll(tree, repos, { strict });
+  const { detections, warnings } = await detectAll(tree, repos, { strict, times });
   const assignment = await assign(
     tree,
     detections,

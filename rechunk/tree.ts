@@ -125,7 +125,7 @@ export type FileDigest = 'md5' | 'sha1' | 'sha384' | 'sha512';
 export interface Contents {
   /** The content of a file inode: its first `limit` bytes, or all of it. */
   read(inode: Inode, limit?: number): Promise<Buffer>;
-  /** Lower-case hex digests, in the order of `inodes`; reads each body once, on all threads. */
+  /** Lower-case hex digests, in the order of `inodes`, '' for one that cannot be had; reads each body once, on all threads. */
   digests(algorithm: FileDigest, inodes: readonly Inode[]): Promise<string[]>;
 }
 
@@ -318,7 +318,7 @@ export class Tree {
     return changed.size === 0 ? this : new Tree(entries, this.#contents, this.#names);
   }
 
-  /** Lower-case hex digests of file inodes, in their order; each body is read once, on all threads. */
+  /** Lower-case hex digests of file inodes, in their order, as {@link Contents.digests} gives them; each body is read once, on all threads. */
   async digests(algorithm: FileDigest, inodes: readonly Inode[]): Promise<string[]> {
     const known = await this.#ahead.get(algorithm);
     this.#ahead.delete(algorithm);

@@ -100,6 +100,15 @@ export function showPath(path: string): string {
   return path.replace(/[^\x20-\x5b\x5d-\x7e]/g, (char) => escaped(Buffer.from(char, 'latin1')));
 }
 
+/** The bytes, one char each, of what {@link showPath} gave. */
+export function parseShown(text: string): string {
+  if (PLAIN_TEXT.test(text)) return text;
+  const bytes = Buffer.from(text, 'utf8').toString('latin1');
+  return bytes.replace(/\\x([0-9a-f]{2})/g, (_, hex: string) =>
+    String.fromCharCode(Number.parseInt(hex, 16)),
+  );
+}
+
 /** The path of the directory that holds `path`; the root's is the root. */
 export function parentOf(path: Path): Path {
   const slash = path.lastIndexOf('/');

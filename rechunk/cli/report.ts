@@ -70,7 +70,7 @@ export function addReport(program: Command, host: Host): void {
     .addOption(
       option(
         '--files',
-        'read each unique layer once, and tell of files: duplicates, floors of updates',
+        'read each unique layer once, and tell of files: duplicates, floors of updates, packages that updates are put down to',
       ),
     )
     .addOption(
@@ -88,7 +88,7 @@ export function addReport(program: Command, host: Host): void {
     .addOption(
       option(
         '--causes [k]',
-        'tell which packages the last K updates of each stream are put down to (default: 5); reads their layers',
+        'with --files: tell which packages the last K updates of each stream are put down to (default: 5; 0: none)',
       ),
     )
     .addOption(option('--max-layers <n>', 'with --what-if: most layers (default: 100)'))
@@ -114,9 +114,9 @@ async function report(targets: readonly string[], values: Values, host: Host): P
     throw new RechunkError('usage', '--json and --markdown: want one of them');
   for (const target of targets) parseTarget(target);
   const questions = questionsOf(values);
-  for (const name of ['whatIf', 'causes'] as const) readTags(values, name);
+  const counts = readCounts(values);
   const found = await withSession(values, host, (session) =>
-    make(targets, questions, { values, host, session }),
+    make(targets, questions, { values, host, session, ...counts }),
   );
   const rows = values['all'] === true ? Number.POSITIVE_INFINITY : SHOWN_ROWS;
   const format = values['markdown'] === true ? formatMarkdown : formatText;
@@ -132,15 +132,19 @@ async function report(targets: readonly string[], values: Values, host: Host): P
   process.exitCode = 1;
 }
 
+/** What a report is made with. */
+interface Making extends ReadCounts {
+  readonly values: Values;
+  readonly host: Host;
+  readonly session: Session;
+}
+
 async function make(
   targets: readonly string[],
   questions: Questions,
-  {
-    values,
-    host,
-    session,
-  }: { readonly values: Values; readonly host: Host; readonly session: Session },
+  making: Making,
 ): Promise<Report> {
+  const { values, host, session } = making;
   const { reporter, transport } = session;
   const cache = cacheOptions(values, host);
   const onNotice = (notice: string): void => reporter.notice(notice);
@@ -159,14 +163,12 @@ async function make(
     });
     const made =
       values['files'] === true
-        ? await withIndex(survey, { values, host, session }, async (reader) => {
-            const uncompressed = await uncompressedSizes(reader);
-            return withFiles(makeReport(survey, { ...questions, uncompressed }), reader);
-          })
+        ? await makeWithFiles(survey, questions, memory, making)
         : makeReport(survey, questions);
+    const tried = await tryOut(made, survey, making);
     const limits = limitsOf(made);
     return {
-      ...(await withRead(made, survey, memory, { values, host, session })),
+      ...tried,
       generated: new Date().toISOString(),
       ...(limits.length > 0 && { limits }),
     };
@@ -175,41 +177,69 @@ async function make(
   }
 }
 
-/** How many of each stream are asked for by an option whose number may be left out; undefined where it is not given. */
-function readTags(values: Values, name: 'whatIf' | 'causes'): number | undefined {
-  const asked = values[name] as string | true | undefined;
-  if (asked === undefined || asked === true) return asked && READ_TAGS;
-  return parseCount(asked, name === 'causes' ? '--causes' : '--what-if', 1, MOST_READ_TAGS);
+/** How many of each stream are looked at. */
+interface ReadCounts {
+  /** Tags that are rechunked for trial; none where that is not asked for. */
+  readonly tags: number;
+  /** Updates whose causes are told. */
+  readonly updates: number;
 }
 
-/** `report` with what takes reading layers as a build does: what rechunking would come to, and why updates pull what they pull. */
-async function withRead(
+function readCounts(values: Values): ReadCounts {
+  const [whatIf, causes] = [values['whatIf'], values['causes']] as (string | true | undefined)[];
+  if (causes !== undefined && values['files'] !== true)
+    throw new RechunkError('usage', '--causes: want --files, too');
+  const count = (given: string | true | undefined, name: string, least: number): number =>
+    given === undefined || given === true
+      ? READ_TAGS
+      : parseCount(given, name, least, MOST_READ_TAGS);
+  return {
+    tags: whatIf === undefined ? 0 : count(whatIf, '--what-if', 1),
+    updates: count(causes, '--causes', 0),
+  };
+}
+
+/** A report with what the index of files tells, which is brought up to date first. */
+function makeWithFiles(
+  survey: Survey,
+  questions: Questions,
+  memory: Memory | undefined,
+  { values, host, session, updates }: Making,
+): Promise<Report> {
+  return withIndex(survey, { values, host, session }, async (reader, stored) => {
+    const uncompressed = await uncompressedSizes(reader);
+    const made = await withFiles(makeReport(survey, { ...questions, uncompressed }), reader);
+    if (updates === 0) return made;
+    return withCauses(made, survey, {
+      ...{ reader, updates, memory, signal: session.run.signal },
+      platform: values['platform'] as string | undefined,
+      describe: ({ repository, manifest }) => stored.describe(repository, manifest),
+      onProgress: (done, total) => session.reporter.count('updates explained', done, total),
+    });
+  });
+}
+
+/** `report` with what rechunking would come to, where that is asked for. */
+async function tryOut(
   made: Report,
   survey: Survey,
-  memory: Memory | undefined,
-  {
-    values,
-    host,
-    session,
-  }: { readonly values: Values; readonly host: Host; readonly session: Session },
+  { values, host, session, tags }: Making,
 ): Promise<Report> {
-  const [tags, updates] = [readTags(values, 'whatIf'), readTags(values, 'causes')];
+  if (tags === 0) return made;
   const { run, transport, reporter } = session;
-  const reading = {
+  const found = await whatIf(survey, {
+    tags,
     platform: values['platform'] as string | undefined,
+    build: { ...groupOptions(values), policy: policyOptions(values, host) },
     open: (image: SurveyedImage) => openSurveyed(image, transport),
     // What is said of each image would drown the report.
     run: {
       ...{ ...run, onProgress: undefined, onNotice: undefined },
       cache: cacheOptions(values, host),
     },
-    onProgress: (done: number, total: number) => reporter.count('images read', done, total),
-  };
-  const build = { ...groupOptions(values), policy: policyOptions(values, host) };
-  const explained =
-    updates === undefined ? made : await withCauses(made, survey, { ...reading, memory, updates });
-  if (tags === undefined) return explained;
-  return withWhatIf(explained, await whatIf(survey, { ...reading, tags, build }));
+    onProgress: (done, total) => reporter.count('images rechunked', done, total),
+  });
+  return withWhatIf(made, found);
 }
 
 function questionsOf(values: Values): Questions {

@@ -6,10 +6,16 @@ import { formatSize } from './values.ts';
 /** Shows progress and notices; `close` leaves the terminal clean. */
 export interface Reporter {
   progress(progress: Progress): void;
-  /** How many of `total` things are done, and where. */
-  count(step: string, done: number, total: number): void;
+  /** How many of `total` things are done, and what that comes to, by which the time is told that is left. */
+  count(step: string, done: number, total: number, bytes?: Share): void;
   notice(text: string): void;
   close(): void;
+}
+
+/** Bytes of what is done, and of all. */
+export interface Share {
+  readonly done: number;
+  readonly total: number;
 }
 
 const STEP_NAMES: Readonly<Record<Progress['step'], string>> = {
@@ -45,15 +51,35 @@ function estimate(done: number, total: number, elapsedMs: number): string {
     : `, about ${Math.ceil(seconds / 60)} min left`;
 }
 
+/** Tells what is left of steps that are counted; each begins when it is first told of. */
+class Countdown {
+  readonly #now: () => number;
+  readonly #began: Map<string, { readonly ms: number; readonly done: number }> = new Map();
+
+  constructor(now: () => number) {
+    this.#now = now;
+  }
+
+  /** What follows the number of all things: bytes, and the time that is left. */
+  tell(step: string, done: number, total: number, bytes?: Share): string {
+    const { done: some, total: all } = bytes ?? { done, total };
+    const began = this.#began.get(step) ?? { ms: this.#now(), done: some };
+    this.#began.set(step, began);
+    const left = estimate(some - began.done, all - began.done, this.#now() - began.ms);
+    return bytes ? `, ${formatSize(some)} of ${formatSize(all)}${left}` : left;
+  }
+}
+
 function lineReporter(stream: NodeJS.WriteStream, now: () => number): Reporter {
   const done = new Map<Progress['step'], number>();
-  const began = now();
-  let last = began;
+  const countdown = new Countdown(now);
+  let last = now();
   return {
-    count(step, done, total) {
+    count(step, done, total, bytes) {
+      const rest = countdown.tell(step, done, total, bytes);
       if (now() - last < LINE_INTERVAL_MS) return;
       last = now();
-      stream.write(`${step}: ${done} of ${total}${estimate(done, total, last - began)}\n`);
+      stream.write(`${step}: ${done} of ${total}${rest}\n`);
     },
     progress({ step, bytes, total }) {
       const sum = (done.get(step) ?? 0) + bytes;
@@ -81,18 +107,15 @@ async function barReporter(stream: NodeJS.WriteStream, now: () => number): Promi
     gracefulExit: false,
   });
   const open = new Map<Progress['step'], { bar: SingleBar; done: number; total: number }>();
-  const began = now();
+  const countdown = new Countdown(now);
   let counted: SingleBar | undefined;
   return {
-    count(step, done, total) {
-      const shown = {
-        step: step.padEnd(9),
-        done,
-        all: `${total}${estimate(done, total, now() - began)}`,
-      };
+    count(step, done, total, bytes) {
+      const rest = countdown.tell(step, done, total, bytes);
+      const shown = { step: step.padEnd(9), done, all: `${total}${rest}` };
       counted ??= bars.create(total, 0, shown);
-      counted.setTotal(total);
-      counted.update(done, shown);
+      counted.setTotal(bytes?.total ?? total);
+      counted.update(bytes?.done ?? done, shown);
     },
     progress({ step, bytes, total }) {
       let state = open.get(step);

@@ -87,6 +87,14 @@ test('of zstd:chunked layers only the table of contents is read, and it says wha
     return { contents, references, bytes, uniqueBytes, lorenz, byCopies };
   };
   assert.deepEqual(figures(a), figures(b));
+  // Databases of packages are read, too. That /etc/passwd is no more as its package shipped it, only its content would tell.
+  const causes = (report: Report | undefined): unknown[] =>
+    (report?.updates[0]?.causes ?? [])
+      .filter(({ component }) => !/^generated:|baselayout/.test(component))
+      .map(({ component, why, files, detail }) => [component, why, files, detail])
+      .sort();
+  assert.ok(causes(a).length > 5);
+  assert.deepEqual(causes(b), causes(a));
 });
 
 /** Bytes of files in an image as `docker save` writes it with one layer. */

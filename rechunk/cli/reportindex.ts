@@ -14,9 +14,10 @@ import {
 } from '../../registry/report/index/index.ts';
 import { IndexReader } from '../../registry/report/index/reader.ts';
 import { writeSnapshot } from '../../registry/report/index/snapshot.ts';
-import { storedLayers } from '../../registry/report/index/stored.ts';
+import { type StoredLayers, storedLayers } from '../../registry/report/index/stored.ts';
 import type { Survey } from '../../registry/report/survey.ts';
 import { parseTarget } from '../../registry/report/target.ts';
+import { KEPT } from '../documents.ts';
 import { cacheOptions } from './cache.ts';
 import { addRunOptions, type Host, option, type Values } from './options.ts';
 import { print, type Session, withSession } from './session.ts';
@@ -61,7 +62,7 @@ async function index(targets: readonly string[], values: Values, host: Host): Pr
     for (const { name, why } of survey.skipped) reporter.notice(`${name} is left out: ${why}`);
     const work = await openIndex(resolve(directory));
     try {
-      return await fill(survey, { ...work, session, host, shard });
+      return await fill(survey, { ...work, session, host, shard }, (done) => done);
     } finally {
       await work.close();
     }
@@ -115,16 +116,19 @@ async function openIndex(directory: string, isTemporary = false): Promise<OpenIn
   }
 }
 
-/** Indexes what `survey` found. */
-async function fill(
+/** What indexing works with. */
+interface Filling extends Pick<OpenIndex, 'engine' | 'directory'> {
+  readonly session: Session;
+  readonly host: Host;
+  readonly shard?: Shard | undefined;
+}
+
+/** Indexes what `survey` found, then hands what it did and the stored layers to `work`. */
+async function fill<T>(
   survey: Survey,
-  context: Pick<OpenIndex, 'engine' | 'directory'> & {
-    readonly session: Session;
-    readonly host: Host;
-    readonly shard?: Shard | undefined;
-  },
-): Promise<IndexSummary> {
-  const { engine, directory, session, host, shard } = context;
+  { engine, directory, session, host, shard }: Filling,
+  work: (summary: IndexSummary, stored: StoredLayers) => Promise<T> | T,
+): Promise<T> {
   const { transport, reporter } = session;
   const stored = storedLayers(survey, transport.remote ?? { env: host.env, signal: host.signal });
   try {
@@ -132,17 +136,19 @@ async function fill(
       directory,
       signal: host.signal,
       ...(shard && { shard }),
-      onProgress: ({ done, total }) => reporter.count('layers', done, total),
+      keep: KEPT,
+      onProgress: ({ done, total, doneBytes, totalBytes }) =>
+        reporter.count('layers', done, total, { done: doneBytes, total: totalBytes }),
     });
     await writeSnapshot(engine, directory, survey.targets, stored.tags);
-    return summary;
+    return await work(summary, stored);
   } finally {
     await stored.close();
   }
 }
 
 /**
- * Indexes what `survey` found and hands a reader of it to `work`. The index is that of `--index`, else it lies beside the cache, so that no
+ * Indexes what `survey` found and hands a reader of it, and the stored layers, to `work`. The index is that of `--index`, else it lies beside the cache, so that no
  * layer is read twice; without a cache it is gone afterwards.
  */
 export async function withIndex<T>(
@@ -152,7 +158,7 @@ export async function withIndex<T>(
     host,
     session,
   }: { readonly values: Values; readonly host: Host; readonly session: Session },
-  work: (reader: IndexReader) => Promise<T>,
+  work: (reader: IndexReader, stored: StoredLayers) => Promise<T>,
 ): Promise<T> {
   const named = values['index'] as string | undefined;
   const cache = cacheOptions(values, host);
@@ -160,8 +166,9 @@ export async function withIndex<T>(
   const directory = kept ?? (await mkdtemp(join(tmpdir(), 'rechunk-index-')));
   const open = await openIndex(directory, kept === undefined);
   try {
-    await fill(survey, { ...open, session, host });
-    return await work(await IndexReader.open(open.engine, directory, survey.targets));
+    return await fill(survey, { ...open, session, host }, async (_, stored) =>
+      work(await IndexReader.open(open.engine, directory, survey.targets), stored),
+    );
   } finally {
     await open.close();
   }

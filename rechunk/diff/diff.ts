@@ -4,13 +4,20 @@
  *
  * Images are compared as they are, whether this program wrote them or not. Nothing is written but temporary files.
  */
-import { type Image, openImage, type PlatformChoice, type Source } from '../../registry/image.ts';
+import {
+  type Image,
+  type Layer,
+  openImage,
+  type PlatformChoice,
+  type Source,
+} from '../../registry/image.ts';
 import { formatPlatform } from '../../registry/oci.ts';
 import { type Path, showPath } from '../../registry/path.ts';
 import { type Context, type RunOptions, withContext } from '../context.ts';
 import { type ComponentOptions, type Found, findComponents } from '../grouping.ts';
 import { type LoadContext, type Loaded, loadTree, shareLayers } from '../load.ts';
 import { OWN } from '../metadata.ts';
+import type { Tree } from '../tree.ts';
 import {
   changedDirectories,
   countFiles,
@@ -73,11 +80,17 @@ export interface DiffReport {
 /** What decides how images are compared. */
 export interface DiffOptions extends ComponentOptions, PlatformChoice {}
 
-/** An image that was read for comparison. */
-export interface Read {
-  readonly image: Image;
+/** An image as it is compared: what its layers are, and what is in it. */
+export interface Comparable {
+  /** Lowest first. */
+  readonly layers: readonly LayerFacts[];
   readonly found: Found;
   readonly side: Side;
+}
+
+/** An image that was read for comparison. */
+interface Read extends Comparable {
+  readonly image: Image;
   readonly warnings: readonly string[];
 }
 
@@ -111,15 +124,25 @@ function noticePlain({ layers, source }: Image): string[] {
 }
 
 /** Reads an image: its files, and which component each is in. */
-export async function readImage(
+async function readImage(
   image: Image,
   options: DiffOptions,
   context: Context & LoadContext,
 ): Promise<Read> {
   const loaded: Loaded = await loadTree(image, context);
-  const found = await findComponents(loaded.tree, options);
-  const side = sideOf(loaded.tree, found.components);
-  return { image, found, side, warnings: [...loaded.warnings, ...found.warnings] };
+  const comparable = await takeApart(factsOf(image), loaded.tree, options);
+  const warnings = [...loaded.warnings, ...comparable.found.warnings];
+  return { ...comparable, image, warnings };
+}
+
+/** An image of these layers, whose files are those of `tree`; finds which component each is in. */
+export async function takeApart(
+  layers: readonly LayerFacts[],
+  tree: Tree,
+  options: ComponentOptions,
+): Promise<Comparable> {
+  const found = await findComponents(tree, { ...options, times: false });
+  return { layers, found, side: sideOf(tree, found.components) };
 }
 
 /** What differs between two images that were read. */
@@ -134,13 +157,12 @@ export interface Compared {
 }
 
 /** Compares packages, components, files and layers; reads no content that reading the images did not. */
-export function compareRead(old: Read, next: Read): Compared {
+export function compareRead(old: Comparable, next: Comparable): Compared {
   const sides = { old: old.side, new: next.side };
   const pairs = pairFiles(sides.old, sides.new);
   const directories = changedDirectories(sides.old, sides.new);
   const known = compareKnown(old.found, next.found, pairs);
-  const [before, after] = [factsOf(old.image), factsOf(next.image)];
-  const layers = compareLayers({ old: before, new: after, sides, pairs, directories });
+  const layers = compareLayers({ old: old.layers, new: next.layers, sides, pairs, directories });
   return { sides, pairs, directories, ...known, ...layers };
 }
 
@@ -163,8 +185,9 @@ async function compareImages(old: Read, next: Read, context: Context): Promise<D
   };
 }
 
-function factsOf(image: Image): LayerFacts[] {
-  return image.layers.map(({ descriptor: { digest, size, annotations }, diffId }) => {
+/** What comparing needs to know of an image's layers. */
+export function factsOf({ layers }: { readonly layers: readonly Layer[] }): LayerFacts[] {
+  return layers.map(({ descriptor: { digest, size, annotations }, diffId }) => {
     const role = annotations?.[OWN.role];
     return { digest, diffId, size, ...(role === undefined ? {} : { role }) };
   });

@@ -55,7 +55,7 @@ causes.after(async () => {
 });
 
 causes('every update is put down to the packages that changed, to the byte', async () => {
-  const made = await reportOn(`docker://${registry.host}/one`, '--causes');
+  const made = await reportOn(`docker://${registry.host}/one`, '--files');
   assert.equal(made.updates.length, RELEASES - 1);
   for (const [i, { causes: found = [], bytes, to }] of made.updates.entries()) {
     const release = i + 2;
@@ -80,35 +80,50 @@ causes('every update is put down to the packages that changed, to the byte', asy
 });
 
 causes('only as many updates as are asked for are looked at', async () => {
-  const made = await reportOn(`docker://${registry.host}/one`, '--causes', '1');
+  const made = await reportOn(`docker://${registry.host}/one`, '--files', '--causes', '1');
   const told = made.updates.map(({ causes: found }) => found !== undefined);
   assert.deepEqual(told, [false, false, false, true]);
 });
 
+/** How often each layer's blob was read since line `from` of the registry's log. */
+function readsOf({ layers }: Report, from: number): number[] {
+  const lines = registry.accessLog().slice(from);
+  const isRead = (digest: string): number =>
+    lines.filter(({ method, path }) => method === 'GET' && path.endsWith(`/blobs/${digest}`))
+      .length;
+  return layers.map(({ digest }) => isRead(digest));
+}
+
 causes(
-  'a second report reads no layer, and one with an update more only that update’s',
+  'one reading of each layer serves all: a second report, and one of more causes, read none',
   async () => {
-    const blobs = (): number =>
-      registry
-        .accessLog()
-        .filter(({ method, path }) => method === 'GET' && path.includes('/blobs/')).length;
     const target = `docker://${registry.host}/one`;
-    const some = await reportOn(target, '--causes', '2');
-    const before = blobs();
-    assert.deepEqual((await reportOn(target, '--causes', '2')).updates, some.updates);
-    assert.equal(blobs(), before);
-    const all = await reportOn(target, '--causes');
-    assert.ok(blobs() > before);
+    const start = registry.accessLog().length;
+    const some = await reportOn(target, '--files', '--causes', '2');
+    assert.deepEqual(
+      readsOf(some, start),
+      some.layers.map(() => 1),
+    );
+    const before = registry.accessLog().length;
+    assert.deepEqual((await reportOn(target, '--files', '--causes', '2')).updates, some.updates);
+    const all = await reportOn(target, '--files');
+    const noBlob = registry
+      .accessLog()
+      .slice(before)
+      .filter(({ path }) => path.includes('/blobs/'));
+    assert.deepEqual(noBlob, []);
     assert.ok(all.updates.every(({ causes: found }) => found !== undefined));
     assert.deepEqual(all.updates.slice(-2), some.updates.slice(-2));
+    const none = await reportOn(target, '--files', '--causes', '0');
+    assert.ok(none.updates.every(({ causes: found, floor }) => !found && floor !== undefined));
   },
 );
 
 causes('people read them as text and as Markdown', async () => {
-  const text = await run(`docker://${registry.host}/one`, '--causes', '--all');
+  const text = await run(`docker://${registry.host}/one`, '--files', '--causes', '--all');
   assert.match(text, /what updates are put down to:\n/);
   assert.match(text, /node:\/usr\/lib\/node_modules\/one-part-\d+ +changed +\d +[\d.]+ kB +\d/);
-  const markdown = await run(`docker://${registry.host}/one`, '--causes', '--markdown');
+  const markdown = await run(`docker://${registry.host}/one`, '--files', '--causes', '--markdown');
   assert.match(markdown, /#### What updates are put down to\n/);
 });
 

@@ -3,17 +3,18 @@
  * among them by the uncompressed bytes of their files that differ or moved; the sum of an update's causes is what it pulls.
  */
 import { createHash } from 'node:crypto';
-import { type Image, openImage, type Source } from '../../registry/image.ts';
-import { parsePlatform } from '../../registry/oci.ts';
+import type { Descriptor, Digest } from '../../registry/oci.ts';
 import { type Counting, layOut } from '../../registry/report/counting.ts';
+import type { SurveyedImage } from '../../registry/report/imagesource.ts';
+import type { IndexReader } from '../../registry/report/index/reader.ts';
+import { countEntries } from '../../registry/report/index/recall.ts';
 import type { Cause, Report, Skipped } from '../../registry/report/report.ts';
 import type { Memory, Survey } from '../../registry/report/survey.ts';
-import { type RunOptions, withContext } from '../context.ts';
-import { type Compared, compareRead, type Read, readImage } from '../diff/diff.ts';
+import { type Comparable, type Compared, compareRead, factsOf, takeApart } from '../diff/diff.ts';
 import type { FileCounts } from '../diff/files.ts';
-import { shareLayers } from '../load.ts';
 import { SOURCES } from '../version.ts';
-import { type OpenSurveyed, passOver, type Series, seriesOf, surveyed } from './series.ts';
+import { IndexedLayers } from './indexed.ts';
+import { imageOf, passOver, type Series, seriesOf, surveyed } from './series.ts';
 
 /** What is looked at. */
 export interface CausesOptions {
@@ -21,13 +22,18 @@ export interface CausesOptions {
   readonly updates: number;
   /** Only images for it; default all. */
   readonly platform?: string | undefined;
-  /** Opens an image of the survey; it is closed here. */
-  readonly open: OpenSurveyed;
-  readonly run?: RunOptions;
+  /** The index of files, which has the layers of what was surveyed. */
+  readonly reader: IndexReader;
+  /** What the manifest of an image says of its layers. */
+  readonly describe: (image: SurveyedImage) => Promise<readonly Descriptor[]>;
   /** What earlier reports found, by the digests of both images; default none. */
   readonly memory?: Memory | undefined;
+  readonly signal?: AbortSignal | undefined;
   readonly onProgress?: ((done: number, total: number) => void) | undefined;
 }
+
+/** Entries of layers that are in memory at a time, unless one series of images has more. */
+const ENTRIES_AT_ONCE = 500_000;
 
 /** Components that are told of one update; what the rest comes to is one cause more. */
 const SHOWN = 20;
@@ -41,8 +47,8 @@ const ENTRY_BYTES = 512;
 const SHOWN_PACKAGES = 3;
 
 /**
- * `report` on `survey` with the causes of the newest updates. Images that cannot be read are told under `skipped`. Throws where a run is
- * interrupted, or a store cannot be reached.
+ * `report` on `survey` with the causes of the newest updates, all from the index of files. Images that it does not have whole are told under
+ * `skipped`.
  */
 export async function withCauses(
   report: Report,
@@ -51,10 +57,7 @@ export async function withCauses(
 ): Promise<Report> {
   const counting = layOut(survey);
   const finder = new Finder(counting, options);
-  const all = seriesOf(counting, { ...options, tags: options.updates + 1 });
-  const total = all.reduce((sum, { tags }) => sum + tags.length, 0);
-  let done = 0;
-  for (const series of all) await finder.run(series, () => options.onProgress?.(++done, total));
+  await finder.run(seriesOf(counting, { ...options, tags: options.updates + 1 }));
   const skipped = [...(report.skipped ?? []), ...finder.skipped];
   const updates = report.updates.map((update) => {
     const { platform, from, to } = update;
@@ -66,7 +69,7 @@ export async function withCauses(
 
 const keyOf = (platform: string, from: number, to: number): string => `${from} ${to} ${platform}`;
 
-/** Reads series of images, and keeps the causes of the updates from one to the next. */
+/** Compares the images of series, and keeps the causes of the updates from one to the next. */
 class Finder {
   readonly found: Map<string, readonly Cause[]> = new Map();
   readonly skipped: Skipped[] = [];
@@ -80,27 +83,47 @@ class Finder {
     this.#options = options;
   }
 
-  /** Finds the causes of the updates of a series that are not remembered. */
-  async run({ tags, platform, ...series }: Series, onDone: () => void): Promise<void> {
-    const wanted = new Set<number>();
-    for (const [i, to] of tags.slice(1).entries()) {
-      const from = tags[i] as number;
-      const causes = await this.#recall(platform, from, to);
-      if (causes) this.found.set(keyOf(platform, from, to), causes);
-      else {
-        this.#missing.add(keyOf(platform, from, to));
-        wanted.add(from).add(to);
+  /** Finds the causes of the updates of all `series`. */
+  async run(series: readonly Series[]): Promise<void> {
+    const wanted: Series[] = [];
+    for (const one of series) {
+      const tags = await this.#recall(one);
+      if (tags.length > 0) wanted.push({ ...one, tags });
+    }
+    const total = this.#missing.size;
+    let left = total;
+    for (const group of await this.#grouped(wanted)) {
+      const layers = await IndexedLayers.load(
+        this.#options.reader,
+        group.flatMap((one) => this.#layersOf(one)),
+      );
+      for (const one of group) {
+        await this.#compare(one, layers);
+        left -= pairsOf(one.tags).filter(([from, to]) => this.#isMissing(one, from, to)).length;
+        this.#options.onProgress?.(total - left, total);
       }
     }
-    const own = tags.filter((tag) => wanted.has(tag));
-    for (let i = own.length; i < tags.length; i++) onDone();
-    if (own.length > 0) await this.#read({ ...series, platform, tags: own }, onDone);
   }
 
-  async #recall(platform: string, from: number, to: number): Promise<Cause[] | undefined> {
-    const key = this.#memoryKey(platform, from, to);
-    const bytes = key === undefined ? undefined : await this.#options.memory?.read(key);
-    return bytes && (JSON.parse(Buffer.from(bytes).toString()) as Cause[]);
+  #isMissing({ platform }: Series, from: number, to: number): boolean {
+    return this.#missing.has(keyOf(platform, from, to));
+  }
+
+  /** Takes what is remembered of a series; gives the tags whose images are to be compared. */
+  async #recall({ tags, platform }: Series): Promise<readonly number[]> {
+    const wanted = new Set<number>();
+    for (const [from, to] of pairsOf(tags)) {
+      const key = this.#memoryKey(platform, from, to);
+      const bytes = key === undefined ? undefined : await this.#options.memory?.read(key);
+      if (bytes) {
+        const causes = JSON.parse(Buffer.from(bytes).toString()) as Cause[];
+        this.found.set(keyOf(platform, from, to), causes);
+        continue;
+      }
+      this.#missing.add(keyOf(platform, from, to));
+      wanted.add(from).add(to);
+    }
+    return tags.filter((tag) => wanted.has(tag));
   }
 
   #keep(platform: string, from: number, to: number, causes: readonly Cause[]): void {
@@ -118,37 +141,57 @@ class Finder {
     return SOURCES && createHash('sha256').update(text).digest('hex');
   }
 
-  /** Reads each image once, and each layer that several have once; an image that cannot be read is passed over. */
-  async #read({ tags, platform }: Series, onDone: () => void): Promise<void> {
-    const hostPlatform = parsePlatform(platform);
-    const sources: Source[] = [];
-    const images = new Map<number, Image>();
-    try {
-      for (const tag of tags) {
-        await this.#pass(tag, async () => {
-          const source = await this.#options.open(surveyed(this.#counting, tag, platform));
-          sources.push(source);
-          images.set(tag, await openImage(source, { hostPlatform }));
-        });
+  #layersOf({ tags, platform }: Series): readonly Digest[] {
+    return tags.flatMap((tag) => imageOf(this.#counting, tag, platform)?.diffIds ?? []);
+  }
+
+  /** Series whose layers are loaded together: asking for those of many takes little longer than for those of one. */
+  async #grouped(all: readonly Series[]): Promise<Series[][]> {
+    const diffIds = new Set(all.flatMap((one) => this.#layersOf(one)));
+    const counts = await countEntries(this.#options.reader, [...diffIds]);
+    const groups: Series[][] = [];
+    let entries = 0;
+    for (const one of all) {
+      const own = [...new Set(this.#layersOf(one))];
+      const count = own.reduce((sum, diffId) => sum + (counts.get(diffId) ?? 0), 0);
+      if (groups.length === 0 || entries + count > ENTRIES_AT_ONCE) {
+        groups.push([]);
+        entries = 0;
       }
-      await withContext(this.#options.run ?? {}, async (context) => {
-        const reading = { ...context, shared: shareLayers([...images.values()]) };
-        let last: { readonly read: Read | undefined; readonly tag: number } | undefined;
-        for (const tag of tags) {
-          const image = images.get(tag);
-          const read = image && (await this.#pass(tag, () => readImage(image, {}, reading)));
-          if (last?.read && read && this.#missing.has(keyOf(platform, last.tag, tag)))
-            this.#keep(platform, last.tag, tag, causesOf(compareRead(last.read, read)));
-          last = { read, tag };
-          onDone();
-        }
-      });
-    } finally {
-      for (const source of sources) await source.close();
+      groups.at(-1)?.push(one);
+      entries += count;
+    }
+    return groups;
+  }
+
+  /** Takes each image apart once; one that cannot be is passed over. */
+  async #compare(series: Series, layers: IndexedLayers): Promise<void> {
+    const { tags, platform } = series;
+    let last: { readonly image: Comparable | undefined; readonly tag: number } | undefined;
+    for (const tag of tags) {
+      this.#options.signal?.throwIfAborted();
+      const image = await this.#pass(tag, () => this.#takeApart(tag, platform, layers));
+      if (last?.image && image && this.#isMissing(series, last.tag, tag))
+        this.#keep(platform, last.tag, tag, causesOf(compareRead(last.image, image)));
+      last = { image, tag };
     }
   }
 
-  /** What `work` gives; undefined, and told, where the tag's image cannot be read. */
+  async #takeApart(tag: number, platform: string, layers: IndexedLayers): Promise<Comparable> {
+    const image = surveyed(this.#counting, tag, platform);
+    const diffIds = imageOf(this.#counting, tag, platform)?.diffIds ?? [];
+    const tree = await layers.tree({
+      name: `${image.repository}:${this.#counting.tags[tag]?.tag}`,
+      diffIds,
+    });
+    const described = await this.#options.describe(image);
+    const own = described.map((descriptor, i) => {
+      return { descriptor, diffId: diffIds[i] as Digest };
+    });
+    return takeApart(factsOf({ layers: own }), tree, {});
+  }
+
+  /** What `work` gives; undefined, and told, where the tag's image cannot be taken apart. */
   async #pass<T>(tag: number, work: () => Promise<T>): Promise<T | undefined> {
     try {
       return await work();
@@ -157,6 +200,11 @@ class Finder {
       return undefined;
     }
   }
+}
+
+/** Each and the next. */
+function pairsOf(tags: readonly number[]): (readonly [number, number])[] {
+  return tags.slice(1).map((to, i) => [tags[i] as number, to] as const);
 }
 
 /** What is put down to a component so far. */
@@ -168,8 +216,11 @@ interface Share {
   moved: boolean;
 }
 
+/** What of a comparison causes are told by. */
+type Described = Pick<Compared, 'layers' | 'packages' | 'components'>;
+
 /** Why layers are new, the most bytes first; their sum is the bytes of the new layers' blobs. */
-export function causesOf(compared: Compared): Cause[] {
+export function causesOf(compared: Described): Cause[] {
   const shares = new Map<string, Share>();
   const blobs = new Set<string>();
   for (const { state, digest, size, causes } of compared.layers) {
@@ -200,7 +251,7 @@ export function causesOf(compared: Compared): Cause[] {
 const countAll = (files: FileCounts): number =>
   Object.values(files).reduce((sum, count) => sum + count, 0);
 
-function asCauses(shares: ReadonlyMap<string, Share>, compared: Compared): Cause[] {
+function asCauses(shares: ReadonlyMap<string, Share>, compared: Described): Cause[] {
   const sorted = [...shares].sort(([a, x], [b, y]) => y.bytes - x.bytes || (a < b ? -1 : 1));
   const rest = sorted.slice(SHOWN);
   const shown = rest.length > 1 ? sorted.slice(0, SHOWN) : sorted;
@@ -254,7 +305,7 @@ function whyOf(
 }
 
 /** The versions of a component's packages; that it is gone, if so. */
-function detailOf(id: string, { packages, components }: Compared): string | undefined {
+function detailOf(id: string, { packages, components }: Described): string | undefined {
   if (id === ARCHIVE) return 'no file differs, only how they are archived';
   const own = packages.filter(
     ({ component, from, to }) =>

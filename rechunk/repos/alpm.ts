@@ -269,4 +269,8 @@ async function detect(tree: Tree): Promise<Detection | undefined> {
 }
 
 /** The local database of pacman. Components are package bases (`alpm:glibc`), changed when they were built. */
-export const alpm: ComponentRepo = { name: 'alpm', detect };
+export const alpm: ComponentRepo = {
+  name: 'alpm',
+  documents: /^etc\/pacman\.conf$|(?:^|\/)local\/[^/]+-[^/]+\/(?:desc|files|mtree)$/,
+  detect,
+};

@@ -143,4 +143,8 @@ function describeOrigins(packages: readonly ApkPackage[]): ComponentInfo[] {
 }
 
 /** The package manager of Alpine and its relatives. */
-export const apk: ComponentRepo = { name: 'apk', detect };
+export const apk: ComponentRepo = {
+  name: 'apk',
+  documents: /^(?:usr\/)?lib\/apk\/db\/installed$/,
+  detect,
+};

@@ -45,6 +45,9 @@ export interface Distribution extends Installed {
 /** Directories that installers fill. */
 const SITE = /(?:^|\/)(?:site|dist)-packages$/;
 const INSTALLED = /(?:^|\/)([^/]+)\.(dist-info|egg-info|egg)$/;
+/** Files that tell of a distribution. */
+export const DOCUMENTS: RegExp =
+  /\.dist-info\/(?:METADATA|RECORD|INSTALLER|top_level\.txt)$|\.egg-info(?:\/(?:PKG-INFO|INSTALLER|top_level\.txt|installed-files\.txt))?$|\.egg\/(?:EGG-INFO\/PKG-INFO|INSTALLER)$/;
 /** Names of distributions (PEP 508). */
 const NAME = /^[A-Za-z0-9](?:[A-Za-z0-9._-]*[A-Za-z0-9])?$/;
 /** Names that can be imported: any script, never a path. */

@@ -12,6 +12,7 @@ import {
   type ComponentInfo,
   type ComponentRepo,
   type Detection,
+  type DetectOptions,
   locator,
 } from '../components.ts';
 import type { Inode, Tree } from '../tree.ts';
@@ -42,7 +43,10 @@ const NS_PER_SECOND = 1_000_000_000n;
 
 const componentOf = ({ source }: DpkgPackage): string => `dpkg:${source}`;
 
-async function detect(tree: Tree): Promise<Detection | undefined> {
+async function detect(
+  tree: Tree,
+  { times = true }: DetectOptions = {},
+): Promise<Detection | undefined> {
   const directories = DIRECTORIES.flatMap((path) => tree.resolve(path, 'all') ?? []);
   const databases = await Promise.all(
     [...new Set(directories)].map((directory) => readDatabase(tree, directory)),
@@ -58,7 +62,7 @@ async function detect(tree: Tree): Promise<Detection | undefined> {
   tree.digestAhead('md5', statedFiles(tree, claims));
   return {
     repo: 'dpkg',
-    components: await describeSources(tree, packages),
+    components: await describeSources(tree, packages, times),
     claims: [...claims, ...guessMade(tree, packages), ...guessUnlisted(tree, packages)],
     warnings: [...warnings, ...describeUnlisted(packages)],
   };
@@ -174,6 +178,7 @@ function describeUnlisted(packages: readonly DpkgPackage[]): string[] {
 async function describeSources(
   tree: Tree,
   packages: readonly DpkgPackage[],
+  withTimes: boolean,
 ): Promise<ComponentInfo[]> {
   const sources = Map.groupBy(packages, componentOf);
   const locate = locator(tree);
@@ -181,23 +186,33 @@ async function describeSources(
   const infos: ComponentInfo[] = [];
   for (const [id, binaries] of sources) {
     const versions = binaries.map(({ name, version }) => `${name} ${version}`);
-    const logged: number[] = [];
-    for (const { name } of binaries) {
-      for (const time of await changelogTimes(tree, name, known)) logged.push(time);
-    }
-    const built = binaries.flatMap((unpacked) => buildTime(tree, locate, unpacked));
-    const changeTimes = logged.length > 0 ? logged : built;
-    infos.push({
-      id,
-      kind: 'package',
-      packages: [...new Set(versions)].sort(),
-      ...(changeTimes.length > 0 && {
-        changeTimes: sortedTimes(changeTimes),
-        changesFrom: logged.length > 0 ? 'changelog' : 'build',
-      }),
-    });
+    const info = { id, kind: 'package', packages: [...new Set(versions)].sort() } as const;
+    const changes = withTimes && (await changesOf(binaries, { tree, locate, known }));
+    infos.push({ ...info, ...changes });
   }
   return infos;
+}
+
+/** When a source package changed: by the changelogs of its packages, and where there are none by when they were built. */
+async function changesOf(
+  binaries: readonly DpkgPackage[],
+  {
+    tree,
+    locate,
+    known,
+  }: {
+    readonly tree: Tree;
+    readonly locate: (listed: string) => Path | undefined;
+    readonly known: KnownTimes;
+  },
+): Promise<Pick<ComponentInfo, 'changeTimes' | 'changesFrom'>> {
+  const logged: number[] = [];
+  for (const { name } of binaries) {
+    for (const time of await changelogTimes(tree, name, known)) logged.push(time);
+  }
+  if (logged.length > 0) return { changeTimes: sortedTimes(logged), changesFrom: 'changelog' };
+  const built = binaries.flatMap((unpacked) => buildTime(tree, locate, unpacked));
+  return built.length > 0 ? { changeTimes: sortedTimes(built), changesFrom: 'build' } : {};
 }
 
 /**
@@ -224,4 +239,9 @@ function sortedTimes(times: readonly number[]): number[] {
 }
 
 /** Debian's package manager, and all distributions and images that use its databases. */
-export const dpkg: ComponentRepo = { name: 'dpkg', detect };
+export const dpkg: ComponentRepo = {
+  name: 'dpkg',
+  documents:
+    /^(?:var\/lib|usr\/lib\/sysimage|usr\/lib)\/dpkg\/(?:status|diversions|(?:status\.d|alternatives)\/[^/]+|info\/[^/]+\.(?:list|md5sums))$/,
+  detect,
+};

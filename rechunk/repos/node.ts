@@ -155,4 +155,4 @@ async function detect(tree: Tree): Promise<Detection | undefined> {
  * Packages below `node_modules`. Components are package roots (`node:/app/node_modules/@babel/core`); claims name no
  * content, so files that an operating system's package lists stay with that.
  */
-export const node: ComponentRepo = { name: 'node', detect };
+export const node: ComponentRepo = { name: 'node', documents: ROOT_MANIFEST, detect };

@@ -20,6 +20,7 @@ import { sourceOf } from '../pyc.ts';
 import type { Tree } from '../tree.ts';
 import {
   type Distribution,
+  DOCUMENTS,
   findInstalled,
   findList,
   LIST_LIMIT,
@@ -225,4 +226,4 @@ async function detect(tree: Tree): Promise<Detection | undefined> {
  * 503 normalises them, and `python:/PATH/OF/VENV`. What an operating system's package lists stays with that, also where
  * the distribution lists it too; a distribution that says that such a system installed it makes guesses only.
  */
-export const python: ComponentRepo = { name: 'python', detect };
+export const python: ComponentRepo = { name: 'python', documents: DOCUMENTS, detect };

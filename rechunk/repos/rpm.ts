@@ -194,4 +194,9 @@ async function detect(tree: Tree): Promise<Detection | undefined> {
  * RPM databases in SQLite form. Components are source packages (`rpm:glibc`), changing on the days of their changelogs
  * or, without one, when they were built. Files that were not installed are not claimed; ghosts are claimed as such.
  */
-export const rpm: ComponentRepo = { name: 'rpm', detect };
+export const rpm: ComponentRepo = {
+  name: 'rpm',
+  documents:
+    /^(?:usr\/lib\/sysimage\/rpm|var\/lib\/rpm|usr\/share\/rpm)\/rpmdb\.sqlite(?:-wal|-journal)?$/,
+  detect,
+};

@@ -6,6 +6,7 @@ import { RechunkError } from '../../errors.ts';
 import type { Digest } from '../../oci.ts';
 import type { Engine } from './engine.ts';
 import { digestBytes } from './ids.ts';
+import type { KeepRule } from './kept.ts';
 import { type LayerSource, type ReadLayer, readLayer } from './read.ts';
 import { IndexWriter, type WriterOptions } from './writer.ts';
 
@@ -20,7 +21,7 @@ export interface IndexProgress {
   /** Layers that are read, and those that are to be. */
   readonly done: number;
   readonly total: number;
-  /** Stored bytes of these layers; a layer of which only the table is read counts as whole. */
+  /** Stored bytes of these layers, and of those that are being read what was read; a layer of which only the table is read counts as whole. */
   readonly doneBytes: number;
   readonly totalBytes: number;
 }
@@ -30,6 +31,8 @@ export interface IndexOptions extends Pick<WriterOptions, 'partEntries' | 'partB
   readonly directory: string;
   /** Default: all of it. */
   readonly shard?: Shard;
+  /** What is kept of content; default nothing. */
+  readonly keep?: KeepRule | undefined;
   /** Layers that are read at once; default {@link DEFAULT_AT_ONCE}. */
   readonly atOnce?: number;
   readonly signal?: AbortSignal | undefined;
@@ -117,6 +120,7 @@ class Run {
   #next = 0;
   #done = 0;
   #doneBytes = 0;
+  readonly #totalBytes: number;
   #failed = false;
   #writing: Promise<void> = Promise.resolve();
 
@@ -124,6 +128,7 @@ class Run {
     this.#writer = writer;
     this.#wanted = wanted;
     this.#options = options;
+    this.#totalBytes = wanted.reduce((sum, { descriptor }) => sum + descriptor.size, 0);
   }
 
   async finish(): Promise<void> {
@@ -139,7 +144,7 @@ class Run {
       while (this.#next < this.#wanted.length && !this.#failed) {
         signal?.throwIfAborted();
         const source = this.#wanted[this.#next++] as LayerSource;
-        await this.#write(source, await readLayer(source, signal));
+        await this.#write(await this.#read(source));
       }
     } catch (error) {
       this.#failed = true;
@@ -147,19 +152,36 @@ class Run {
     }
   }
 
-  async #write(source: LayerSource, layer: ReadLayer): Promise<void> {
+  /** Reads a layer; when it is read, all of it counts as done, however much there was to read. */
+  async #read(source: LayerSource): Promise<ReadLayer> {
+    let seen = 0;
+    const onBytes = (bytes: number): void => {
+      seen += bytes;
+      this.#doneBytes += bytes;
+      this.#tell();
+    };
+    const { keep, signal } = this.#options;
+    const layer = await readLayer(source, { keep, signal, onBytes });
+    this.#doneBytes += source.descriptor.size - seen;
+    return layer;
+  }
+
+  async #write(layer: ReadLayer): Promise<void> {
     this.#writing = this.#writing.then(() => this.#writer.add(layer));
     await this.#writing;
     this.counts.entries += layer.rows.length;
     this.counts.bytesRead += layer.bytesRead;
     if (layer.origin === 'toc') this.counts.tables++;
     this.#done++;
-    this.#doneBytes += source.descriptor.size;
+    this.#tell();
+  }
+
+  #tell(): void {
     this.#options.onProgress?.({
       done: this.#done,
       total: this.#wanted.length,
       doneBytes: this.#doneBytes,
-      totalBytes: this.#wanted.reduce((sum, { descriptor }) => sum + descriptor.size, 0),
+      totalBytes: this.#totalBytes,
     });
   }
 }

@@ -7,10 +7,12 @@ import { decompress, verifying } from '../../blob.ts';
 import { during, RechunkError } from '../../errors.ts';
 import type { Blob } from '../../image.ts';
 import type { Annotations, Descriptor, Digest } from '../../oci.ts';
+import type { Path } from '../../path.ts';
 import type { TarEntry } from '../../tar.ts';
 import { TarReader } from '../../tarreader.ts';
+import { Keeper, type KeepRule, type Kept } from './kept.ts';
 import { LayerRows, type RowEntry, splitTime } from './rows.ts';
-import { readTable } from './tables.ts';
+import { ESTARGZ_DIGEST, ESTARGZ_OWN, readTable } from './tables.ts';
 
 /** A layer to be read: one of the blobs that hold it, and how to open that. */
 export interface LayerSource {
@@ -33,6 +35,17 @@ export interface ReadLayer {
   readonly uncompressed?: number;
   /** Bytes that were read of the blob. */
   readonly bytesRead: number;
+  /** What was kept of its content; default nothing. */
+  readonly kept?: Kept | undefined;
+}
+
+/** How a layer is read. */
+export interface ReadOptions {
+  /** What is kept of content; default nothing. */
+  readonly keep?: KeepRule | undefined;
+  readonly signal?: AbortSignal | undefined;
+  /** Is told of stored bytes as they are read. */
+  readonly onBytes?: ((bytes: number) => void) | undefined;
 }
 
 function rowEntry(entry: TarEntry): RowEntry {
@@ -41,35 +54,99 @@ function rowEntry(entry: TarEntry): RowEntry {
   return { type, path, ...owner, size, link, devMajor, devMinor, xattrs };
 }
 
+const NONE: ReadonlySet<string> = new Set();
+
 /** Turns a tar into rows. */
 class RowSink {
   readonly rows = new LayerRows();
+  /** Files that are documents by hard links alone. */
+  readonly linked: Set<Path> = new Set();
+  readonly #keep: KeepRule | undefined;
+  readonly #keeper: Keeper | undefined;
+  readonly #ignored: ReadonlySet<string>;
   #file: { readonly entry: RowEntry; readonly hash: Hash } | undefined;
 
+  /** `ignored` are paths of files that are none of the image. */
+  constructor(keep: KeepRule | undefined, ignored: ReadonlySet<string>) {
+    this.#keep = keep;
+    this.#ignored = ignored;
+    this.#keeper = keep && new Keeper(keep);
+  }
+
   entry(entry: TarEntry): void {
+    if (this.#ignored.has(entry.path)) return;
     const row = rowEntry(entry);
-    if (entry.type === 'file') this.#file = { entry: row, hash: createHash('sha256') };
-    else this.rows.add(row);
+    if (entry.type === 'file') {
+      this.#file = { entry: row, hash: createHash('sha256') };
+      this.#keeper?.begin(entry.path, entry.size);
+      return;
+    }
+    if (entry.type === 'link') this.#noteLink(entry);
+    this.rows.add(row);
+  }
+
+  #noteLink({ path, link }: TarEntry): void {
+    const target = link as Path;
+    if (this.#keep?.isDocument(path) && !this.#keep.isDocument(target)) this.linked.add(target);
   }
 
   data(chunk: Uint8Array): void {
     this.#file?.hash.update(chunk);
+    this.#keeper?.data(chunk);
   }
 
   end(): void {
-    if (this.#file) this.rows.add(this.#file.entry, this.#file.hash.digest());
+    if (!this.#file) return;
+    const digest = this.#file.hash.digest();
+    this.#keeper?.end(digest);
+    this.rows.add(this.#file.entry, digest);
     this.#file = undefined;
+  }
+
+  finish(): Pick<ReadLayer, 'rows' | 'kept'> & Pick<RowSink, 'linked'> {
+    this.rows.finish();
+    return { rows: this.rows, kept: this.#keeper?.finish(), linked: this.linked };
   }
 }
 
-async function readTar(source: LayerSource, blob: Blob, signal?: AbortSignal): Promise<ReadLayer> {
+/**
+ * Reads all of a layer. A hard link can make a document of a file that came before under a name that tells nothing (as in pnpm's store):
+ * such a layer is read a second time.
+ */
+async function readTar(source: LayerSource, blob: Blob, options: ReadOptions): Promise<ReadLayer> {
+  const { keep } = options;
+  const { linked, ...read } = await readOnce(source, blob, options);
+  if (!keep || linked.size === 0) return read;
+  const isDocument = (path: Path): boolean => keep.isDocument(path) || linked.has(path);
+  const rule = { ...keep, isDocument };
+  const { linked: _, ...again } = await readOnce(source, blob, { ...options, keep: rule });
+  return { ...again, bytesRead: 2 * read.bytesRead };
+}
+
+async function* counted(
+  chunks: AsyncIterable<Uint8Array>,
+  onBytes: ReadOptions['onBytes'],
+): AsyncGenerator<Uint8Array> {
+  for await (const chunk of chunks) {
+    onBytes?.(chunk.length);
+    yield chunk;
+  }
+}
+
+async function readOnce(
+  source: LayerSource,
+  blob: Blob,
+  { keep, signal, onBytes }: ReadOptions,
+): Promise<ReadLayer & Pick<RowSink, 'linked'>> {
   const { descriptor, diffId, name } = source;
   const [algorithm = ''] = diffId.split(':');
   const whole = createHash(algorithm);
-  const sink = new RowSink();
+  const isStargz = descriptor.annotations?.[ESTARGZ_DIGEST] !== undefined;
+  const sink = new RowSink(keep, isStargz ? ESTARGZ_OWN : NONE);
   const reader = new TarReader(sink);
   let uncompressed = 0;
-  for await (const chunk of decompress(verifying(blob.stream(signal), descriptor, name))) {
+  const stored = counted(blob.stream(signal), onBytes);
+  for await (const chunk of decompress(verifying(stored, descriptor, name))) {
     uncompressed += chunk.length;
     whole.update(chunk);
     reader.push(chunk);
@@ -79,20 +156,20 @@ async function readTar(source: LayerSource, blob: Blob, signal?: AbortSignal): P
   if (found !== diffId) {
     throw new RechunkError('digest-mismatch', `got diffID ${found}, want ${diffId}`);
   }
-  sink.rows.finish();
-  return { diffId, rows: sink.rows, origin: 'tar', uncompressed, bytesRead: descriptor.size };
+  const read = { origin: 'tar', uncompressed, bytesRead: descriptor.size } as const;
+  return { diffId, ...sink.finish(), ...read };
 }
 
 /**
  * Reads one layer. Throws `digest-mismatch` or `size-mismatch` where blob or diffID are not what the image says, and what reading a
  * tar throws.
  */
-export function readLayer(source: LayerSource, signal?: AbortSignal): Promise<ReadLayer> {
+export function readLayer(source: LayerSource, options: ReadOptions = {}): Promise<ReadLayer> {
   return during(`indexing ${source.name} (${source.descriptor.digest})`, async () => {
     const blob = await source.open();
     const annotations = source.annotations ? await source.annotations() : undefined;
     const told = annotations ? { ...source.descriptor, annotations } : source.descriptor;
-    const table = await readTable({ ...source, descriptor: told }, blob);
-    return table ?? (await readTar(source, blob, signal));
+    const table = await readTable({ ...source, descriptor: told }, blob, options.keep);
+    return table ?? (await readTar({ ...source, descriptor: told }, blob, options));
   });
 }

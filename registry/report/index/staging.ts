@@ -19,12 +19,21 @@ interface TableShape {
   readonly order: string;
   /** An expression whose upper four bits are the partition. */
   readonly partition?: string;
+  /** Rows that a reader takes at once, where the engine's own number would be too many bytes. */
+  readonly groupRows?: number;
 }
 
 const KIND_LIST = `[${KINDS.map(literal).join(', ')}]`;
 
 /** A table that layers are written to. */
-export type TableName = 'entries' | 'files' | 'paths' | 'xattrs' | 'layers';
+export type TableName =
+  | 'entries'
+  | 'files'
+  | 'paths'
+  | 'xattrs'
+  | 'documents'
+  | 'digests'
+  | 'layers';
 
 /** Rows of like content lie together: that makes runs of ids, and a reader of one partition has all copies of a file. */
 const TABLES: Readonly<Record<TableName, TableShape>> = {
@@ -58,13 +67,24 @@ const TABLES: Readonly<Record<TableName, TableShape>> = {
     written: 'set AS xattrs_id, name, value',
     order: 'set, name',
   },
+  documents: {
+    staged: { file: 'id', content: 'bytes' },
+    written: 'file AS file_id, content',
+    order: 'file',
+    groupRows: 2048,
+  },
+  digests: {
+    staged: { file: 'id', md5: 'bytes', sha1: 'bytes' },
+    written: 'file AS file_id, md5, sha1',
+    order: 'file',
+  },
   layers: {
     staged: {
       ...{ layer: 'constant', diff_id: 'text', origin: 'text', uncompressed: 'double' },
-      ...{ entries: 'double', tree: 'id', metadata: 'id' },
+      ...{ entries: 'double', tree: 'id', metadata: 'id', kept: 'text' },
     },
     written: `layer AS layer_id, diff_id, origin, nullif(uncompressed, -1)::BIGINT AS uncompressed,
-      entries::BIGINT AS entries, tree AS tree_id, metadata AS metadata_id`,
+      entries::BIGINT AS entries, tree AS tree_id, metadata AS metadata_id, kept`,
     order: 'layer',
   },
 };
@@ -117,12 +137,13 @@ export class Staging {
     this.#flush();
     const files: string[] = [];
     for (const name of TABLE_NAMES) {
-      const { written, order, partition } = TABLES[name];
+      const { written, order, partition, groupRows } = TABLES[name];
+      const format = groupRows === undefined ? FORMAT : `${FORMAT}, ROW_GROUP_SIZE ${groupRows}`;
       for (const [folder, number] of partitionsOf(name)) {
         const file = join(directory, folder, 'part.parquet');
         const where = number === undefined ? '' : `WHERE (${partition}) >> 59 = ${number}`;
         await this.#engine.run(
-          `COPY (SELECT ${written} FROM staged_${name} ${where} ORDER BY ${order}) TO ${literal(file)} (${FORMAT})`,
+          `COPY (SELECT ${written} FROM staged_${name} ${where} ORDER BY ${order}) TO ${literal(file)} (${format})`,
         );
         files.push(file);
       }

@@ -21,6 +21,8 @@ export interface StoredLayers {
   readonly tags: readonly IndexedTag[];
   /** Every layer of every image; one may come several times. */
   readonly layers: readonly LayerSource[];
+  /** What the manifest of an image says of its layers, lowest first; `repository` as reports name it. */
+  describe(repository: string, manifest: ManifestFacts): Promise<readonly Descriptor[]>;
   close(): Promise<void>;
 }
 
@@ -39,10 +41,13 @@ export function storedLayers(survey: Survey, remote: ClientOptions): StoredLayer
     for (const image of images) layers.push(...sourcesOf(image, name, place));
     return { repository: repository.found.name, tag, images: images.map(imageOf) };
   });
+  const byName = new Map([...places].map(([{ found }, place]) => [found.name, place]));
+  const describe: StoredLayers['describe'] = async (repository, manifest) =>
+    (await byName.get(repository)?.describe(manifest)) ?? [];
   const close = async (): Promise<void> => {
     await Promise.all([...places.values()].map((place) => place.close()));
   };
-  return { tags, layers, close };
+  return { tags, layers, describe, close };
 }
 
 /** Whether the image's config says what its layers are. */
@@ -96,9 +101,15 @@ class Place {
 
   /** What the manifest says of a layer beyond what surveys keep. */
   async annotations(manifest: ManifestFacts, layer: Digest): Promise<Annotations> {
+    const found = await this.describe(manifest);
+    return found.find(({ digest }) => digest === layer)?.annotations ?? {};
+  }
+
+  /** The layers as the manifest has them; each manifest is read once. */
+  describe(manifest: ManifestFacts): Promise<readonly Descriptor[]> {
     const reading = this.#manifests.get(manifest.digest) ?? this.#read(manifest);
     this.#manifests.set(manifest.digest, reading);
-    return (await reading).find(({ digest }) => digest === layer)?.annotations ?? {};
+    return reading;
   }
 
   async #read({ digest, mediaType }: ManifestFacts): Promise<readonly Descriptor[]> {

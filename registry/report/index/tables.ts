@@ -1,5 +1,5 @@
 /**
- * A layer's files by its table of contents alone: of zstd:chunked layers, and of eStargz. Only tables whose digest the manifest names
+ * A layer's files by its table of contents, and its documents, alone: of zstd:chunked layers, and of eStargz. Only tables whose digest the manifest names
  * are read; what they say of the tar is the word of whoever made the image, as it is for clients that pull in part.
  *
  * Formats: `chunked/toc.ts`; stargz-snapshotter v0.16 docs/estargz.md.
@@ -16,23 +16,29 @@ import type { Digest } from '../../oci.ts';
 import { type Path, parsePath } from '../../path.ts';
 import { NO_XATTRS, type Xattrs } from '../../tar.ts';
 import { TarReader } from '../../tarreader.ts';
+import { planDocuments, readDocuments } from './documents.ts';
 import { digestBytes } from './ids.ts';
+import type { KeepRule } from './kept.ts';
 import type { LayerSource, ReadLayer } from './read.ts';
 import { LayerRows, type RowEntry, splitTime } from './rows.ts';
 
-const ESTARGZ_DIGEST = 'containerd.io/snapshot/stargz/toc.digest';
+/** The annotation of a layer by which it is eStargz: the digest of its table. */
+export const ESTARGZ_DIGEST = 'containerd.io/snapshot/stargz/toc.digest';
 /** Footer of an eStargz blob: an empty gzip member whose extra field says where the table lies. */
 const ESTARGZ_FOOTER_SIZE = 51;
 const ESTARGZ_FOOTER = /SG\x16\x00([0-9a-f]{16})STARGZ/;
 const ESTARGZ_TABLE = 'stargz.index.json';
 /** Entries of eStargz that are no files of the image. */
-const ESTARGZ_OWN: ReadonlySet<string> = new Set([
+export const ESTARGZ_OWN: ReadonlySet<string> = new Set([
   ...['.prefetch.landmark', '.no.prefetch.landmark', ESTARGZ_TABLE],
 ]);
 const MODE_BITS = 0o7777;
 
 /** The bytes of a stretch; undefined where only the whole blob can be had. */
-async function readPart(blob: Blob, { offset, size }: ByteRange): Promise<Buffer | undefined> {
+export async function readPart(
+  blob: Blob,
+  { offset, size }: ByteRange,
+): Promise<Buffer | undefined> {
   if (!blob.file) return blob.part?.({ offset, size });
   const handle = await open(blob.file.path, 'r');
   try {
@@ -66,6 +72,8 @@ function sha256(bytes: Uint8Array): Digest {
 interface Table {
   readonly entries: readonly TocEntry[];
   readonly bytesRead: number;
+  /** Where in the blob the files' content ends. */
+  readonly end: number;
 }
 
 async function chunkedTable({ descriptor }: LayerSource, blob: Blob): Promise<Table | undefined> {
@@ -75,7 +83,7 @@ async function chunkedTable({ descriptor }: LayerSource, blob: Blob): Promise<Ta
   const bytes = await readPart(blob, { offset, size: compressedSize });
   if (!bytes || sha256(bytes) !== sections.tocDigest) return undefined;
   const json = await unpacked(bytes);
-  return json && { entries: parseToc(json).entries, bytesRead: compressedSize };
+  return json && { entries: parseToc(json).entries, bytesRead: compressedSize, end: offset };
 }
 
 async function estargzTable({ descriptor }: LayerSource, blob: Blob): Promise<Table | undefined> {
@@ -95,7 +103,7 @@ async function estargzTable({ descriptor }: LayerSource, blob: Blob): Promise<Ta
   const tar = bytes && (await unpacked(bytes));
   const json = tar && contentOf(tar, ESTARGZ_TABLE);
   if (!json || sha256(json) !== wanted) return undefined;
-  return { entries: parseEstargz(json), bytesRead: length + ESTARGZ_FOOTER_SIZE };
+  return { entries: parseEstargz(json), bytesRead: length + ESTARGZ_FOOTER_SIZE, end: offset };
 }
 
 function contentOf(tar: Buffer, name: string): Buffer | undefined {
@@ -188,12 +196,19 @@ function rowsOf(entries: readonly TocEntry[]): LayerRows | undefined {
  * The layer by its table of contents; undefined where it has none that the manifest vouches for, where the blob cannot be read in
  * part, or where the table does not say all: then the layer is to be read whole.
  */
-export async function readTable(source: LayerSource, blob: Blob): Promise<ReadLayer | undefined> {
+export async function readTable(
+  source: LayerSource,
+  blob: Blob,
+  keep?: KeepRule,
+): Promise<ReadLayer | undefined> {
   try {
     const table = (await chunkedTable(source, blob)) ?? (await estargzTable(source, blob));
     const rows = table && rowsOf(table.entries);
     if (!rows) return undefined;
-    return { diffId: source.diffId, rows, origin: 'toc', bytesRead: table.bytesRead };
+    const plan = keep && planDocuments(table.entries, table.end, keep);
+    const kept = plan && (await readDocuments(plan, (range) => readPart(blob, range)));
+    const bytesRead = table.bytesRead + (plan?.size ?? 0);
+    return { diffId: source.diffId, rows, origin: 'toc', bytesRead, kept };
   } catch (error) {
     // A damaged table says nothing of the layer, which is then read whole; what cannot be fetched is the caller's.
     const isDamaged =

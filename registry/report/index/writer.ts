@@ -17,6 +17,7 @@ import { showPath } from '../../path.ts';
 import type { ColumnData } from './append.ts';
 import { type Engine, literal } from './engine.ts';
 import { DigestSet, digestBytes, idOf } from './ids.ts';
+import { type Kept, NOTHING_KEPT } from './kept.ts';
 import type { ReadLayer } from './read.ts';
 import { DIGEST_SIZE, type LayerRows } from './rows.ts';
 import { foldersOf, Staging } from './staging.ts';
@@ -27,6 +28,8 @@ export const PART_ENTRIES = 4_000_000;
 export const PART_BYTES: number = 8 * 2 ** 30;
 /** Digests that a run remembers to have written, of contents and of paths: 100 MB each. */
 const KEPT_DIGESTS = 4_000_000;
+/** Bytes of documents after which a part is written: they wait in memory. */
+const PART_DOCUMENT_BYTES: number = 256 << 20;
 /** Hex digits of a part's content in its name. */
 const CONTENT_DIGITS = 20;
 
@@ -69,8 +72,11 @@ export class IndexWriter {
   readonly #files = new DigestSet();
   readonly #paths = new DigestSet();
   readonly #xattrs = new DigestSet();
+  readonly #documents = new DigestSet();
+  readonly #digests = new DigestSet();
   #entries = 0;
   #bytes = 0;
+  #documentBytes = 0;
 
   private constructor(engine: Engine, options: WriterOptions, ingest: Ingest) {
     this.#engine = engine;
@@ -107,7 +113,8 @@ export class IndexWriter {
     this.#entries += layer.rows.length;
     this.#bytes += layer.bytesRead;
     const { partEntries = PART_ENTRIES, partBytes = PART_BYTES } = this.#options;
-    if (this.#entries >= partEntries || this.#bytes >= partBytes) await this.flush();
+    const isFull = this.#entries >= partEntries || this.#bytes >= partBytes;
+    if (isFull || this.#documentBytes >= PART_DOCUMENT_BYTES) await this.flush();
   }
 
   /** Writes what waits. */
@@ -115,10 +122,11 @@ export class IndexWriter {
     while (this.#waiting.size > 0 && !(await this.#publish()));
     this.#waiting.clear();
     // What a part of this run holds need not be in the next: it is there, or whoever took its layers wrote it too.
-    for (const set of [this.#files, this.#paths, this.#xattrs])
-      if (set.size > KEPT_DIGESTS) set.clear();
+    const sets = [this.#files, this.#paths, this.#xattrs, this.#documents, this.#digests];
+    for (const set of sets) if (set.size > KEPT_DIGESTS) set.clear();
     this.#entries = 0;
     this.#bytes = 0;
+    this.#documentBytes = 0;
     await this.#staging.clear();
   }
 
@@ -127,7 +135,7 @@ export class IndexWriter {
     await this.#ingest.remove();
   }
 
-  #stage({ diffId, rows, origin, uncompressed = -1 }: ReadLayer): void {
+  #stage({ diffId, rows, origin, uncompressed = -1, kept = NOTHING_KEPT }: ReadLayer): void {
     const value = idOf(digestBytes(diffId));
     this.#staging.append('entries', rows.length, [
       { type: 'constant', value },
@@ -139,11 +147,13 @@ export class IndexWriter {
     this.#stageFiles(rows);
     this.#stagePaths(rows);
     this.#stageXattrs(rows);
+    this.#stageKept(kept);
     this.#staging.append('layers', 1, [
       { type: 'constant', value },
       ...[diffId, origin].map((text) => ({ type: 'text', values: [text] }) as const),
       ...[uncompressed, rows.length].map((number) => doubleColumn(Float64Array.of(number))),
       ...[rows.treeDigest, rows.metadataDigest].map(idColumn),
+      { type: 'text', values: [kept.extent] },
     ]);
   }
 
@@ -192,6 +202,21 @@ export class IndexWriter {
       idColumn(Buffer.concat(found.map(({ digest }) => digest))),
       { type: 'text', values: found.map(({ name }) => name) },
       { type: 'bytes', values: found.map(({ value }) => value) },
+    ]);
+  }
+
+  #stageKept({ documents, digests }: Kept): void {
+    const contents = documents.filter(({ digest }) => this.#documents.add(digest));
+    this.#documentBytes += contents.reduce((sum, { content }) => sum + content.length, 0);
+    this.#staging.append('documents', contents.length, [
+      idColumn(Buffer.concat(contents.map(({ digest }) => digest))),
+      { type: 'bytes', values: contents.map(({ content }) => content) },
+    ]);
+    const further = digests.filter(({ digest }) => this.#digests.add(digest));
+    this.#staging.append('digests', further.length, [
+      idColumn(Buffer.concat(further.map(({ digest }) => digest))),
+      { type: 'bytes', values: further.map(({ md5 }) => md5) },
+      { type: 'bytes', values: further.map(({ sha1 }) => sha1) },
     ]);
   }
 

@@ -17,7 +17,7 @@ from pyspark.sql import SparkSession
 
 QUERIES = os.path.join(os.path.dirname(os.path.abspath(__file__)), '..', 'queries')
 PARTITIONED = ('entries', 'files', 'paths')
-SINGLE = ('layers', 'xattrs')
+SINGLE = ('layers', 'xattrs', 'documents', 'digests')
 TARGETS = ('tags', 'images', 'image_layers', 'blobs')
 
 
