@@ -13,6 +13,7 @@ import {
   type Path,
   parentOf,
   parsePath,
+  parseShown,
   pathFromText,
   pathOf,
   showPath,
@@ -162,6 +163,19 @@ test('shows text as text and other bytes escaped', () => {
   // C1's "control sequence introducer" and the override of text direction would change what is seen.
   assert.equal(showPath(pathFromText('a\u009b2Jé')), 'a\\xc2\\x9b2Jé');
   assert.equal(showPath(pathFromText('a\u202egnp.exe')), 'a\\xe2\\x80\\xaegnp.exe');
+});
+
+test('gives the bytes of what was shown back', () => {
+  for (const path of ['a\\b\x7f', 'caf\xe9/\t', 'a\\x41', pathFromText('naïve/日本\u202e'), ''])
+    assert.equal(parseShown(showPath(path)), path);
+  const bytes = fc.uint8Array({ maxLength: 20 });
+  fc.assert(
+    fc.property(bytes, (some) => {
+      const path = Buffer.from(some).toString('latin1');
+      return parseShown(showPath(path)) === path;
+    }),
+    { seed: SEED, numRuns: 2000 },
+  );
 });
 
 test.run();
