@@ -1,6 +1,7 @@
-/** Runs the command line as a user does, as a process of its own. */
+/** Runs the command line: as a user does, as a process of its own, or within the test's, which takes a third of the processor time. */
 import { spawn } from 'node:child_process';
-import { fileURLToPath } from 'node:url';
+import { existsSync } from 'node:fs';
+import { fileURLToPath, pathToFileURL } from 'node:url';
 
 /** How a command ended. */
 export interface CliResult {
@@ -68,7 +69,79 @@ async function feed(
 
 /** Runs `rechunk ARGS --json`, which must succeed, and gives the result. */
 export async function runJson<T>(args: readonly string[], options: CliOptions = {}): Promise<T> {
-  const { status, stdout, stderr } = await runCli([...args, '--json', '--quiet'], options);
+  return resultOf(args, await runCli([...args, '--json', '--quiet'], options));
+}
+
+function resultOf<T>(args: readonly string[], { status, stdout, stderr }: CliResult): T {
   if (status !== 0) throw new Error(`rechunk ${args.join(' ')}: exit status ${status}\n${stderr}`);
   return JSON.parse(stdout) as T;
+}
+
+/** What of {@link CliOptions} a run within this process can have; none of the rest is taken, lest it be lost without a word. */
+export type HereOptions = Pick<CliOptions, 'env'> & {
+  readonly [Other in Exclude<keyof CliOptions, 'env'>]?: never;
+};
+
+type Main = typeof import('../rechunk/cli/main.ts');
+
+/** The command line's modules, of the same build as {@link ENTRY}. */
+function load(): Promise<Main> {
+  const built = new URL('main.js', pathToFileURL(ENTRY));
+  return import(existsSync(built) ? built.href : new URL('main.ts', built).href);
+}
+
+/** Runs within this process are one after another: they share its environment, its streams and its exit status. */
+let last: Promise<unknown> = Promise.resolve();
+
+/**
+ * Runs `rechunk ARGS` within this process, for tests of what a command does and prints. Signals, standard input, the working directory,
+ * memory and what Node itself does at the start and the end are for {@link runCli}.
+ */
+export function runHere(args: readonly string[], options: HereOptions = {}): Promise<CliResult> {
+  const result = last.then(() => runNow(args, options));
+  last = result.catch(() => {});
+  return result;
+}
+
+async function runNow(args: readonly string[], { env }: HereOptions): Promise<CliResult> {
+  const { run } = await load();
+  const before = { env: process.env, exitCode: process.exitCode };
+  const [stdout, stderr] = [capture(process.stdout), capture(process.stderr)];
+  process.env = { ...before.env, RECHUNK_NO_CACHE: 'true', ...env };
+  process.exitCode = undefined;
+  try {
+    await run(['node', 'rechunk', ...args], {
+      env: process.env,
+      signal: new AbortController().signal,
+    });
+    const status = Number(process.exitCode ?? 0);
+    return { status, stdout: stdout.text(), stderr: stderr.text() };
+  } finally {
+    stdout.release();
+    stderr.release();
+    Object.assign(process, before);
+  }
+}
+
+/** Keeps what is written to `stream` instead of writing it. */
+function capture(stream: NodeJS.WriteStream): { text: () => string; release: () => void } {
+  const { write } = stream;
+  const parts: Buffer[] = [];
+  stream.write = (chunk: string | Uint8Array, ...rest: unknown[]): boolean => {
+    parts.push(Buffer.from(chunk as string));
+    const done = rest.at(-1);
+    if (typeof done === 'function') process.nextTick(done);
+    return true;
+  };
+  return {
+    text: () => Buffer.concat(parts).toString(),
+    release: () => {
+      stream.write = write;
+    },
+  };
+}
+
+/** Runs `rechunk ARGS --json` within this process, which must succeed, and gives the result. */
+export async function jsonHere<T>(args: readonly string[], options: HereOptions = {}): Promise<T> {
+  return resultOf(args, await runHere([...args, '--json', '--quiet'], options));
 }

@@ -17,7 +17,7 @@ import {
 } from '../../registry/chunked/footer.ts';
 import { packTar, type TarItem } from '../../registry/tarwriter.ts';
 import { writeLayout } from '../../test-images/build.ts';
-import { runCli, runJson } from '../../test-images/cli.ts';
+import { jsonHere, runHere } from '../../test-images/cli.ts';
 import { noise } from '../../test-images/sample.ts';
 import type { BuildResult } from '../rechunk.ts';
 
@@ -64,7 +64,7 @@ interface Built extends Manifest {
 
 async function build(source: string, to: string, ...options: string[]): Promise<Built> {
   const args = ['build', `oci:${join(directory, source)}`, to, '--map', map, ...options];
-  const { status, stdout, stderr } = await runCli([...args, '--json']);
+  const { status, stdout, stderr } = await runHere([...args, '--json']);
   assert.equal(status, 0, stderr);
   const result = JSON.parse(stdout) as BuildResult;
   const [, dir = made] = /^oci:([^:]*)/.exec(to) ?? [];
@@ -170,7 +170,7 @@ test('directories that are marked with user attributes are no obstacle', async (
 
 test('what cannot hold zstd is an error', async () => {
   const to = `docker-archive:${join(directory, 'x.tar')}`;
-  const { status, stderr } = await runCli([
+  const { status, stderr } = await runHere([
     'build',
     `oci:${join(directory, 'plain')}`,
     to,
@@ -300,7 +300,7 @@ for (const [name, edit, wanted] of forgeries) {
     const forged = forge('there', edit);
     const to = forged.replace(/there$/, 'checked');
     const args = ['build', `oci:${join(directory, 'plain')}`, to, '--map', map, ...CHUNKED];
-    const { status, stderr } = await runCli([...args, '--previous', forged, '--verify']);
+    const { status, stderr } = await runHere([...args, '--previous', forged, '--verify']);
     assert.equal(status, 2, stderr);
     assert.match(stderr, wanted);
   });
@@ -319,7 +319,7 @@ test('together, variants share chunked layers', async () => {
     sources[1] as string,
     `oci:${join(directory, 'named')}:other`,
   ];
-  const { results } = await runJson<{ results: BuildResult[] }>([
+  const { results } = await jsonHere<{ results: BuildResult[] }>([
     ...args,
     '--to',
     `oci:${to}:`,

@@ -13,7 +13,7 @@ import { fileURLToPath } from 'node:url';
 import { test } from 'uvu';
 import { digestOf, MEDIA } from '../../registry/oci.ts';
 import { writeLayout } from '../../test-images/build.ts';
-import { runCli, runJson } from '../../test-images/cli.ts';
+import { jsonHere, runHere, runJson } from '../../test-images/cli.ts';
 import type { Inspection } from '../inspect.ts';
 import type { BuildResult, PlanReport } from '../library.ts';
 import { PLAN_LABEL } from '../record.ts';
@@ -34,15 +34,15 @@ function newLayout(): string {
 
 async function build(...options: string[]): Promise<{ to: string; result: BuildResult }> {
   const to = newLayout();
-  return { to, result: await runJson<BuildResult>(['build', source, to, ...options]) };
+  return { to, result: await jsonHere<BuildResult>(['build', source, to, ...options]) };
 }
 
-const verify = (to: string, ...options: string[]): ReturnType<typeof runCli> =>
-  runCli(['verify', source, to, '--json', '--quiet', ...options]);
+const verify = (to: string, ...options: string[]): ReturnType<typeof runHere> =>
+  runHere(['verify', source, to, '--json', '--quiet', ...options]);
 
 test('an Alpine image: packages are layers of their own, and the result is equal', async () => {
   const { to, result } = await build('--verify');
-  const inspection = await runJson<Inspection>(['inspect', to]);
+  const inspection = await jsonHere<Inspection>(['inspect', to]);
   const components = inspection.layers.flatMap((layer) => layer.components ?? []);
   for (const wanted of ['apk:busybox', 'apk:musl', 'database:apk'])
     assert.ok(components.includes(wanted), wanted);
@@ -95,7 +95,7 @@ test('labels, annotations and the creation time are set, and removed', async () 
     '2020-02-02T02:02:02Z',
   ];
   const { to } = await build(...options, '--annotation', 'org.example=x=y');
-  const inspection = await runJson<Inspection>(['inspect', to]);
+  const inspection = await jsonHere<Inspection>(['inspect', to]);
   assert.deepEqual(ownLabels(inspection), { a: '1' });
   assert.equal(inspection.created, '2020-02-02T02:02:02Z');
   assert.equal(inspection.annotations['org.example'], 'x=y');
@@ -106,9 +106,9 @@ test('labels, annotations and the creation time are set, and removed', async () 
 test('SOURCE_DATE_EPOCH clamps file times and is the creation time', async () => {
   const to = newLayout();
   const env = { SOURCE_DATE_EPOCH: '1000000000' };
-  await runJson(['build', source, to], { env });
-  assert.equal((await runJson<Inspection>(['inspect', to])).created, '2001-09-09T01:46:40Z');
-  const verified = await runCli(['verify', source, to, '--json', '--quiet'], { env });
+  await jsonHere(['build', source, to], { env });
+  assert.equal((await jsonHere<Inspection>(['inspect', to])).created, '2001-09-09T01:46:40Z');
+  const verified = await runHere(['verify', source, to, '--json', '--quiet'], { env });
   assert.equal(verified.status, 0);
   assert.equal((await verify(to)).status, 1);
 });
@@ -145,7 +145,7 @@ test('--max-layers and --max-layer-size bound the layers', async () => {
   assert.equal(few.result.images[0]?.layers.length, 3);
   const limit = 2_000_000;
   const small = await build('--max-layer-size', '2MB', '--verify');
-  const { layers } = await runJson<Inspection>(['inspect', small.to]);
+  const { layers } = await jsonHere<Inspection>(['inspect', small.to]);
   const cut = layers.filter(({ components }) =>
     components?.some((id) => id.startsWith('apk:openssl#')),
   );
@@ -161,7 +161,7 @@ test('--max-layers and --max-layer-size bound the layers', async () => {
 test('--map names components', async () => {
   const map = join(directory, 'map');
   writeFileSync(map, '# mine\n/etc/ settings\n/bin/busybox shell\n');
-  const report = await runJson<PlanReport>(['plan', source, '--map', map]);
+  const report = await jsonHere<PlanReport>(['plan', source, '--map', map]);
   const ids = report.components.map(({ id }) => id);
   assert.ok(ids.includes('user:settings') && ids.includes('user:shell'), ids.join(' '));
 });
@@ -173,7 +173,7 @@ for (const [compression, mediaType] of [
 ]) {
   test(`--compression ${compression} is what the layers have`, async () => {
     const { to } = await build('--compression', compression as string, '--verify');
-    const { layers } = await runJson<Inspection>(['inspect', to]);
+    const { layers } = await jsonHere<Inspection>(['inspect', to]);
     assert.ok(layers.every((layer) => layer.mediaType === mediaType));
   });
 }
@@ -189,9 +189,9 @@ test('an archive on standard input is told by its content', async () => {
 test('options come from the environment too', async () => {
   const to = newLayout();
   const env = { RECHUNK_MAX_LAYERS: '2', RECHUNK_COMPRESSION: 'gzip', RECHUNK_LABEL: 'a=1\nb=2' };
-  const { images } = await runJson<BuildResult>(['build', source, to], { env });
+  const { images } = await jsonHere<BuildResult>(['build', source, to], { env });
   assert.deepEqual([images[0]?.layers.length, images[0]?.compression], [2, 'gzip']);
-  assert.deepEqual(ownLabels(await runJson<Inspection>(['inspect', to])), { a: '1', b: '2' });
+  assert.deepEqual(ownLabels(await jsonHere<Inspection>(['inspect', to])), { a: '1', b: '2' });
 });
 
 const wrong: readonly (readonly [readonly string[], RegExp])[] = [
@@ -218,7 +218,7 @@ const wrong: readonly (readonly [readonly string[], RegExp])[] = [
 
 for (const [args, message] of wrong) {
   test(`refuses: ${args.map((arg) => (arg === source ? 'SOURCE' : arg)).join(' ')}`, async () => {
-    const { status, stderr, stdout } = await runCli(args);
+    const { status, stderr, stdout } = await runHere(args);
     assert.equal(status, 2, stderr);
     assert.match(stderr, message);
     assert.doesNotMatch(stderr, /\n\s+at /);
@@ -227,7 +227,7 @@ for (const [args, message] of wrong) {
 }
 
 test('help is help, on standard output', async () => {
-  const { status, stdout } = await runCli(['--help']);
+  const { status, stdout } = await runHere(['--help']);
   assert.equal(status, 0);
   for (const command of ['build', 'plan', 'verify', 'inspect'])
     assert.match(stdout, new RegExp(`^  ${command} `, 'm'));
@@ -324,14 +324,14 @@ function boundNotices(stderr: string): string[] {
 
 test('--platform picks from an index, and names what is there when it cannot', async () => {
   const layout = await writeIndexed();
-  const arm = await runJson<Inspection>([
+  const arm = await jsonHere<Inspection>([
     'inspect',
     `oci:${layout}:multi`,
     '--platform',
     'linux/arm/v7',
   ]);
   assert.equal(arm.platform, 'linux/arm/v7');
-  const none = await runCli(['inspect', `oci:${layout}:multi`, '--platform', 'linux/s390x']);
+  const none = await runHere(['inspect', `oci:${layout}:multi`, '--platform', 'linux/s390x']);
   assert.equal(none.status, 2);
   assert.match(none.stderr, /no image for linux\/s390x; it has linux\/arm\/v7, linux\/amd64/);
 });
@@ -339,7 +339,7 @@ test('--platform picks from an index, and names what is there when it cannot', a
 test('--all-platforms keeps the order, platforms and annotations of an index, and names what is not copied', async () => {
   const layout = await writeIndexed();
   const to = newLayout();
-  const { status, stdout, stderr } = await runCli([
+  const { status, stdout, stderr } = await runHere([
     'build',
     `oci:${layout}:multi`,
     to,
@@ -376,15 +376,15 @@ test('--all-platforms keeps the order, platforms and annotations of an index, an
   );
   for (const platform of ['linux/arm/v7', 'linux/amd64']) {
     const args = ['verify', `oci:${layout}:multi`, to, '--platform', platform, '--quiet'];
-    assert.equal((await runCli(args)).status, 0);
+    assert.equal((await runHere(args)).status, 0);
   }
 });
 
 test('what is bound to the image that was picked from an index, or to the index, is named', async () => {
   const from = `oci:${await writeIndexed()}:multi`;
-  const { stderr } = await runCli(['build', from, newLayout(), '--platform', 'linux/amd64']);
+  const { stderr } = await runHere(['build', from, newLayout(), '--platform', 'linux/amd64']);
   assert.deepEqual(boundNotices(stderr), ['sha256-*.sig of the index', 'attestation of an image']);
-  const arm = await runCli(['build', from, newLayout(), '--platform', 'linux/arm/v7']);
+  const arm = await runHere(['build', from, newLayout(), '--platform', 'linux/arm/v7']);
   assert.deepEqual(boundNotices(arm.stderr), ['sha256-*.sig of the index']);
 });
 
@@ -397,12 +397,12 @@ test("ostree's encapsulated form is refused with the flags that convert it", asy
     },
   ]);
   const from = `oci:${layout}:latest`;
-  const refused = await runCli(['build', from, newLayout()]);
+  const refused = await runHere(['build', from, newLayout()]);
   assert.equal(refused.status, 2);
   assert.match(refused.stderr, /add --prune \/sysroot\/ --label ostree\.commit-/);
   const to = newLayout();
-  await runJson(['build', from, to, '--prune', '/sysroot/', '--label', 'ostree.commit-']);
-  assert.deepEqual(ownLabels(await runJson<Inspection>(['inspect', to])), { keep: '1' });
+  await jsonHere(['build', from, to, '--prune', '/sysroot/', '--label', 'ostree.commit-']);
+  assert.deepEqual(ownLabels(await jsonHere<Inspection>(['inspect', to])), { keep: '1' });
 });
 
 test.run();

@@ -4,7 +4,7 @@ import { mkdtempSync, readFileSync, rmSync } from 'node:fs';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { suite } from 'uvu';
-import { runCli, runJson } from '../../test-images/cli.ts';
+import { jsonHere, runHere } from '../../test-images/cli.ts';
 import type { Inspection } from '../inspect.ts';
 import type { DiffReport } from '../library.ts';
 
@@ -29,12 +29,12 @@ const IMAGES = [
 diff.before(async () => {
   for (const [tag, version, options] of IMAGES) {
     const args = ['build', original(version), `${layout}:${tag}`, '--fresh', ...options];
-    await runJson(args);
+    await jsonHere(args);
   }
 });
 
 const run = (old: string, next: string, ...options: string[]): Promise<DiffReport> =>
-  runJson<DiffReport>(['diff', `${layout}:${old}`, `${layout}:${next}`, ...options]);
+  jsonHere<DiffReport>(['diff', `${layout}:${old}`, `${layout}:${next}`, ...options]);
 
 /** Versions by package name, from facts that were written by `apk` itself. */
 function versionsOf(release: string): Map<string, string> {
@@ -49,7 +49,7 @@ diff('names exactly the packages whose versions differ', async () => {
     .filter((name) => before.get(name) !== after.get(name))
     .sort()
     .map((name) => [name, before.get(name), after.get(name)]);
-  const report = await runJson<DiffReport>(['diff', original(OLD), original(NEW)]);
+  const report = await jsonHere<DiffReport>(['diff', original(OLD), original(NEW)]);
   const changed = report.packages.filter(({ change }) => change !== 'rebuilt');
   assert.deepEqual(
     changed.map(({ name, from, to }) => [name, from, to]),
@@ -57,7 +57,7 @@ diff('names exactly the packages whose versions differ', async () => {
   );
   assert.ok(changed.every(({ change }) => change === 'upgraded'));
   // The other way round the same packages are downgraded.
-  const back = await runJson<DiffReport>(['diff', original(NEW), original(OLD)]);
+  const back = await jsonHere<DiffReport>(['diff', original(NEW), original(OLD)]);
   assert.deepEqual(
     back.packages.filter(({ change }) => change === 'downgraded').map(({ name }) => name),
     changed.map(({ name }) => name),
@@ -68,8 +68,8 @@ diff(
   'the update is what the manifests say: blobs that are new, and all above the first',
   async () => {
     const [before, after, report] = await Promise.all([
-      runJson<Inspection>(['inspect', `${layout}:new`]),
-      runJson<Inspection>(['inspect', `${layout}:pruned`]),
+      jsonHere<Inspection>(['inspect', `${layout}:new`]),
+      jsonHere<Inspection>(['inspect', `${layout}:pruned`]),
       run('new', 'pruned'),
     ]);
     const had = new Set(before.layers.map(({ digest }) => digest));
@@ -132,7 +132,7 @@ diff('an image and itself: nothing differs, nothing is pulled', async () => {
 diff('--max-update-bytes: exit status 1 above it, 0 at it, and the report is printed', async () => {
   const bytes = (await run('old', 'new')).update?.byBlob.bytes ?? 0;
   const args = ['diff', `${layout}:old`, `${layout}:new`, '--max-update-bytes'];
-  const over = await runCli([...args, `${bytes - 1}`]);
+  const over = await runHere([...args, `${bytes - 1}`]);
   assert.deepEqual(
     [over.status, over.stdout.split('\n')[1]],
     [1, 'packages: 12 upgraded, 1 rebuilt'],
@@ -141,16 +141,16 @@ diff('--max-update-bytes: exit status 1 above it, 0 at it, and the report is pri
     over.stderr,
     new RegExp(`^rechunk: the update pulls .* \\(${bytes} bytes\\), over`, 'm'),
   );
-  assert.equal((await runCli([...args, `${bytes}`])).status, 0);
+  assert.equal((await runHere([...args, `${bytes}`])).status, 0);
 });
 
 diff('a directory tree has nothing to pull: no figures, and no budget', async () => {
   const root = join(work, 'root');
   const tree = `rootfs:${fileURLToPath(new URL('.', import.meta.url))}`;
-  const report = await runJson<DiffReport>(['diff', `${layout}:old`, tree, '--no-xattrs']);
+  const report = await jsonHere<DiffReport>(['diff', `${layout}:old`, tree, '--no-xattrs']);
   assert.equal(report.update, undefined);
   assert.ok(report.floor.files > 0, root);
-  const { status, stderr } = await runCli([
+  const { status, stderr } = await runHere([
     'diff',
     `${layout}:old`,
     tree,
@@ -162,7 +162,7 @@ diff('a directory tree has nothing to pull: no figures, and no budget', async ()
 });
 
 diff('--json and --markdown exclude each other', async () => {
-  const { status, stderr } = await runCli(['diff', 'oci:/a', 'oci:/b', '--json', '--markdown']);
+  const { status, stderr } = await runHere(['diff', 'oci:/a', 'oci:/b', '--json', '--markdown']);
   assert.deepEqual(
     [status, stderr.split('\n')[0]],
     [2, 'rechunk: --json and --markdown: want one of them'],
@@ -170,7 +170,7 @@ diff('--json and --markdown exclude each other', async () => {
 });
 
 diff('Markdown: packages as a table, layers with their causes', async () => {
-  const { status, stdout } = await runCli([
+  const { status, stdout } = await runHere([
     'diff',
     `${layout}:old`,
     `${layout}:new`,
@@ -194,8 +194,8 @@ diff('Markdown: packages as a table, layers with their causes', async () => {
 });
 
 diff('text is short unless all is asked for', async () => {
-  const short = await runCli(['diff', `${layout}:new`, `${layout}:times`, '--quiet']);
-  const all = await runCli(['diff', `${layout}:new`, `${layout}:times`, '--quiet', '--all']);
+  const short = await runHere(['diff', `${layout}:new`, `${layout}:times`, '--quiet']);
+  const all = await runHere(['diff', `${layout}:new`, `${layout}:times`, '--quiet', '--all']);
   assert.match(short.stdout, /^ {2}… and 3 more \(--all\)$/m);
   assert.ok(!all.stdout.includes('--all'));
   assert.match(all.stdout, /only times changed: apk:busybox: 315 files$/m);

@@ -14,7 +14,7 @@ import { dirname, join } from 'node:path';
 import { test } from 'uvu';
 import { packTar } from '../../registry/tarwriter.ts';
 import { writeLayout } from '../../test-images/build.ts';
-import { runCli, runJson } from '../../test-images/cli.ts';
+import { jsonHere, runHere } from '../../test-images/cli.ts';
 import { makePyc } from '../../test-images/pyc.ts';
 import type { Inspection } from '../inspect.ts';
 import type { BuildResult } from '../rechunk.ts';
@@ -60,7 +60,7 @@ const layout = join(directory, 'layout');
 const image = (tag: string): string => `oci:${layout}:${tag}`;
 
 const build = (source: string, tag: string, ...options: string[]): Promise<BuildResult> =>
-  runJson<BuildResult>(['build', source, image(tag), ...options]);
+  jsonHere<BuildResult>(['build', source, image(tag), ...options]);
 
 const excusesOf = ({ images: [built] }: BuildResult): unknown[] =>
   (built?.excuses ?? [])
@@ -69,7 +69,7 @@ const excusesOf = ({ images: [built] }: BuildResult): unknown[] =>
 
 /** The layer that holds a component. */
 async function layerOf(tag: string, component: string): Promise<string> {
-  const { layers } = await runJson<Inspection>(['inspect', image(tag)]);
+  const { layers } = await jsonHere<Inspection>(['inspect', image(tag)]);
   const layer = layers.find(({ components }) => components?.includes(component));
   assert.ok(layer, `no layer of ${tag} holds ${component}`);
   return layer.digest;
@@ -82,7 +82,7 @@ test.before(async () => {
 
 test('the same content installed again gives the same digest, and says what was done', async () => {
   await build(first, 'again');
-  const { status, stdout, stderr } = await runCli(['build', second, image('again'), '--json']);
+  const { status, stdout, stderr } = await runHere(['build', second, image('again'), '--json']);
   assert.equal(status, 0, stderr);
   const result = JSON.parse(stdout) as BuildResult;
   assert.equal(result.digest, original);
@@ -113,7 +113,7 @@ test('SOURCE_DATE_EPOCH clamps what is new and no inherited time', async () => {
   const source = install('more', SECOND, { 'opt/b/new': 'new' });
   const env = { SOURCE_DATE_EPOCH: '1600000000' };
   const args = ['build', source, image('epoch'), '--previous', image('first')];
-  const result = await runJson<BuildResult>(args, { env });
+  const result = await jsonHere<BuildResult>(args, { env });
   assert.deepEqual(excusesOf(result), [
     ['inherited-time', 3],
     ['pyc-inherited', 1],
@@ -123,24 +123,24 @@ test('SOURCE_DATE_EPOCH clamps what is new and no inherited time', async () => {
 
 test('verify proves what was inherited with the previous image, and lists it without', async () => {
   const pair = [second, image('first')];
-  const proved = await runJson<Verification>(['verify', ...pair, '--previous', image('first')]);
+  const proved = await jsonHere<Verification>(['verify', ...pair, '--previous', image('first')]);
   assert.deepEqual([proved.equal, proved.differences, proved.unproven], [true, [], 0]);
   assert.deepEqual(
     proved.excuses.map(({ kind }) => kind),
     ['inherited-time', 'pyc-inherited', 'dir-mtime'],
   );
-  const open = await runCli(['verify', ...pair, '--quiet']);
+  const open = await runHere(['verify', ...pair, '--quiet']);
   assert.equal(open.status, 1);
   assert.match(open.stdout, /^\/opt\/a\/data: mtime: want 1700500000, got 1700000000$/m);
   assert.match(
     open.stdout,
     /^different: 5 differences\n5 of them may be as in a previous image, which --previous IMAGE would prove$/m,
   );
-  const json = await runCli(['verify', ...pair, '--quiet', '--json']);
+  const json = await runHere(['verify', ...pair, '--quiet', '--json']);
   const { equal, differences, unproven } = JSON.parse(json.stdout) as Verification;
   assert.deepEqual([equal, unproven], [false, 5]);
   assert.ok(differences.every((one) => one.unproven));
-  const strict = await runCli([
+  const strict = await runHere([
     'verify',
     ...pair,
     '--previous',
@@ -171,21 +171,21 @@ test('of the previous image only layers are read that hold what differs', async 
   lutimesSync(join(directory, 'half/opt/b/data'), FIRST, FIRST);
   const to = `oci:${join(directory, 'half-out')}:x`;
   const args = ['build', half, to, '--previous', image('first'), '--recompress'];
-  const built = await without(b, () => runJson<BuildResult>(args));
+  const built = await without(b, () => jsonHere<BuildResult>(args));
   assert.equal(built.digest, original);
-  const failed = await without(a, () => runCli([...args, '--quiet']));
+  const failed = await without(a, () => runHere([...args, '--quiet']));
   assert.equal(failed.status, 2);
   const says =
     /inheriting times from oci:.*:first \(--mtime keep and --fresh do without\): .*layer \d/;
   assert.match(failed.stderr, says);
-  const kept = await without(a, () => runCli([...args, '--mtime', 'keep']));
+  const kept = await without(a, () => runHere([...args, '--mtime', 'keep']));
   assert.equal(kept.status, 0, kept.stderr);
 });
 
 test('layers that were put on top of a rechunked image are read too', async () => {
   const below = join(directory, 'below');
-  await runJson(['build', first, `oci:${below}:x`, '--compression', 'none']);
-  const { layers, labels } = await runJson<Inspection>(['inspect', `oci:${below}:x`]);
+  await jsonHere(['build', first, `oci:${below}:x`, '--compression', 'none']);
+  const { layers, labels } = await jsonHere<Inspection>(['inspect', `oci:${below}:x`]);
   const { uid, gid, mode } = statSync(join(directory, 'first/opt/b/data'));
   const mtime = BigInt(THIRD) * 1_000_000_000n;
   const changed = { path: 'opt/b/data', mode: mode & 0o7777, uid, gid, mtime, content: noise('b') };
@@ -200,7 +200,7 @@ test('layers that were put on top of a rechunked image are read too', async () =
   const result = await build(first, 'from-above', ...previous);
   assert.deepEqual(excusesOf(result), [['inherited-time', 1]]);
   const proof = ['verify', first, image('from-above'), ...previous];
-  assert.equal((await runJson<Verification>(proof)).equal, true);
+  assert.equal((await jsonHere<Verification>(proof)).equal, true);
 });
 
 test('compiled files that a package ships are not taken, since its database states their content', async () => {
@@ -216,7 +216,7 @@ test('compiled files that a package ships are not taken, since its database stat
   const source = install('apk-2', SECOND, database(SECOND));
   assert.deepEqual(excusesOf(await build(source, 'apk')), [['inherited-time', 2]]);
   const proof = ['verify', source, image('apk'), '--previous', first];
-  assert.equal((await runJson<Verification>(proof)).equal, true);
+  assert.equal((await jsonHere<Verification>(proof)).equal, true);
 });
 
 test('an image without a plan is read whole', async () => {

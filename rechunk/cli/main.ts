@@ -78,12 +78,17 @@ export async function main(argv: readonly string[]): Promise<void> {
     // Nothing keeps a process alive that waits for what never comes; silence must not look like success.
     if (!finished && status === 0) process.exitCode = fail(new Error('the run did not end'), argv);
   });
-  try {
-    await createProgram({ env: process.env, signal: controller.signal }).parseAsync([...argv]);
-  } catch (error) {
-    process.exitCode = fail(controller.signal.aborted ? controller.signal.reason : error, argv);
-  }
+  await run(argv, { env: process.env, signal: controller.signal });
   finished = true;
+}
+
+/** Runs the command line `argv` on `host`, with this process's streams, and sets its exit status where that is not 0. Never throws. */
+export async function run(argv: readonly string[], host: Host): Promise<void> {
+  try {
+    await createProgram(host).parseAsync([...argv]);
+  } catch (error) {
+    process.exitCode = fail(host.signal.aborted ? host.signal.reason : error, argv);
+  }
 }
 
 /** Tells of an error and returns the exit status. */

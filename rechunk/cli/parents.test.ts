@@ -2,7 +2,7 @@
 import assert from 'node:assert/strict';
 import { fileURLToPath } from 'node:url';
 import { test } from 'uvu';
-import { runCli } from '../../test-images/cli.ts';
+import { runHere } from '../../test-images/cli.ts';
 
 const packages = fileURLToPath(new URL('../../test-images/packages/apk/', import.meta.url));
 const source = `docker-archive:${packages}alpine-3.11.5-docker.tar.gz`;
@@ -34,7 +34,7 @@ for (const [options, says] of refused) {
       ['build', source, 'oci:/nowhere:x', '--dry-run'],
       ['plan', source],
     ]) {
-      const { status, stderr } = await runCli([...args, ...options]);
+      const { status, stderr } = await runHere([...args, ...options]);
       assert.equal(status, 2);
       assert.match(stderr, says);
     }
@@ -43,7 +43,7 @@ for (const [options, says] of refused) {
 
 test('plan shows skeletons with their cost, and tells where a choice is wrong', async () => {
   const options = ['--parents', 'implicit', '--max-layers', '5'];
-  const { stdout, stderr } = await runCli(['plan', source, ...options]);
+  const { stdout, stderr } = await runHere(['plan', source, ...options]);
   assert.match(stdout, /^ +1 +[\d.]+ kB +50\.0% +prior +\(skeleton: directories\)$/m);
   assert.match(stdout, /, 5 layers$/m);
   assert.match(stderr, /note: --parents implicit with the skeleton first only: podman’s overlay/);
@@ -51,7 +51,7 @@ test('plan shows skeletons with their cost, and tells where a choice is wrong', 
 });
 
 test('the environment names a policy too', async () => {
-  const { stdout } = await runCli(['plan', source, '--max-layers', '5'], {
+  const { stdout } = await runHere(['plan', source, '--max-layers', '5'], {
     env: { RECHUNK_PARENTS: 'shared', RECHUNK_SKELETON: 'both' },
   });
   assert.equal(stdout.match(/skeleton: directories/g)?.length, 2);

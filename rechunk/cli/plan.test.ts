@@ -5,7 +5,7 @@ import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { suite } from 'uvu';
 import { openSource } from '../../registry/transport.ts';
-import { runCli, runJson } from '../../test-images/cli.ts';
+import { jsonHere, runHere } from '../../test-images/cli.ts';
 import { type DiffReport, type PlanReport, plan as planImage } from '../library.ts';
 
 const plan = suite('plan');
@@ -17,11 +17,11 @@ const previous = `oci:${join(work, 'layout')}:previous`;
 const few = ['--max-layers', '8'];
 
 plan.before(async () => {
-  await runJson(['build', source, previous, ...few]);
+  await jsonHere(['build', source, previous, ...few]);
 });
 
 const run = (...options: string[]): Promise<PlanReport> =>
-  runJson<PlanReport>(['plan', source, ...options]);
+  jsonHere<PlanReport>(['plan', source, ...options]);
 
 plan('says of every component what its chance rests on, and where it goes', async () => {
   const report = await run(...few);
@@ -69,9 +69,9 @@ plan(
     const { now, layers } = await run('--max-layers', '6', '--previous', previous);
     assert.ok(now && now.keptLayers < 6 && now.pullBytes > 0);
     assert.equal(now.movedBytes, now.pullBytes);
-    await runJson(['build', source, six, '--max-layers', '6', '--previous', previous]);
+    await jsonHere(['build', source, six, '--max-layers', '6', '--previous', previous]);
     // What is foretold is what happens, to the byte.
-    const { update, ...diff } = await runJson<DiffReport>(['diff', previous, six]);
+    const { update, ...diff } = await jsonHere<DiffReport>(['diff', previous, six]);
     assert.equal(now.pullBytes, update?.byBlob.bytes);
     assert.equal(now.chainBytes, update?.byChain.bytes);
     assert.equal(now.keptLayers, diff.layers.filter(({ state }) => state === 'shared').length);
@@ -100,7 +100,7 @@ plan(
 plan('a component that changed is pulled without having moved', async () => {
   const args = ['--max-layers', '100', '--prune', '/etc/motd'];
   const all = `oci:${join(work, 'layout')}:all`;
-  await runJson(['build', source, all, '--max-layers', '100']);
+  await jsonHere(['build', source, all, '--max-layers', '100']);
   const { now, components, layers, observed } = await run(...args, '--previous', all);
   const changed = components.find(({ id }) => id === 'apk:alpine-baselayout');
   assert.equal(observed, 1);
@@ -110,13 +110,13 @@ plan('a component that changed is pulled without having moved', async () => {
 });
 
 plan('the table: kept layers are marked, components are listed on demand', async () => {
-  const short = await runCli(['plan', source, ...few, '--previous', previous, '--quiet']);
+  const short = await runHere(['plan', source, ...few, '--previous', previous, '--quiet']);
   assert.match(short.stdout, /^ {2}=1 +[\d.]+ [kM]B +[\d.]+% {2}build date +apk:/m);
   assert.match(
     short.stdout,
     /^now 8 layers are kept \(=\), and clients pull 0 B, about 0 B of it/m,
   );
-  const all = await runCli(['plan', source, ...few, '--all', '--quiet']);
+  const all = await runHere(['plan', source, ...few, '--all', '--quiet']);
   assert.match(all.stdout, /^ +[\d.]+ kB +[\d.]+% {2}build date +apk:zlib$/m);
   assert.match(all.stdout, /^ +[\d.]+ kB +[\d.]+% {2}prior +database:apk$/m);
 });
@@ -133,13 +133,13 @@ plan('--svg draws the same picture each time, and replaces an older one whole', 
 
 plan('a picture that cannot be written is trouble, and leaves nothing', async () => {
   const directory = join(work, 'taken.svg');
-  await runCli(['plan', source, '--svg', join(directory, 'x.svg')]);
+  await runHere(['plan', source, '--svg', join(directory, 'x.svg')]);
   const before = readdirSync(work);
-  const missing = await runCli(['plan', source, '--quiet', '--svg', join(directory, 'x.svg')]);
+  const missing = await runHere(['plan', source, '--quiet', '--svg', join(directory, 'x.svg')]);
   assert.deepEqual([missing.status, missing.stdout], [2, '']);
   assert.match(missing.stderr, /^rechunk: writing .*x\.svg: ENOENT/);
   // A directory stands where the file should be.
-  const taken = await runCli(['plan', source, '--quiet', '--svg', work]);
+  const taken = await runHere(['plan', source, '--quiet', '--svg', work]);
   assert.equal(taken.status, 2);
   assert.deepEqual(readdirSync(work), before);
 });
@@ -148,7 +148,7 @@ plan(
   'layers over --max-layer-size are told of: too few layers, or a file that is larger',
   async () => {
     const told = async (...args: string[]): Promise<string | undefined> => {
-      const { status, stderr } = await runCli(['plan', source, ...args]);
+      const { status, stderr } = await runHere(['plan', source, ...args]);
       assert.equal(status, 0, stderr);
       return /note: (.* hold more than .*)/.exec(stderr)?.[1];
     };

@@ -5,7 +5,7 @@ import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { test } from 'uvu';
 import { digestOf, MEDIA } from '../../registry/oci.ts';
-import { runCli, runJson } from '../../test-images/cli.ts';
+import { jsonHere, runHere } from '../../test-images/cli.ts';
 import type { Inspection } from '../inspect.ts';
 import type { BuildResult } from '../rechunk.ts';
 import { PLAN_LABEL } from '../record.ts';
@@ -20,16 +20,16 @@ const layout = `oci:${join(directory, 'layout')}`;
 const few = ['--max-layers', '8'];
 
 const build = (to: string, ...options: string[]): Promise<BuildResult> =>
-  runJson<BuildResult>(['build', source, `${layout}:${to}`, ...few, ...options]);
+  jsonHere<BuildResult>(['build', source, `${layout}:${to}`, ...few, ...options]);
 
 /** Which components lie together, from the layers of an image. */
 async function grouping(tag: string): Promise<string[]> {
-  const { layers } = await runJson<Inspection>(['inspect', `${layout}:${tag}`]);
+  const { layers } = await jsonHere<Inspection>(['inspect', `${layout}:${tag}`]);
   return layers.map(({ components }) => components?.join(' ') ?? '');
 }
 
 test('an unchanged image built again has the same digest, and nothing is stored', async () => {
-  const first = await runCli(['build', source, `${layout}:same`, ...few, '--json']);
+  const first = await runHere(['build', source, `${layout}:same`, ...few, '--json']);
   assert.match(
     first.stderr,
     /note: no previous image at oci:.*:same: clients pull every layer once; --previous names/,
@@ -49,7 +49,7 @@ test('a removed file changes its own layer and moves nothing', async () => {
   assert.deepEqual([...after].sort(), [...before].sort());
   const layers = async (tag: string): Promise<Set<string>> =>
     new Set(
-      (await runJson<Inspection>(['inspect', `${layout}:${tag}`])).layers.map(
+      (await jsonHere<Inspection>(['inspect', `${layout}:${tag}`])).layers.map(
         ({ digest }) => digest,
       ),
     );
@@ -86,28 +86,28 @@ test('--history N passes over what is no image; one that was named is an error',
   addArtifact('z-sbom');
   await build('learned', '--history', '5');
   const named = ['--history', `${layout}:z-sbom`];
-  const { status, stderr } = await runCli(['build', source, `${layout}:learned`, ...named]);
+  const { status, stderr } = await runHere(['build', source, `${layout}:learned`, ...named]);
   assert.equal(status, 2);
   assert.match(stderr, /z-sbom.* is an artifact of type application\/spdx\+json/);
 });
 
 test('verify does not take the recorded plan for a difference', async () => {
   await build('labelled');
-  const { labels } = await runJson<Inspection>(['inspect', `${layout}:labelled`]);
+  const { labels } = await jsonHere<Inspection>(['inspect', `${layout}:labelled`]);
   assert.deepEqual(Object.keys(labels), [PLAN_LABEL]);
-  assert.equal((await runCli(['verify', source, `${layout}:labelled`, '--quiet'])).status, 0);
+  assert.equal((await runHere(['verify', source, `${layout}:labelled`, '--quiet'])).status, 0);
 });
 
 test('a rechunked image can be rechunked: the old plan is replaced, not kept beside', async () => {
   await build('once');
   const to = `${layout}:twice`;
-  await runJson(['build', `${layout}:once`, to, ...few]);
+  await jsonHere(['build', `${layout}:once`, to, ...few]);
   assert.deepEqual(await grouping('twice'), await grouping('once'));
-  assert.equal((await runCli(['verify', source, to, '--quiet'])).status, 0);
+  assert.equal((await runHere(['verify', source, to, '--quiet'])).status, 0);
 });
 
 test('an image without a plan is told of and costs a fresh one', async () => {
-  const { status, stderr } = await runCli([
+  const { status, stderr } = await runHere([
     'build',
     source,
     `${layout}:none`,
@@ -123,10 +123,16 @@ test('an image without a plan is told of and costs a fresh one', async () => {
 });
 
 test('a previous image that cannot be read is an error, not a fresh start', async () => {
-  const missing = await runCli(['build', source, `${layout}:x`, '--previous', `${layout}:missing`]);
+  const missing = await runHere([
+    'build',
+    source,
+    `${layout}:x`,
+    '--previous',
+    `${layout}:missing`,
+  ]);
   assert.equal(missing.status, 2);
   assert.match(missing.stderr, /no image is named 'missing'/);
-  const both = await runCli([
+  const both = await runHere([
     'build',
     source,
     `${layout}:x`,
@@ -143,7 +149,7 @@ for (const policy of ['full', 'shared'])
     const [whole, broken] = [`whole-${policy}`, `broken-${policy}`];
     await build(whole, '--parents', policy);
     const label =
-      (await runJson<Inspection>(['inspect', `${layout}:${whole}`])).labels[PLAN_LABEL] ?? '';
+      (await jsonHere<Inspection>(['inspect', `${layout}:${whole}`])).labels[PLAN_LABEL] ?? '';
     const image = JSON.parse(readFileSync(join(directory, 'layout/index.json'), 'utf8'));
     const path = (digest: string): string =>
       join(directory, 'layout/blobs', digest.replace(':', '/'));
@@ -167,7 +173,7 @@ for (const policy of ['full', 'shared'])
 
     const told = async (from: string): Promise<string> => {
       const options = ['--dry-run', ...few, '--previous', `${layout}:${from}`];
-      const { status, stderr } = await runCli(['build', source, `${layout}:x`, ...options]);
+      const { status, stderr } = await runHere(['build', source, `${layout}:x`, ...options]);
       assert.equal(status, 0, stderr);
       return stderr;
     };
@@ -184,7 +190,7 @@ test('options that cannot be meant are refused by their own names', async () => 
     [['--history', '-1'], /--history: got '-1', want a whole number from 1/],
     [['--trust-previous', 'sha256:1'], /--trust-previous: got 'sha256:1', want the sha256/],
   ] as const) {
-    const { status, stderr } = await runCli(['build', source, `${layout}:none`, ...args]);
+    const { status, stderr } = await runHere(['build', source, `${layout}:none`, ...args]);
     assert.equal(status, 2);
     assert.match(stderr, says);
   }

@@ -6,7 +6,7 @@ import { join } from 'node:path';
 import { suite } from 'uvu';
 import { packTar } from '../../registry/tarwriter.ts';
 import { writeLayout } from '../../test-images/build.ts';
-import { runCli, runJson } from '../../test-images/cli.ts';
+import { jsonHere, runHere } from '../../test-images/cli.ts';
 import type { LintReport } from '../lint/lint.ts';
 import type { PlanReport } from '../preview.ts';
 import type { BuildResult } from '../rechunk.ts';
@@ -31,7 +31,15 @@ const MAP = join(root, 'map');
 await writeFile(MAP, files.map(({ path }, i) => `/${path} c${i}\n`).join(''));
 
 const build = (name: string, ...more: string[]): Promise<BuildResult> =>
-  runJson(['build', `oci:${root}/in`, `oci:${root}/out:${name}`, '--map', MAP, '--fresh', ...more]);
+  jsonHere([
+    'build',
+    `oci:${root}/in`,
+    `oci:${root}/out:${name}`,
+    '--map',
+    MAP,
+    '--fresh',
+    ...more,
+  ]);
 
 test('each decides compression and number of layers, and options win over it', async () => {
   const seen: Record<string, readonly [string | undefined, number | undefined]> = {};
@@ -54,7 +62,7 @@ test('each decides compression and number of layers, and options win over it', a
 
 test('a bound of sizes comes from it too, and the plan heeds it', async () => {
   const parameters = ['plan', `oci:${root}/in`, '--map', MAP, '--profile', 'docker'];
-  const report = await runJson<PlanReport>(parameters);
+  const report = await jsonHere<PlanReport>(parameters);
   assert.equal(report.layers.length, 120);
 });
 
@@ -68,7 +76,7 @@ test('what an option asks for in spite of it is told; what nobody asked for is r
     '--profile',
     'docker',
   ];
-  const told = await runCli([...parameters, '--max-layers', '130']);
+  const told = await runHere([...parameters, '--max-layers', '130']);
   assert.equal(told.status, 0, told.stderr);
   assert.match(told.stderr, /note: 130 layers: Docker’s overlay2 driver loads 125 at most/);
   const built = await build('many', '--max-layers', '130');
@@ -81,7 +89,7 @@ test('what an option asks for in spite of it is told; what nobody asked for is r
     ],
   );
   const based = ['build', `oci:${root}/in`, `oci:${root}/refused`, '--base', `oci:${root}/zstd`];
-  const refused = await runCli([...based, '--profile', 'docker20']);
+  const refused = await runHere([...based, '--profile', 'docker20']);
   assert.equal(refused.status, 2);
   assert.match(refused.stderr, /--profile docker20: 2 zstd layers: Docker before 23 reads none/);
   assert.equal(existsSync(join(root, 'refused')), false);
@@ -89,12 +97,18 @@ test('what an option asks for in spite of it is told; what nobody asked for is r
 
 test('a destination that cannot hold its compression gets its own', async () => {
   const to = `docker-archive:${root}/x.tar:app:1`;
-  const { images } = await runJson<BuildResult>(['build', `oci:${root}/in`, to, '--profile', 'ml']);
+  const { images } = await jsonHere<BuildResult>([
+    'build',
+    `oci:${root}/in`,
+    to,
+    '--profile',
+    'ml',
+  ]);
   assert.equal(images[0]?.compression, 'none');
 });
 
 test('one that does not exist is refused, with the names of all', async () => {
-  const { status, stderr } = await runCli([
+  const { status, stderr } = await runHere([
     'build',
     `oci:${root}/in`,
     `oci:${root}/x`,
@@ -106,14 +120,14 @@ test('one that does not exist is refused, with the names of all', async () => {
 });
 
 test('lint counts what it refuses, and else only tells', async () => {
-  const told = await runJson<LintReport>([
+  const told = await jsonHere<LintReport>([
     'lint',
     `oci:${root}/deep`,
     '--runtimes',
     'podman-overlay',
   ]);
   assert.deepEqual([told.isWrong, told.exceeded.length], [false, 3]);
-  const refused = await runCli([
+  const refused = await runHere([
     'lint',
     `oci:${root}/deep`,
     '--runtimes',

@@ -8,7 +8,7 @@ import { ANNOTATION, type Descriptor, MEDIA } from '../../registry/oci.ts';
 import { collect } from '../../registry/report/collect.ts';
 import { makeReport, type Questions } from '../../registry/report/figures.ts';
 import type { Report } from '../../registry/report/report.ts';
-import { runCli } from '../../test-images/cli.ts';
+import { runHere } from '../../test-images/cli.ts';
 import { madeUpReport } from '../../test-images/reports.ts';
 import {
   documentOf,
@@ -150,7 +150,7 @@ report('an image with more layers than Docker takes is told of, once', async () 
 
 report('the exit status is 0, 1 where a limit is crossed, 2 for what cannot be', async () => {
   const target = pair();
-  const kept = await runCli([
+  const kept = await runHere([
     'report',
     target,
     '--max-update-bytes',
@@ -159,7 +159,7 @@ report('the exit status is 0, 1 where a limit is crossed, 2 for what cannot be',
     '75%',
   ]);
   assert.deepEqual([kept.status, kept.stderr], [0, '']);
-  const crossed = await runCli(['report', target, '--max-update-bytes', '999', '--markdown']);
+  const crossed = await runHere(['report', target, '--max-update-bytes', '999', '--markdown']);
   assert.equal(crossed.status, 1);
   assert.match(
     crossed.stderr,
@@ -177,7 +177,7 @@ report('the exit status is 0, 1 where a limit is crossed, 2 for what cannot be',
     [[target, '--mbit', '100'], /--mbit: want --holds, too/],
     [[target, '--if-deleted', '9.*'], /no tag is like '9\.\*', of 2/],
   ] as const) {
-    const { status, stderr } = await runCli(['report', ...args]);
+    const { status, stderr } = await runHere(['report', ...args]);
     assert.equal(status, 2, stderr);
     assert.match(stderr, message);
   }

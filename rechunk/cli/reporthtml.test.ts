@@ -12,7 +12,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { test } from 'uvu';
 import { ANNOTATION } from '../../registry/oci.ts';
-import { runCli } from '../../test-images/cli.ts';
+import { runHere } from '../../test-images/cli.ts';
 import { sampleImage } from '../../test-images/sample.ts';
 
 const work = mkdtempSync(join(tmpdir(), 'rechunk-html-'));
@@ -34,13 +34,13 @@ test('--html writes the page beside what is printed, or nothing', async () => {
   writeLayout(layout);
   const page = join(work, 'out/page.html');
   const args = ['report', `oci:${layout}`, '--json', '--html', page];
-  const failed = await runCli(args);
+  const failed = await runHere(args);
   assert.equal(failed.status, 2);
   assert.match(JSON.parse(failed.stdout).error.message, /^writing .*out\/page\.html: ENOENT/);
   assert.ok(!existsSync(join(work, 'out')));
 
   mkdirSync(join(work, 'out'));
-  const { status, stdout, stderr } = await runCli(args);
+  const { status, stdout, stderr } = await runHere(args);
   assert.equal(status, 0, stderr);
   assert.equal(JSON.parse(stdout).tags.length, 1);
   assert.deepEqual(readdirSync(join(work, 'out')), ['page.html']);

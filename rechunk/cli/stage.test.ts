@@ -3,7 +3,7 @@ import assert from 'node:assert/strict';
 import { mkdirSync, mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { test } from 'uvu';
-import { runCli, runJson } from '../../test-images/cli.ts';
+import { jsonHere, runHere } from '../../test-images/cli.ts';
 import { expectTrouble } from '../../test-images/trouble.ts';
 import type { BuildResult, Verification } from '../library.ts';
 
@@ -36,7 +36,7 @@ function labelsIn(layout: string): Record<string, string> {
 
 test('a directory becomes a layout, and what a final stage would lose is said', async () => {
   const out = join(dir, 'out');
-  const said = await runCli(['stage', tree, `oci:${out}`, '--config', config]);
+  const said = await runHere(['stage', tree, `oci:${out}`, '--config', config]);
   assert.equal(said.status, 0, said.stderr);
   assert.match(said.stderr, /note: instructions after FROM oci: drop Shell; /);
   assert.match(said.stderr, /note: docker’s format has no annotations \(kept, added\); /);
@@ -46,23 +46,23 @@ test('a directory becomes a layout, and what a final stage would lose is said', 
 test('annotations become labels where there are none of that name; --label has the last word', async () => {
   const out = join(dir, 'labels');
   const args = ['stage', tree, `oci:${out}`, '--config', config, '--annotations-to-labels'];
-  await runJson(args);
+  await jsonHere(args);
   assert.deepEqual(labelsIn(out), { kept: '1', added: '3' });
-  await runJson([...args, '--label', 'added=4']);
+  await jsonHere([...args, '--label', 'added=4']);
   assert.deepEqual(labelsIn(out), { kept: '1', added: '4' });
 });
 
 test('what only earlier builds needed is removed from the layout; images of other names stay', async () => {
   const out = join(dir, 'grows');
   const blobs = (): string[] => readdirSync(join(out, 'blobs/sha256'));
-  await runJson(['stage', tree, `oci:${out}:other`, '--fresh']);
+  await jsonHere(['stage', tree, `oci:${out}:other`, '--fresh']);
   const others = blobs();
   const changing = join(dir, 'changing');
   mkdirSync(changing);
   const said: string[] = [];
   for (const text of ['first', 'second']) {
     writeFileSync(join(changing, 'file'), text);
-    const { status, stderr } = await runCli(['stage', changing, `oci:${out}:app`]);
+    const { status, stderr } = await runHere(['stage', changing, `oci:${out}:app`]);
     assert.equal(status, 0, stderr);
     said.push(stderr);
   }
@@ -70,15 +70,19 @@ test('what only earlier builds needed is removed from the layout; images of othe
   // Manifest, config and the layer that changed.
   assert.match(said[1] as string, /note: 3 blobs of earlier builds removed from .*grows, /);
   assert.ok(others.every((name) => blobs().includes(name)));
-  await runJson(['inspect', `oci:${out}:other`]);
-  const { equal } = await runJson<Verification>(['verify', `rootfs:${changing}`, `oci:${out}:app`]);
+  await jsonHere(['inspect', `oci:${out}:other`]);
+  const { equal } = await jsonHere<Verification>([
+    'verify',
+    `rootfs:${changing}`,
+    `oci:${out}:app`,
+  ]);
   assert.ok(equal);
 });
 
 test('--replace continues what is there under any name, and leaves nothing but the new image', async () => {
   const out = join(dir, 'replaced');
   const run = (name: string, ...more: readonly string[]): Promise<BuildResult> =>
-    runJson(['stage', tree, `oci:${out}${name}`, '--config', config, ...more]);
+    jsonHere(['stage', tree, `oci:${out}${name}`, '--config', config, ...more]);
   const first = await run('');
   const names = (): unknown[] => {
     const { manifests } = JSON.parse(readFileSync(join(out, 'index.json'), 'utf8'));
@@ -103,16 +107,16 @@ test('--replace continues what is there under any name, and leaves nothing but t
 test('the layout of an earlier build is continued, unless --fresh', async () => {
   const out = join(dir, 'again');
   const args = ['stage', tree, `oci:${out}`, '--config', config];
-  const first = await runJson<BuildResult>(args);
-  const second = await runJson<BuildResult>(args);
+  const first = await jsonHere<BuildResult>(args);
+  const second = await jsonHere<BuildResult>(args);
   assert.equal(second.digest, first.digest);
   writeFileSync(join(tree, 'etc/a'), 'a');
-  const { images } = await runJson<BuildResult>(args);
+  const { images } = await jsonHere<BuildResult>(args);
   assert.ok(
     images[0]?.layers.every(({ known }) => known),
     'the time is inherited',
   );
-  const fresh = await runJson<BuildResult>([...args, '--fresh']);
+  const fresh = await jsonHere<BuildResult>([...args, '--fresh']);
   assert.ok(!fresh.images[0]?.layers.every(({ known }) => known));
 });
 
@@ -120,7 +124,7 @@ test('what a config names ends no line', async () => {
   const [out, odd] = [join(dir, 'odd'), join(dir, 'odd.json')];
   const platform = { os: 'linux', architecture: 'amd64\n::error::' };
   writeFileSync(odd, JSON.stringify({ ...platform, config: { 'Sh\nell': 'x' } }));
-  const { stdout, stderr } = await runCli(['stage', tree, `oci:${out}`, '--config', odd]);
+  const { stdout, stderr } = await runHere(['stage', tree, `oci:${out}`, '--config', odd]);
   assert.match(stdout, /^linux\/amd64 ::error::: /m);
   assert.match(stderr, /^note: instructions after FROM oci: drop Sh ell; /m);
 });
@@ -130,7 +134,7 @@ test('a layout without images is no earlier build', async () => {
   mkdirSync(out);
   writeFileSync(join(out, 'oci-layout'), '{"imageLayoutVersion":"1.0.0"}');
   writeFileSync(join(out, 'index.json'), '{"schemaVersion":2,"manifests":[]}');
-  const { digest } = await runJson<BuildResult>(['stage', tree, `oci:${out}`, '--config', config]);
+  const { digest } = await jsonHere<BuildResult>(['stage', tree, `oci:${out}`, '--config', config]);
   const { manifests } = JSON.parse(readFileSync(join(out, 'index.json'), 'utf8'));
   assert.deepEqual(
     manifests.map((entry: { digest: string }) => entry.digest),

@@ -6,7 +6,7 @@ import { join } from 'node:path';
 import { suite } from 'uvu';
 import { packTar } from '../../registry/tarwriter.ts';
 import { writeLayout } from '../../test-images/build.ts';
-import { type CliResult, runCli } from '../../test-images/cli.ts';
+import { type CliResult, runHere } from '../../test-images/cli.ts';
 import type { BuildResult } from '../rechunk.ts';
 
 const test = suite('summaries');
@@ -37,7 +37,7 @@ async function build(
   await rm(outputs, { force: true });
   const files = ['--summary-file', summary, '--outputs-file', outputs];
   const args = ['build', `oci:${root}/${from}:x`, `oci:${root}/out:x`, '--json', '--quiet'];
-  const ended: CliResult = await runCli([...args, ...files, ...more]);
+  const ended: CliResult = await runHere([...args, ...files, ...more]);
   assert.equal(ended.status, 0, ended.stderr);
   const lines = (await readFile(outputs, 'utf8')).trimEnd().split('\n');
   return {
@@ -87,14 +87,14 @@ test('what a dry run would cost is told too', async () => {
 });
 
 test('the text for people has a line of it', async () => {
-  const { stdout } = await runCli(['build', `oci:${root}/one:x`, `oci:${root}/out:x`, '--quiet']);
+  const { stdout } = await runHere(['build', `oci:${root}/one:x`, `oci:${root}/out:x`, '--quiet']);
   assert.match(stdout, /\na node that has oci:\S+ \([0-9a-f]{12}\) pulls \d+ B in 1 of 2 layers\n/);
 });
 
 test('files that cannot be written are told of before anything is done', async () => {
   for (const name of ['summary', 'outputs']) {
     const args = ['build', `oci:${root}/one:x`, `oci:${root}/never:x`, '--quiet'];
-    const ended = await runCli([...args, `--${name}-file`, `${root}/none/file`]);
+    const ended = await runHere([...args, `--${name}-file`, `${root}/none/file`]);
     assert.equal(ended.status, 2);
     assert.match(ended.stderr, new RegExp(`writing the ${name} to .*none/file: ENOENT`));
     assert.equal(existsSync(join(root, 'never')), false);
@@ -104,11 +104,11 @@ test('files that cannot be written are told of before anything is done', async (
 test('several images have one line of digests', async () => {
   const outputs = join(root, 'several');
   const [one, two] = [`oci:${root}/one:x`, `oci:${root}/two:x`];
-  await runCli(['build', one, `oci:${root}/both:a`, '--quiet']);
-  await runCli(['build', two, `oci:${root}/both:b`, '--quiet']);
+  await runHere(['build', one, `oci:${root}/both:a`, '--quiet']);
+  await runHere(['build', two, `oci:${root}/both:b`, '--quiet']);
   const both = [`oci:${root}/both:a`, `oci:${root}/both:b`, '--to', `oci:${root}/out2:`];
   const args = ['build', '--together', ...both, '--json', '--quiet', '--outputs-file', outputs];
-  const { stdout } = await runCli(args);
+  const { stdout } = await runHere(args);
   const { results } = JSON.parse(stdout) as { readonly results: readonly BuildResult[] };
   const digests = results.map(({ digest }) => digest).join(',');
   assert.match(await readFile(outputs, 'utf8'), new RegExp(`^RECHUNK_DIGEST=${digests}\n`));

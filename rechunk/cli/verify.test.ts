@@ -5,7 +5,7 @@ import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { test } from 'uvu';
 import { digestOf, MEDIA } from '../../registry/oci.ts';
-import { runCli, runJson } from '../../test-images/cli.ts';
+import { jsonHere, runHere } from '../../test-images/cli.ts';
 
 const directory = mkdtempSync(join(process.env['TMPDIR'] ?? '/tmp', 'rechunk-verify-'));
 process.once('exit', () => rmSync(directory, { recursive: true, force: true }));
@@ -42,11 +42,11 @@ function writeIndex(tag: string, architectures: readonly string[]): string {
   return `oci:${layout}:${tag}`;
 }
 
-test.before(() => runJson(['build', archive, `oci:${layout}:x`]));
+test.before(() => jsonHere(['build', archive, `oci:${layout}:x`]));
 
 test('of an index of several images it says that only one is compared, and which', async () => {
   const several = writeIndex('several', ['amd64', 'arm64']);
-  const { status, stderr } = await runCli([
+  const { status, stderr } = await runHere([
     'verify',
     several,
     several,
@@ -62,27 +62,27 @@ test('of an index of several images it says that only one is compared, and which
 test('of an index of one image, and of a single image, there is nothing to say', async () => {
   const one = writeIndex('one', ['amd64']);
   const platform = ['--platform', 'linux/amd64'];
-  const { status, stderr } = await runCli(['verify', one, `oci:${layout}:x`, ...platform]);
+  const { status, stderr } = await runHere(['verify', one, `oci:${layout}:x`, ...platform]);
   assert.equal(status, 0, stderr);
   assert.doesNotMatch(stderr, /is an index/);
 });
 
 test('what runtimes show is told by a line each, and in JSON', async () => {
-  const told = await runCli(['verify', archive, `oci:${layout}:x`, '--runtimes']);
+  const told = await runHere(['verify', archive, `oci:${layout}:x`, '--runtimes']);
   assert.equal(told.status, 0, told.stderr);
   assert.match(
     told.stdout,
     /^containerd \(containerd, overlayfs\): right; no image can fix: the root/m,
   );
-  const some = await runJson(['verify', archive, `oci:${layout}:x`, '--runtimes', 'umoci,ostree']);
+  const some = await jsonHere(['verify', archive, `oci:${layout}:x`, '--runtimes', 'umoci,ostree']);
   const { runtimes } = some as { runtimes: { id: string; verdict: string }[] };
   assert.deepEqual(
     runtimes.map(({ id, verdict }) => `${id} ${verdict}`),
     ['umoci right', 'ostree right'],
   );
-  const empty = await runCli(['verify', archive, archive, '--runtimes', '']);
+  const empty = await runHere(['verify', archive, archive, '--runtimes', '']);
   assert.equal(empty.status, 2);
-  const none = await runCli(['verify', archive, archive, '--runtimes', 'podman']);
+  const none = await runHere(['verify', archive, archive, '--runtimes', 'podman']);
   assert.equal(none.status, 2);
   assert.match(none.stderr, /got 'podman', want all, or some of podman-overlay/);
 });

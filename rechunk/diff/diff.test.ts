@@ -6,7 +6,7 @@ import { fileURLToPath } from 'node:url';
 import { test } from 'uvu';
 import type { Source } from '../../registry/image.ts';
 import { openSource } from '../../registry/transport.ts';
-import { runJson } from '../../test-images/cli.ts';
+import { jsonHere } from '../../test-images/cli.ts';
 import { diff } from './diff.ts';
 
 const work = mkdtempSync(join(process.env['TMPDIR'] ?? '/tmp', 'rechunk-diff-'));
@@ -36,8 +36,8 @@ function streamed(source: Source, opened: string[]): Source {
 }
 
 test('a layer that both images have is read once, and the report is the same', async () => {
-  await runJson(['build', archive, OLD, '--fresh']);
-  await runJson(['build', archive, NEW, '--fresh', '--prune', '/etc/motd']);
+  await jsonHere(['build', archive, OLD, '--fresh']);
+  await jsonHere(['build', archive, NEW, '--fresh', '--prune', '/etc/motd']);
   const opened: string[] = [];
   const hostPlatform = { os: 'linux', architecture: 'amd64' };
   const [old, next] = [await openSource(OLD), await openSource(NEW)];
@@ -51,7 +51,7 @@ test('a layer that both images have is read once, and the report is the same', a
   const states = report.layers.map(({ state }) => state);
   assert.equal(opened.length, report.old.layers + states.filter((s) => s !== 'shared').length);
   assert.ok(states.includes('shared') && states.includes('changed'));
-  assert.deepEqual(await runJson(['diff', OLD, NEW]), JSON.parse(JSON.stringify(report)));
+  assert.deepEqual(await jsonHere(['diff', OLD, NEW]), JSON.parse(JSON.stringify(report)));
 });
 
 test.run();
