@@ -6,7 +6,7 @@ import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { test } from 'uvu';
 import { CASES, type Case, writeCase } from '../test-images/cases.ts';
-import { runJson } from '../test-images/cli.ts';
+import { jsonHere } from '../test-images/cli.ts';
 import { command } from '../test-images/command.ts';
 import { factsOf } from '../test-images/member.ts';
 import { compareListings, compareTrees, listTree } from '../test-images/oracle.ts';
@@ -35,9 +35,9 @@ for (const [number, hostile] of CASES.entries()) {
     await writeCase(layout, hostile);
     const from = `oci:${layout}:latest`;
     const to = `oci:${layout}-out:latest`;
-    const built = await runJson<BuildResult>(['build', from, to, '--verify']);
+    const built = await jsonHere<BuildResult>(['build', from, to, '--verify']);
     assert.equal(built.images[0]?.verified, true);
-    assert.deepEqual((await runJson<Verification>(['verify', from, to])).differences, []);
+    assert.deepEqual((await jsonHere<Verification>(['verify', from, to])).differences, []);
     assert.deepEqual(await differencesOf(hostile, to, 'skopeo+tar'), []);
     if (/everything|capability|hard link/.test(hostile.name)) {
       assert.deepEqual(await differencesOf(hostile, to, 'podman-overlay'), []);
@@ -52,13 +52,13 @@ for (const release of ['alpine-3.10.4-docker.tar.gz', 'alpine-3.11.5-docker.tar.
     const plain = join(directory, `${release}.tar`);
     await command('sh', ['-c', `gzip -dc ${alpine}${release} > ${plain}`]);
     const archive = join(directory, `${release}-out.tar`);
-    await runJson([
+    await jsonHere([
       'build',
       `docker-archive:${alpine}${release}`,
       `docker-archive:${archive}:alpine:rechunked`,
       '--verify',
     ]);
-    await runJson(['verify', `docker-archive:${plain}`, `docker-archive:${archive}`]);
+    await jsonHere(['verify', `docker-archive:${plain}`, `docker-archive:${archive}`]);
     const before = await unpackWith(
       'skopeo+tar',
       `docker-archive:${plain}`,

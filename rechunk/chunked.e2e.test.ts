@@ -8,7 +8,7 @@ import { suite } from 'uvu';
 import { CHUNKED_ANNOTATION } from '../registry/chunked/footer.ts';
 import { packTar } from '../registry/tarwriter.ts';
 import { writeLayout } from '../test-images/build.ts';
-import { type CliResult, runCli } from '../test-images/cli.ts';
+import { type CliResult, runHere } from '../test-images/cli.ts';
 import { type FaultProxy, startProxy } from '../test-images/proxy.ts';
 import { type Registry, startRegistry } from '../test-images/registry.ts';
 import { noise } from '../test-images/sample.ts';
@@ -36,7 +36,7 @@ test.after(async () => {
 });
 
 const build = (to: string, ...options: string[]): Promise<CliResult> =>
-  runCli([
+  runHere([
     'build',
     source,
     `docker://${proxy.host}/${to}`,

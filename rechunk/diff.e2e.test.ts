@@ -6,7 +6,7 @@ import { join } from 'node:path';
 import { zstdCompressSync } from 'node:zlib';
 import { suite } from 'uvu';
 import { type LayerInput, writeLayout } from '../test-images/build.ts';
-import { runJson } from '../test-images/cli.ts';
+import { jsonHere } from '../test-images/cli.ts';
 import { command, output } from '../test-images/command.ts';
 import { debianImage } from '../test-images/debian.ts';
 import { dir, file, type Member, packMembers, whiteout } from '../test-images/member.ts';
@@ -46,7 +46,7 @@ diff(
       await installed(layouts[0], 'old'),
       await installed(layouts[1], 'new'),
     ];
-    const report = await runJson<DiffReport>([
+    const report = await jsonHere<DiffReport>([
       'diff',
       `oci:${layouts[0]}:latest`,
       `oci:${layouts[1]}:latest`,
@@ -88,7 +88,7 @@ async function image(...layers: (readonly Member[])[]): Promise<string> {
 }
 
 const run = (old: string, next: string): Promise<DiffReport> =>
-  runJson<DiffReport>(['diff', old, next]);
+  jsonHere<DiffReport>(['diff', old, next]);
 
 const random = (seed: string, size = 100_000): string => noise(size, seed).toString('latin1');
 

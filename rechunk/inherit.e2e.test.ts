@@ -19,7 +19,7 @@ import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { fileURLToPath } from 'node:url';
 import { test } from 'uvu';
-import { runCli, runJson } from '../test-images/cli.ts';
+import { jsonHere, runHere } from '../test-images/cli.ts';
 import { command } from '../test-images/command.ts';
 import { startRegistry } from '../test-images/registry.ts';
 import type { Inspection } from './inspect.ts';
@@ -45,7 +45,7 @@ async function install(name: string): Promise<string> {
 }
 
 const layersOf = async (image: string): Promise<string[]> =>
-  (await runJson<Inspection>(['inspect', image])).layers.map(({ digest }) => digest);
+  (await jsonHere<Inspection>(['inspect', image])).layers.map(({ digest }) => digest);
 
 /** How Python starts with the modules below `root`: which compiled files it takes, and which sources it compiles. */
 async function start(root: string): Promise<{ taken: number; compiled: number }> {
@@ -67,18 +67,18 @@ test('packages that pip installs again are the same layers, and Python compiles 
   const [first, second] = [await install('first'), await install('second')];
   const image = (tag: string): string => `oci:${join(directory, 'python')}:${tag}`;
   const plain = ['--compression', 'none'];
-  const before = await runJson<BuildResult>(['build', first, image('first'), ...plain]);
+  const before = await jsonHere<BuildResult>(['build', first, image('first'), ...plain]);
   const to = [second, image('second'), ...plain, '--previous', image('first')];
-  const after = await runJson<BuildResult>(['build', ...to, '--verify']);
+  const after = await jsonHere<BuildResult>(['build', ...to, '--verify']);
   assert.equal(after.digest, before.digest);
   assert.equal(after.images[0]?.sentBytes, 0);
   const counts = new Map(after.images[0]?.excuses.map(({ kind, count }) => [kind, count]));
   assert.ok((counts.get('inherited-time') ?? 0) > 300 && (counts.get('pyc-inherited') ?? 0) > 200);
 
   const proof = ['verify', second, image('second')];
-  const proved = await runJson<Verification>([...proof, '--previous', image('first')]);
+  const proved = await jsonHere<Verification>([...proof, '--previous', image('first')]);
   assert.deepEqual([proved.equal, proved.unproven], [true, 0]);
-  const open = JSON.parse((await runCli([...proof, '--json'])).stdout) as Verification;
+  const open = JSON.parse((await runHere([...proof, '--json'])).stdout) as Verification;
   assert.deepEqual([open.equal, open.unproven], [false, open.differences.length]);
 
   const unpacked = join(directory, 'unpacked');
@@ -126,10 +126,10 @@ test('of a distribution’s image that was built again nothing is sent but its p
   const registry = await startRegistry();
   try {
     const image = `docker://${registry.host}/alpine:latest`;
-    await runJson(['build', `rootfs:${one}`, image]);
+    await jsonHere(['build', `rootfs:${one}`, image]);
     const had = new Set(await layersOf(image));
     const asked = registry.accessLog().length;
-    const built = await runJson<BuildResult>(['build', `rootfs:${two}`, image, '--verify']);
+    const built = await jsonHere<BuildResult>(['build', `rootfs:${two}`, image, '--verify']);
     const changed = built.images[0]?.layers.filter(({ digest }) => !had.has(digest)) ?? [];
     // Small components share a layer with it.
     assert.equal(changed.length, 1);

@@ -7,7 +7,7 @@ import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { suite } from 'uvu';
 import { type LayerInput, writeLayout } from '../test-images/build.ts';
-import { runCli, runJson } from '../test-images/cli.ts';
+import { jsonHere, runHere } from '../test-images/cli.ts';
 import { dir, file, type Member, packMembers } from '../test-images/member.ts';
 import type { Inspection } from './inspect.ts';
 import type { BuildResult, DiffReport, PlanReport } from './library.ts';
@@ -92,8 +92,9 @@ skeletons.before(async () => {
 });
 
 const build = (from: string, to: string, options: readonly string[]): Promise<BuildResult> =>
-  runJson<BuildResult>(['build', source(from), result(to), ...options]);
-const inspect = (tag: string): Promise<Inspection> => runJson<Inspection>(['inspect', result(tag)]);
+  jsonHere<BuildResult>(['build', source(from), result(to), ...options]);
+const inspect = (tag: string): Promise<Inspection> =>
+  jsonHere<Inspection>(['inspect', result(tag)]);
 
 /** Layers that the result of `tag` has and the plain one has not: `skeleton`, or the components. */
 async function changed(name: string, tag: string): Promise<string[]> {
@@ -106,7 +107,7 @@ async function changed(name: string, tag: string): Promise<string[]> {
 
 for (const name of names) {
   skeletons(`${name}: every policy's result is the same image for verify`, async () => {
-    const { differences } = await runJson<Verification>(['verify', source('plain'), result(name)]);
+    const { differences } = await jsonHere<Verification>(['verify', source('plain'), result(name)]);
     assert.deepEqual(differences, []);
   });
 
@@ -131,7 +132,7 @@ for (const name of names) {
     const { digest } = await inspect(name);
     for (const from of names) {
       const options = [...few, ...(POLICIES[name] ?? []), '--previous', result(name), '--strict'];
-      const again = await runJson<BuildResult>([
+      const again = await jsonHere<BuildResult>([
         'build',
         result(from),
         result(`${from}-${name}`),
@@ -150,14 +151,14 @@ for (const name of ['shared', 'neutral']) {
       for (const tag of ['upgrade', 'added']) {
         const previous = ['--previous', result(name)];
         const options = [...few, ...(POLICIES[name] ?? []), ...previous];
-        const { layers, now } = await runJson<PlanReport>(['plan', source(tag), ...options]);
+        const { layers, now } = await jsonHere<PlanReport>(['plan', source(tag), ...options]);
         await build(tag, `${name}-planned`, options);
         const written = await inspect(`${name}-planned`);
         assert.deepEqual(
           layers.map(({ role, blobSize }) => [role, blobSize]),
           written.layers.map(({ role = 'content', size }) => [role, size]),
         );
-        const { update } = await runJson<DiffReport>([
+        const { update } = await jsonHere<DiffReport>([
           'diff',
           result(name),
           result(`${name}-planned`),
@@ -182,7 +183,7 @@ skeletons(
     const recorded = labels[PLAN_LABEL]?.split('|') ?? [];
     assert.match(recorded[0] ?? '', /\S+ \d+ [0-9a-f]{32};$/);
     assert.match(recorded[8] ?? '', /^[0-9a-f]{32};$/);
-    const { stdout } = await runCli(['inspect', result('neutral')]);
+    const { stdout } = await runHere(['inspect', result('neutral')]);
     assert.equal(stdout.match(/^ +\d+ .* skeleton$/gm)?.length, 2);
     const to = 'neutral-sent';
     const options = [...few, ...(POLICIES['neutral'] ?? []), '--previous', result('neutral')];
@@ -208,7 +209,7 @@ skeletons(
         '--previous',
         result('neutral'),
       ]);
-      const { layers } = await runJson<DiffReport>(['diff', result('neutral'), result('diffed')]);
+      const { layers } = await jsonHere<DiffReport>(['diff', result('neutral'), result('diffed')]);
       return layers
         .filter(({ state }) => state !== 'shared')
         .map(({ layer, state, old, role, reason, causes }) => [
@@ -229,10 +230,10 @@ skeletons(
 
 skeletons('--strict refuses overlay xattrs; without it they are dropped, with a note', async () => {
   const options = ['--dry-run', '--parents', 'shared'];
-  const strict = await runCli(['build', source('hostile'), result('x'), ...options, '--strict']);
+  const strict = await runHere(['build', source('hostile'), result('x'), ...options, '--strict']);
   assert.equal(strict.status, 2);
   assert.match(strict.stderr, /overlay\.\* xattrs of .*:hostile: got 1, want none with --strict/);
-  const loose = await runCli(['build', source('hostile'), result('x'), ...options]);
+  const loose = await runHere(['build', source('hostile'), result('x'), ...options]);
   assert.equal(loose.status, 0);
   assert.match(loose.stderr, /note: 1 overlay\.\* xattr dropped/);
 });
@@ -260,9 +261,9 @@ skeletons('--together: variants share what lies above directories that differ', 
   const to = `oci:${join(work, 'together')}:`;
   const variants = ['payload', 'elsewhere'];
   const options = [...few, '--parents', 'shared', '--skeleton', 'both', '--verify'];
-  await runJson(['build', '--together', ...variants.map(source), '--to', to, ...options]);
+  await jsonHere(['build', '--together', ...variants.map(source), '--to', to, ...options]);
   const [a, b] = (await Promise.all(
-    variants.map((tag) => runJson<Inspection>(['inspect', `${to}${tag}`])),
+    variants.map((tag) => jsonHere<Inspection>(['inspect', `${to}${tag}`])),
   )) as [Inspection, Inspection];
   for (const { layers } of [a, b]) {
     assert.ok(layers.length <= 9);

@@ -7,7 +7,7 @@ import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { suite } from 'uvu';
 import { type LayerInput, writeLayout } from '../test-images/build.ts';
-import { runCli, runJson } from '../test-images/cli.ts';
+import { jsonHere, runHere } from '../test-images/cli.ts';
 import { file, type Member, packMembers } from '../test-images/member.ts';
 import { type Registry, startRegistry } from '../test-images/registry.ts';
 import type { BuildResult } from './rechunk.ts';
@@ -64,7 +64,7 @@ async function stored(repository: string): Promise<number> {
   const blobs = new Map<string, number>();
   for (const tag of TAGS) {
     const image = `docker://${registry.host}/${repository}:${tag}`;
-    const { layers } = await runJson<{ layers: { digest: string; size: number }[] }>([
+    const { layers } = await jsonHere<{ layers: { digest: string; size: number }[] }>([
       'inspect',
       image,
       '--insecure',
@@ -75,18 +75,18 @@ async function stored(repository: string): Promise<number> {
 }
 
 const runTogether = (prefix: string, ...more: string[]): Promise<{ results: BuildResult[] }> =>
-  runJson(['build', '--together', ...sources, '--to', prefix, ...few, ...more]);
+  jsonHere(['build', '--together', ...sources, '--to', prefix, ...few, ...more]);
 
 together('three variants take at least a quarter less room than three runs apart', async () => {
   for (const [i, source] of sources.entries())
-    await runJson(['build', source, `docker://${registry.host}/apart:${TAGS[i]}`, ...few]);
+    await jsonHere(['build', source, `docker://${registry.host}/apart:${TAGS[i]}`, ...few]);
   const prefix = `docker://${registry.host}/together:`;
   const { results } = await runTogether(prefix, '--verify');
   assert.ok(results.every(({ images }) => images[0]?.verified && images[0].layers.length <= 6));
   const [apart, one] = [await stored('apart'), await stored('together')];
   assert.ok(one <= 0.75 * apart, `${one} bytes together, ${apart} apart`);
   for (const [i, source] of sources.entries()) {
-    const { status, stdout } = await runCli([
+    const { status, stdout } = await runHere([
       'verify',
       source,
       `${prefix}${TAGS[i]}`,
@@ -125,7 +125,7 @@ together('a layout takes them too, under tags of its own', async () => {
   );
   for (const [i, source] of sources.entries()) {
     const to = `oci:${join(work, 'out')}:next-${TAGS[i]}`;
-    assert.equal((await runCli(['verify', source, to, '--quiet'])).status, 0);
+    assert.equal((await runHere(['verify', source, to, '--quiet'])).status, 0);
   }
 });
 
@@ -141,7 +141,7 @@ together('what is bound to a variant is named, since it is not copied', async ()
     annotations: { 'org.opencontainers.image.ref.name': name },
   });
   writeFileSync(path, JSON.stringify(index));
-  const { status, stderr } = await runCli([
+  const { status, stderr } = await runHere([
     ...['build', '--together', `oci:${signed}:base`, `oci:${signed}:dev`],
     ...['--to', `oci:${join(work, 'dry')}:`, '--dry-run', ...few],
   ]);
@@ -153,7 +153,7 @@ together('what is bound to a variant is named, since it is not copied', async ()
 
 together('a variant that cannot be read stops all of them: no tag is set', async () => {
   const prefix = `oci:${join(work, 'none')}:`;
-  const result = await runCli([
+  const result = await runHere([
     'build',
     '--together',
     ...sources.slice(0, 2),
@@ -178,7 +178,7 @@ together('arguments that make no sense are refused', async () => {
     [['--together', base, dev, '--to', 'oci:x:', '--tag', 'v1'], /one tag cannot name several/],
     [['--together', base, dev, '--to', 'oci:x:', '--all-platforms'], /want one of them/],
   ] as const) {
-    const { status, stderr } = await runCli(['build', ...args]);
+    const { status, stderr } = await runHere(['build', ...args]);
     assert.equal(status, 2);
     assert.match(stderr, says);
   }

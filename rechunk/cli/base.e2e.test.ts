@@ -6,7 +6,7 @@ import { test } from 'uvu';
 import { digestOf, MEDIA } from '../../registry/oci.ts';
 import { packTar, type TarItem } from '../../registry/tarwriter.ts';
 import { type BuiltImage, type ImageInput, writeLayout } from '../../test-images/build.ts';
-import { runCli, runJson } from '../../test-images/cli.ts';
+import { jsonHere, runHere } from '../../test-images/cli.ts';
 import type { Inspection } from '../inspect.ts';
 import type { BuildResult, PlanReport, Verification, Way } from '../library.ts';
 
@@ -77,11 +77,11 @@ const out = (tag: string): string => `oci:${join(directory, 'out')}:${tag}`;
 const onBase = ['--base', pair.ref('base')];
 
 const build = (from: string, tag: string, ...options: string[]): Promise<BuildResult> =>
-  runJson<BuildResult>(['build', from, out(tag), '--fresh', ...options]);
+  jsonHere<BuildResult>(['build', from, out(tag), '--fresh', ...options]);
 const isEqual = async (a: string, b: string, ...options: string[]): Promise<boolean> =>
-  (await runJson<Verification>(['verify', a, b, ...options])).equal;
+  (await jsonHere<Verification>(['verify', a, b, ...options])).equal;
 const inspect = (reference: string): Promise<Inspection> =>
-  runJson<Inspection>(['inspect', reference]);
+  jsonHere<Inspection>(['inspect', reference]);
 
 /** A document of the output, as it is stored. */
 const stored = (digest: string): string =>
@@ -113,7 +113,7 @@ test('directories that a base defines and then implies are stated again above it
     const tag = `sparse-${policy}`;
     await build(ref('app'), tag, '--base', ref('base'), '--parents', policy);
     const runtimes = 'podman-overlay,docker-overlay2,containerd-parallel';
-    const verification = await runJson<Verification>([
+    const verification = await jsonHere<Verification>([
       ...['verify', ref('app'), out(tag), '--runtimes', runtimes],
     ]);
     assert.ok(verification.equal);
@@ -170,7 +170,7 @@ test('an image that is its base has no layers of its own', async () => {
 test('a rebuild of the result is the result', async () => {
   const shared = ['--parents', 'shared', ...onBase];
   const { digest } = await build(pair.ref('app'), 'first', ...shared);
-  await runJson([
+  await jsonHere([
     'build',
     out('first'),
     out('again'),
@@ -203,7 +203,7 @@ test('over a newer base every layer of ours that is as it was is used, and of th
   const shared = ['--parents', 'shared'];
   await build(pair.ref('app'), 'older', ...onBase, ...shared);
   const options = ['--base', next.ref('base'), '--previous', out('older'), ...shared];
-  const { images } = await runJson<BuildResult>([
+  const { images } = await jsonHere<BuildResult>([
     'build',
     next.ref('app'),
     out('newer'),
@@ -218,7 +218,7 @@ test('over a newer base every layer of ours that is as it was is used, and of th
       ['skeleton', true, true],
     ],
   );
-  const report = await runJson<PlanReport>(['plan', next.ref('app'), ...options]);
+  const report = await jsonHere<PlanReport>(['plan', next.ref('app'), ...options]);
   assert.equal(report.now?.keptLayers, 3);
 });
 
@@ -237,7 +237,7 @@ test('no time of the previous image makes a file differ that equals the base', a
       ],
     },
   });
-  const { images } = await runJson<BuildResult>([
+  const { images } = await jsonHere<BuildResult>([
     ...['build', times.ref('app'), out('times'), '--base', times.ref('base')],
     ...['--previous', times.ref('before')],
   ]);
@@ -251,7 +251,7 @@ test('no time of the previous image makes a file differ that equals the base', a
 test('plan tells what keeping the base means, as the builds then measure it', async () => {
   const gone = ['--prune', '/etc/gone'];
   const over = [pair.ref('app'), ...onBase, ...gone];
-  const { base: report } = await runJson<PlanReport>(['plan', ...over]);
+  const { base: report } = await jsonHere<PlanReport>(['plan', ...over]);
   const sizes = async (tag: string, ...options: string[]): Promise<number[]> => {
     const { images } = await build(pair.ref('app'), tag, ...gone, ...options);
     const [image] = images;
@@ -268,7 +268,7 @@ test('plan tells what keeping the base means, as the builds then measure it', as
   assert.deepEqual(shown(report.flatten), await sizes('flat'));
   assert.deepEqual([report.layers, report.hidden.files, report.hidden.bytes], [2, 1, 4]);
   assert.ok(report.hidden.compressedBytes > 0 && report.size < report.keep.size);
-  const { stdout } = await runCli(['plan', ...over, '--quiet']);
+  const { stdout } = await runHere(['plan', ...over, '--quiet']);
   assert.match(stdout, /\(the base’s\)/);
   assert.match(stdout, /the base oci:.*: 2 layers, .* 1 file of it, .*, is pulled and not shown/);
   assert.match(stdout, /^keep +4 .*\nflatten +\d/m);
@@ -293,7 +293,7 @@ test('a base that annotations name is opened by digest', async () => {
   const kept = (await inspect(out('annotated'))).annotations;
   assert.equal(kept['org.opencontainers.image.base.name'], pair.ref('app'));
   const lost = await named(moved.built[0]?.manifest.digest ?? '');
-  const { status, stderr } = await runCli([
+  const { status, stderr } = await runHere([
     'build',
     lost.ref('app'),
     out('lost'),
@@ -310,7 +310,13 @@ test('a base that annotations name is opened by digest', async () => {
 test('annotations cannot make a build publish layers that the image does not have', async () => {
   const annotations = { 'org.opencontainers.image.base.name': pair.ref('base') };
   const { ref } = await layout({ app: { layers: [{ tar: ABOVE }], annotations } });
-  const { status, stderr } = await runCli(['build', ref('app'), out('not'), '--base', 'annotated']);
+  const { status, stderr } = await runHere([
+    'build',
+    ref('app'),
+    out('not'),
+    '--base',
+    'annotated',
+  ]);
   assert.equal(status, 2);
   assert.match(stderr, /layer 1 of oci:.* is not that of oci:.*app: .* or --base IMAGE/);
 });
@@ -398,7 +404,7 @@ const refused: readonly (readonly [string, readonly string[], RegExp])[] = [
 ];
 for (const [name, args, message] of refused) {
   test(`refuses ${name}`, async () => {
-    const { status, stderr } = await runCli(['build', ...args]);
+    const { status, stderr } = await runHere(['build', ...args]);
     assert.match(stderr, message);
     assert.equal(status, 2);
   });

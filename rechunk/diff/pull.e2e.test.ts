@@ -5,7 +5,7 @@ import { mkdtemp, rm } from 'node:fs/promises';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { suite } from 'uvu';
-import { runJson } from '../../test-images/cli.ts';
+import { jsonHere } from '../../test-images/cli.ts';
 import { command } from '../../test-images/command.ts';
 import { type AccessRecord, type Registry, startRegistry } from '../../test-images/registry.ts';
 import type { DiffReport } from '../library.ts';
@@ -21,8 +21,8 @@ pull.before(async () => {
   work = await mkdtemp('/var/tmp/rechunk-pull-');
   registry = await startRegistry();
   repository = `docker://${registry.host}/app`;
-  await runJson(['build', archive, `${repository}:old`, '--fresh']);
-  await runJson(['build', archive, `${repository}:new`, '--fresh', '--prune', '/etc/motd']);
+  await jsonHere(['build', archive, `${repository}:old`, '--fresh']);
+  await jsonHere(['build', archive, `${repository}:new`, '--fresh', '--prune', '/etc/motd']);
 });
 
 pull.after(async () => {
@@ -39,7 +39,7 @@ async function answered(run: () => Promise<unknown>): Promise<AccessRecord[]> {
 }
 
 const diff = (): Promise<DiffReport> =>
-  runJson<DiffReport>(['diff', `${repository}:old`, `${repository}:new`]);
+  jsonHere<DiffReport>(['diff', `${repository}:old`, `${repository}:new`]);
 
 pull('a real client that has the old image pulls as many bytes as the report says', async () => {
   const copy = (tag: string): Promise<unknown> => {

@@ -5,7 +5,7 @@ import { mkdtempSync, rmSync } from 'node:fs';
 import { join } from 'node:path';
 import { test } from 'uvu';
 import { writeLayout } from '../../test-images/build.ts';
-import { runCli, runJson } from '../../test-images/cli.ts';
+import { jsonHere, runHere } from '../../test-images/cli.ts';
 import { dir, file, link, type Member, packMembers, symlink } from '../../test-images/member.ts';
 import type { LintReport } from './lint.ts';
 
@@ -27,7 +27,7 @@ const base = [
 ];
 
 async function lintJson(image: string, ...more: string[]): Promise<LintReport> {
-  const { status, stdout, stderr } = await runCli(['lint', image, '--json', ...more]);
+  const { status, stdout, stderr } = await runHere(['lint', image, '--json', ...more]);
   assert.ok(status === 0 || status === 1, stderr);
   const report = JSON.parse(stdout) as LintReport;
   assert.equal(status, report.isWrong ? 1 : 0);
@@ -35,14 +35,14 @@ async function lintJson(image: string, ...more: string[]): Promise<LintReport> {
 }
 
 test('a whole image has no findings, and every runtime shows it as meant', async () => {
-  const { status, stdout } = await runCli(['lint', await imageOf('whole', base)]);
+  const { status, stdout } = await runHere(['lint', await imageOf('whole', base)]);
   assert.equal(status, 0);
   assert.match(stdout, /^as meant: podman-overlay, .*composefs-rs/);
 });
 
 test('of a sparse layer it says what each runtime makes of the directory, one line each', async () => {
   const image = await imageOf('sparse', base, [file('srv/new')]);
-  const { status, stdout } = await runCli(['lint', image]);
+  const { status, stdout } = await runHere(['lint', image]);
   assert.equal(status, 1);
   const [first = ''] = stdout.split('\n');
   assert.match(first, /^implied-parent \/srv in layer 2: /);
@@ -53,13 +53,13 @@ test('of a sparse layer it says what each runtime makes of the directory, one li
 
 test('--runtimes asks only those that matter, and their verdict alone is the exit status', async () => {
   const image = await imageOf('chosen', base, [file('srv/new')]);
-  const { status, stdout } = await runCli(['lint', image, '--runtimes', 'umoci,composefs-rs']);
+  const { status, stdout } = await runHere(['lint', image, '--runtimes', 'umoci,composefs-rs']);
   assert.equal(status, 0, stdout);
   assert.equal(
     stdout,
     'implied-parent: 1 path that every runtime shows as meant (--all lists all)\nas meant: umoci, composefs-rs\n',
   );
-  const bad = await runCli(['lint', image, '--runtimes', 'lxc']);
+  const bad = await runHere(['lint', image, '--runtimes', 'lxc']);
   assert.equal(bad.status, 2);
   assert.match(bad.stderr, /got 'lxc', want .*podman-overlay/);
 });
@@ -97,15 +97,15 @@ test('every oddity has its stable code, its layers and its effects in JSON', asy
 test('a rechunked image is as meant everywhere, or --runtimes says where it is not', async () => {
   const image = await imageOf('input', base, [file('srv/new')]);
   const full = `oci:${directory}/full:x`;
-  await runJson(['build', image, full]);
+  await jsonHere(['build', image, full]);
   assert.equal((await lintJson(full)).isWrong, false);
   const shared = `oci:${directory}/shared:x`;
-  await runJson(['build', image, shared, '--parents', 'shared']);
+  await jsonHere(['build', image, shared, '--parents', 'shared']);
   const { runtimes } = await lintJson(shared);
   const wrong = runtimes.filter(({ verdict }) => verdict !== 'right').map(({ id }) => id);
   assert.deepEqual(wrong, ['ostree', 'composefs-rs']);
   const both = `oci:${directory}/both:x`;
-  await runJson(['build', image, both, '--parents', 'shared', '--skeleton', 'both']);
+  await jsonHere(['build', image, both, '--parents', 'shared', '--skeleton', 'both']);
   assert.equal((await lintJson(both)).isWrong, false);
 });
 

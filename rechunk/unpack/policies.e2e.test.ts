@@ -6,7 +6,7 @@ import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { suite } from 'uvu';
 import { type LayerInput, writeLayout } from '../../test-images/build.ts';
-import { runJson } from '../../test-images/cli.ts';
+import { jsonHere } from '../../test-images/cli.ts';
 import { command } from '../../test-images/command.ts';
 import {
   CAPABILITY,
@@ -85,7 +85,7 @@ for (const [number, [policy, isRight]] of POLICIES.entries()) {
   policies(`marked and resolved, the metadata is the original's: ${policy}`, async () => {
     const out = join(work, `out-${number}`);
     const args = ['build', `oci:${layout}:latest`, `oci:${out}:latest`, '--map', map];
-    await runJson([...args, '--dir-mtime', 'keep', ...policy.split(' ')]);
+    await jsonHere([...args, '--dir-mtime', 'keep', ...policy.split(' ')]);
     const shown = await shownOf(`${out}-root`, out, { markImplied: 'trusted', resolve: true });
     // The kernel hides overlayfs's own attributes, and the tree has none.
     assert.deepEqual(compareListings(original, shown), []);

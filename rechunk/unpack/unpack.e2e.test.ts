@@ -15,7 +15,7 @@ import { join } from 'node:path';
 import { test } from 'uvu';
 import { writeLayout } from '../../test-images/build.ts';
 import { CASES, writeCase } from '../../test-images/cases.ts';
-import { runCli, runJson } from '../../test-images/cli.ts';
+import { jsonHere, runHere } from '../../test-images/cli.ts';
 import { command } from '../../test-images/command.ts';
 import { contentOf, dir, factsOf, file, packLayer, packMembers } from '../../test-images/member.ts';
 import { compareListings, listTree } from '../../test-images/oracle.ts';
@@ -95,7 +95,7 @@ test('attribute names that tar writes in another way, and names of directories t
   writeFileSync(join(root, '-C', '--help'), '');
   await command('setfattr', ['-n', 'user.a=b%3Dc%', '-v', 'v', join(root, '-C')]);
   const out = join(work, 'tree-out');
-  await runJson(['unpack', `rootfs:${root}`, out]);
+  await jsonHere(['unpack', `rootfs:${root}`, out]);
   assert.deepEqual(compareListings(await listTree(root), await listTree(join(out, '001'))), []);
 });
 
@@ -114,7 +114,7 @@ test('marks are asked for by option or environment, and can be declined', async 
   for (const [number, [options, variables, namespace]] of runs.entries()) {
     const out = `${layout}-${number}`;
     const args = ['unpack', `oci:${layout}:latest`, out, ...options];
-    const result = await runJson<UnpackedImage>(args, { env: variables });
+    const result = await jsonHere<UnpackedImage>(args, { env: variables });
     const listing = await listTree(join(out, '001'));
     const want = namespace ? `${namespace}.overlay.dirmeta_delegate=0x79` : '';
     const found = ['', 'a', 'b'].map((path) => listing.get(path)?.xattrs);
@@ -129,7 +129,7 @@ test('the printed line mounts what was unpacked, wherever it lies', async () => 
   const layout = join(work, 'line');
   await writeLayout(layout, [{ layers: [{ tar: await packMembers([file('f')]) }] }]);
   const out = join(work, "a 'quoted', place:");
-  const { stdout } = await runCli(['unpack', `oci:${layout}:latest`, out, '--quiet']);
+  const { stdout } = await runHere(['unpack', `oci:${layout}:latest`, out, '--quiet']);
   const line = stdout.trimEnd().split('\n').at(-1) ?? '';
   const root = join(work, 'mounted');
   mkdirSync(root);
@@ -146,7 +146,7 @@ test('no other user can reach what is set-user-id root', async () => {
   const members = [file('su', '', { mode: 0o4755 })];
   await writeLayout(layout, [{ layers: [{ tar: await packMembers(members) }] }]);
   const out = join(work, 'private');
-  await runJson(['unpack', `oci:${layout}:latest`, out]);
+  await jsonHere(['unpack', `oci:${layout}:latest`, out]);
   assert.equal(statSync(out).mode & 0o7777, 0o700);
   assert.equal(statSync(join(out, '001/su')).mode & 0o7777, 0o4755);
 });
