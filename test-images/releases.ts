@@ -16,6 +16,8 @@ export interface ReleasesOptions {
   readonly baseEvery?: number;
   /** Tags by number, from 1; default `1.N`. */
   readonly tag?: (release: number) => string;
+  /** Default `amd64`. */
+  readonly architecture?: string;
 }
 
 const PACKAGES = 12;
@@ -99,12 +101,13 @@ export async function writeReleases(
   options: ReleasesOptions,
 ): Promise<string[]> {
   const { name, releases, baseEvery = 4, tag = (release) => `1.${release}` } = options;
+  const { architecture = 'amd64' } = options;
   const images: ImageInput[] = [];
   for (let release = 1; release <= releases; release++) {
     const seconds = FIRST_SECONDS + release * HOUR_SECONDS;
     const created = new Date(seconds * MS_PER_SECOND).toISOString();
     const layers = await layersOf(name, release, Math.floor(release / baseEvery));
-    images.push({ layers, tag: tag(release), fields: { created } });
+    images.push({ layers, tag: tag(release), fields: { architecture, created } });
   }
   await writeLayout(directory, images);
   return images.map((image) => image.tag as string);

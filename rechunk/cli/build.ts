@@ -1,7 +1,6 @@
 /** `rechunk build`: the main job. */
 import { writeFileSync } from 'node:fs';
 import type { Command } from 'commander';
-import type { LayerFormat } from '../../registry/compress.ts';
 import { during, RechunkError } from '../../registry/errors.ts';
 import { parseDigest } from '../../registry/oci.ts';
 import { parseReference, parseRepository, type Reference } from '../../registry/reference.ts';
@@ -22,20 +21,18 @@ import {
   addGroupOptions,
   addPolicyOptions,
   addRunOptions,
-  groupOptions,
   type Host,
   listOption,
   metadataOptions,
   option,
   platformOptions,
-  policyOptions,
-  profileOption,
   type Values,
 } from './options.ts';
-import { addParentsOptions, parentsOptions } from './parents.ts';
+import { addParentsOptions } from './parents.ts';
 import { print, withSession } from './session.ts';
+import { addCompressionOptions, shapeOptions } from './shape.ts';
 import { describePull, openReports, writeReports } from './summary.ts';
-import { formatSize, parseCount } from './values.ts';
+import { formatSize } from './values.ts';
 
 /** Adds the command to `program`. */
 export function addBuild(program: Command, host: Host): void {
@@ -58,19 +55,7 @@ export function addBuild(program: Command, host: Host): void {
 
 /** Options of every command that rechunks an image. */
 export function addBuildOptions(command: Command): Command {
-  command
-    .addOption(
-      option(
-        '--compression <kind>',
-        'of layers (default: zstd); of zstd:chunked podman can pull only the parts that it lacks',
-      ).choices(['zstd', 'zstd:chunked', 'gzip', 'none']),
-    )
-    .addOption(
-      option(
-        '--compression-level <n>',
-        'of layers that are made, not of those that earlier images have (default: 3 for zstd, 6 for gzip)',
-      ),
-    )
+  addCompressionOptions(command)
     .addOption(option('--all-platforms', 'rechunk every image of an index'))
     .addOption(listOption('--tag <tag>', 'a further tag with the same digest'))
     .addOption(option('--digest-file <file>', 'write the digest to a file'))
@@ -99,23 +84,6 @@ export function addBuildOptions(command: Command): Command {
     .addOption(option('--dry-run', 'do everything but store the result'));
   const grouped = addBaseOption(addParentsOptions(addGroupOptions(command)));
   return addRunOptions(addCacheOptions(addPolicyOptions(addMemoryOptions(grouped))));
-}
-
-/** Bounds of compression levels, by kind. */
-const LEVELS: Readonly<Record<LayerFormat, readonly [number, number]>> = {
-  zstd: [1, 22],
-  'zstd:chunked': [1, 22],
-  gzip: [1, 9],
-  none: [0, 0],
-};
-
-function parseLevel(values: Values): number | undefined {
-  const level = values['compressionLevel'] as string | undefined;
-  if (level === undefined) return undefined;
-  const asked = values['compression'] as LayerFormat | undefined;
-  const kind = asked ?? profileOption(values)?.profile.compression ?? 'zstd';
-  const [least, most] = LEVELS[kind];
-  return parseCount(level, '--compression-level', least, most);
 }
 
 /** The digests that the user vouches for. */
@@ -147,14 +115,9 @@ export function buildOptions(values: Values, host: Host): BuildOptions & Pick<Ru
   if (values['allPlatforms'] === true && values['platform'] !== undefined)
     throw new RechunkError('usage', '--all-platforms and --platform: want one of them');
   return {
-    ...groupOptions(values),
-    parents: parentsOptions(values),
+    ...shapeOptions(values, host),
     ...metadataOptions(values, host),
     ...platformOptions(values),
-    policy: policyOptions(values, host),
-    profile: profileOption(values),
-    compression: values['compression'] as LayerFormat | undefined,
-    compressionLevel: parseLevel(values),
     allPlatforms: values['allPlatforms'] === true,
     tags,
     verify: values['verify'] === true,

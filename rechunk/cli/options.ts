@@ -98,8 +98,8 @@ export function addRunOptions(command: Command): Command {
     .addOption(option('--no-xattrs', 'rootfs: only: do not read extended attributes'));
 }
 
-/** Options that say what may differ between source and result. */
-export function addPolicyOptions(command: Command): Command {
+/** Options that say what may differ between the files of source and result. */
+export function addContentOptions(command: Command): Command {
   return command
     .addOption(
       option(
@@ -119,7 +119,12 @@ export function addPolicyOptions(command: Command): Command {
     .addOption(
       listOption('--prune <path>', 'leave out a path; a trailing slash keeps the directory itself'),
     )
-    .addOption(listOption('--drop-xattr <glob>', 'leave out extended attributes by name'))
+    .addOption(listOption('--drop-xattr <glob>', 'leave out extended attributes by name'));
+}
+
+/** Options that say what may differ between source and result. */
+export function addPolicyOptions(command: Command): Command {
+  return addContentOptions(command)
     .addOption(listOption('--label <k=v>', 'set a label, or remove it: KEY-'))
     .addOption(listOption('--annotation <k=v>', 'set a manifest annotation, or remove it: KEY-'))
     .addOption(option('--created <date>', 'creation time of the image (default: as it was)'));

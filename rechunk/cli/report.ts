@@ -1,5 +1,5 @@
 /** `rechunk report`: what registries and layouts hold, what is shared, what updates and deletions come to. */
-import type { Command } from 'commander';
+import type { Command, Option } from 'commander';
 import { RechunkError } from '../../registry/errors.ts';
 import { collect } from '../../registry/report/collect.ts';
 import { isCrossed, makeReport, type Questions } from '../../registry/report/figures.ts';
@@ -14,20 +14,13 @@ import { limitsOf } from '../report/limits.ts';
 import { openMemory } from '../report/memory.ts';
 import { whatIf, withWhatIf } from '../report/whatif.ts';
 import { addCacheOptions, cacheOptions } from './cache.ts';
-import {
-  addRunOptions,
-  groupOptions,
-  type Host,
-  listOption,
-  option,
-  policyOptions,
-  type Values,
-} from './options.ts';
+import { addRunOptions, type Host, listOption, option, type Values } from './options.ts';
 import { addReportIndex, withIndex } from './reportindex.ts';
 import { formatMarkdown } from './reportmarkdown.ts';
 import { formatText } from './reportsummary.ts';
 import { describeThreshold } from './reporttext.ts';
 import { print, type Session, withSession } from './session.ts';
+import { addShapeOptions, shapeOptions } from './shape.ts';
 import { parseCount, parseSize } from './values.ts';
 import { writeWhole } from './whole.ts';
 
@@ -91,13 +84,25 @@ export function addReport(program: Command, host: Host): void {
         'with --files: tell which packages the last K updates of each stream are put down to (default: 5; 0: none)',
       ),
     )
-    .addOption(option('--max-layers <n>', 'with --what-if: most layers (default: 100)'))
     .addOption(option('--no-referrers', 'do not ask registries what refers to images'))
     .addOption(option('--requests <n>', 'requests at a time with one registry (default: 8)'));
   addReportIndex(command, host);
-  addRunOptions(addCacheOptions(command)).action((targets, values) =>
-    report(targets, values, host),
-  );
+  addRunOptions(addCacheOptions(command));
+  const before = command.options.length;
+  addShapeOptions(command.optionsGroup('With --what-if, as of build:'));
+  const shaping = command.options.slice(before);
+  command.action((targets, values) => {
+    refuseShape(command, shaping, values);
+    return report(targets, values, host);
+  });
+}
+
+/** Throws `usage` where somebody writes an option of a trial and asks for none; variables may be there for other commands. */
+function refuseShape(command: Command, shaping: readonly Option[], values: Values): void {
+  const isWritten = (one: Option): boolean =>
+    command.getOptionValueSource(one.attributeName()) === 'cli';
+  const vain = values['whatIf'] === undefined ? shaping.find(isWritten) : undefined;
+  if (vain) throw new RechunkError('usage', `${vain.long}: want --what-if, too`);
 }
 
 /** Rows of each list where not all are asked for. */
@@ -230,7 +235,7 @@ async function tryOut(
   const found = await whatIf(survey, {
     tags,
     platform: values['platform'] as string | undefined,
-    build: { ...groupOptions(values), policy: policyOptions(values, host) },
+    build: shapeOptions(values, host),
     open: (image: SurveyedImage) => openSurveyed(image, transport),
     // What is said of each image would drown the report.
     run: {

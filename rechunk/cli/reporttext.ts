@@ -73,8 +73,8 @@ export function describeUnreferenced(report: Report, one: Unreferenced): string[
 }
 
 /** What was tried. */
-export function describeWhatIf({ tags, maxLayers, updates }: WhatIf): string {
-  return `rechunked, the last ${countOf(tags, 'tag')} of each stream in at most ${countOf(maxLayers, 'layer')} (${countOf(updates.length, 'update')})`;
+export function describeWhatIf({ tags, maxLayers, compression, updates }: WhatIf): string {
+  return `rechunked, the last ${countOf(tags, 'tag')} of each stream in at most ${countOf(maxLayers, 'layer')}${compression === undefined ? '' : `, ${compression}`} (${countOf(updates.length, 'update')})`;
 }
 
 /** What the switch costs. */

@@ -144,12 +144,32 @@ trial('the registry’s directory and a layout give the same answer', async () =
   );
 });
 
+trial('it is tried as a build with the same options would do it', async () => {
+  const how = ['--profile', 'docker20', '--max-layers', '6', '--parents', 'shared'];
+  const tried = await reportOn(`oci:${work}/one`, '--what-if', '3', ...how);
+  const to = `oci:${work}/shared`;
+  let previous: string[] = [];
+  for (const tag of tags.slice(-3)) {
+    await run('build', `oci:${work}/one:${tag}`, `${to}:${tag}`, ...how, ...previous);
+    previous = ['--previous', `${to}:${tag}`];
+  }
+  const after = await reportOn(to);
+  const { compression, maxLayers, updates, storage } = tried.whatIf as WhatIf;
+  assert.deepEqual([compression, maxLayers], ['gzip', 6]);
+  assert.deepEqual(
+    [storage.then, ...updates.map(({ then }) => then)],
+    [after.headline.stored.compressed, ...after.updates.map(({ bytes }) => bytes)],
+  );
+  const alone = await runCli(['report', `oci:${work}/one`, '--parents', 'shared']);
+  assert.deepEqual([alone.status, /--parents: want --what-if, too/.test(alone.stderr)], [2, true]);
+});
+
 trial('people read it as text and as Markdown', async () => {
   const args = ['report', `docker://${registry.host}/one`, '--what-if', '2', '--quiet'];
   const text = await run(...args);
   assert.match(
     text,
-    /rechunked, the last 2 tags of each stream in at most 100 layers \(1 update\)/,
+    /rechunked, the last 2 tags of each stream in at most 100 layers, zstd \(1 update\)/,
   );
   assert.match(text, /stored +[\d.]+ [kM]B +[\d.]+ [kM]B +[\d.]+ %\n/);
   assert.match(text, /switching costs nodes that have the newest tag [\d.]+ kB once/);

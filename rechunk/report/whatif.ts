@@ -27,7 +27,18 @@ export interface WhatIfOptions {
   /** Only images for it; default all. */
   readonly platform?: string | undefined;
   /** How images would be rechunked. */
-  readonly build?: Pick<BuildOptions, 'maxLayers' | 'maxLayerSize' | 'policy' | 'compression'>;
+  readonly build?: Omit<
+    BuildOptions,
+    | 'memory'
+    | 'base'
+    | 'platform'
+    | 'hostPlatform'
+    | 'allPlatforms'
+    | 'tags'
+    | 'trusted'
+    | 'dryRun'
+    | 'request'
+  >;
   readonly run?: RunOptions;
   /** Opens an image of the survey; it is closed here. */
   readonly open: OpenSurveyed;
@@ -68,9 +79,12 @@ export async function whatIf(survey: Survey, options: WhatIfOptions): Promise<Wh
     const newest = planned.at(-1);
     if (newest) firstMigration += pulled(newest.now, newest.then);
   }
-  const { skipped, storage, isWhole } = trial;
+  const { skipped, storage, isWhole, compression } = trial;
   const { maxLayers = DEFAULT_MAX_LAYERS } = options.build ?? {};
-  const found = { tags: options.tags, maxLayers, storage, updates, firstMigration };
+  const found = {
+    ...{ tags: options.tags, maxLayers, storage, updates, firstMigration },
+    ...(compression !== undefined && { compression }),
+  };
   return { whatIf: { ...found, ...averages(updates) }, isWhole, skipped };
 }
 
@@ -94,6 +108,8 @@ const NAME = 'trial';
 /** Rechunks series, and keeps what all of it would store. */
 class Trial {
   readonly skipped: Skipped[] = [];
+  /** Of the layers that were made. */
+  compression: string | undefined;
   readonly #counting: Counting;
   readonly #options: WhatIfOptions;
   /** Blobs by store. */
@@ -166,7 +182,7 @@ class Trial {
     const previous = goesOn ? [await openLayout(layout, NAME)] : [];
     const destination = await createLayout(layout, NAME);
     try {
-      await rechunk(source, destination, {
+      const { images } = await rechunk(source, destination, {
         ...build,
         ...run,
         hostPlatform: parsePlatform(platform),
@@ -174,6 +190,7 @@ class Trial {
         // Made a moment ago, by this very program.
         trusted: previous.map(({ root }) => root.descriptor.digest),
       });
+      this.compression = images[0]?.compression;
     } finally {
       await destination.close();
       for (const one of previous) await one.close();

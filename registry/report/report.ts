@@ -319,6 +319,8 @@ export interface WhatIf {
   /** Last tags of each stream and platform that were planned. */
   readonly tags: number;
   readonly maxLayers: number;
+  /** Of the layers; absent where no tag was planned. */
+  readonly compression?: string;
   /** Manifests, configs and layers of those tags’ images, each once for each store, bytes. */
   readonly storage: { readonly now: number; readonly then: number };
   readonly updates: readonly {

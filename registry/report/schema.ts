@@ -110,6 +110,7 @@ const files = named('FilesReport', {
 const nowAndThen = v.object({ now: amount, then: amount });
 const whatIf = named('WhatIf', {
   ...{ tags: size, maxLayers: size, storage: nowAndThen },
+  compression: v.exactOptional(v.string()),
   updates: listOf(
     v.object({
       ...{ repository: index, platform: text, from: index, to: index },

@@ -117,13 +117,15 @@ export function node(report: Report, { holds, platform, mbit, pulls }: NodeRepor
 }
 
 /** What rechunking would come to. */
-export function whatIf({ tags, maxLayers, storage, mean, p95, firstMigration }: WhatIf): Markup {
+export function whatIf(found: WhatIf): Markup {
+  const { tags, maxLayers, compression, storage, mean, p95, firstMigration } = found;
+  const stored = compression === undefined ? '' : `, ${compression}`;
   const rows: [string, { readonly now: number; readonly then: number }][] = [
     ['Stored', storage],
     ['A usual update (mean)', mean],
     ['A large update (95th percentile)', p95],
   ];
-  return html`<p>The last ${counted(tags, 'tag')} of each stream, rechunked for trial with at most ${maxLayers} layers. Switching costs a node of each stream and platform ${size(firstMigration)} once, all together.</p>${table(
+  return html`<p>The last ${counted(tags, 'tag')} of each stream, rechunked for trial with at most ${maxLayers} layers${stored}. Switching costs a node of each stream and platform ${size(firstMigration)} once, all together.</p>${table(
     {
       caption: 'Rechunked',
       rows,
