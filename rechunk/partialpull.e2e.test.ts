@@ -6,7 +6,7 @@ import { fileURLToPath } from 'node:url';
 import { test } from 'uvu';
 import { packTar } from '../registry/tarwriter.ts';
 import { writeLayout } from '../test-images/build.ts';
-import { runJson } from '../test-images/cli.ts';
+import { jsonHere } from '../test-images/cli.ts';
 import { command } from '../test-images/command.ts';
 import { openPartialPodman, type PartialPodman } from '../test-images/runtimes/partial.ts';
 import { openSandbox, type Sandbox } from '../test-images/runtimes/sandbox.ts';
@@ -65,7 +65,7 @@ for (const user of ['root', 'rootless'] as const) {
         const to = `docker://${host}/${compression.replace(':', '-')}:${tag}`;
         const before = tag === '2' ? ['--previous', to.replace(/2$/, '1')] : [];
         const options = ['--compression', compression, '--no-cache', ...before];
-        return runJson<BuildResult>(['build', `oci:${work}:${tag}`, to, ...options]);
+        return jsonHere<BuildResult>(['build', `oci:${work}:${tag}`, to, ...options]);
       };
       const pulls = [];
       const seen = [];

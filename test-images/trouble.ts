@@ -2,7 +2,7 @@
 import assert from 'node:assert/strict';
 import { existsSync, mkdtempSync, readdirSync, rmSync } from 'node:fs';
 import { ADVICE, type ErrorCode } from '../registry/errors.ts';
-import { type CliOptions, type CliResult, runCli } from './cli.ts';
+import { type CliOptions, type CliResult, type HereOptions, runCli, runHere } from './cli.ts';
 
 /** How a run must fail. */
 export interface Trouble {
@@ -16,7 +16,7 @@ export interface Trouble {
 }
 
 /**
- * Runs `rechunk ARGS --json` with a temporary directory of its own. It must end with exit status 2, one JSON object that
+ * Runs `rechunk ARGS --json` with a temporary directory of its own, as a process only where `options` need one. It must end with exit status 2, one JSON object that
  * tells of the error, the same error on stderr without a stack trace, and an empty temporary directory.
  */
 export async function expectTrouble(
@@ -27,7 +27,8 @@ export async function expectTrouble(
   const own = trouble.tempDir === undefined ? mkdtempSync('/var/tmp/rechunk-trouble-') : undefined;
   const temp = own ?? (trouble.tempDir as string);
   try {
-    const result = await runCli([...args, '--json', '--temp-dir', temp], options);
+    const all = [...args, '--json', '--temp-dir', temp];
+    const result = await (isForHere(options) ? runHere(all, options) : runCli(all, options));
     checkReport(result, trouble);
     assert.deepEqual(readdirSync(temp), [], 'temporary files were left behind');
     if (trouble.absent) assert.ok(!existsSync(trouble.absent), `${trouble.absent} is there`);
@@ -35,6 +36,10 @@ export async function expectTrouble(
   } finally {
     if (own) rmSync(own, { recursive: true, force: true });
   }
+}
+
+function isForHere(options: CliOptions): options is HereOptions {
+  return Object.keys(options).every((name) => name === 'env');
 }
 
 function checkReport({ status, stdout, stderr }: CliResult, { code, says }: Trouble): void {

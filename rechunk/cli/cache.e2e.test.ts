@@ -6,7 +6,7 @@ import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { suite } from 'uvu';
 import { type BuiltImage as Fixture, writeLayout } from '../../test-images/build.ts';
-import { runJson } from '../../test-images/cli.ts';
+import { jsonHere } from '../../test-images/cli.ts';
 import { command } from '../../test-images/command.ts';
 import { dir, file, type Member, packMembers } from '../../test-images/member.ts';
 import { type AccessRecord, type Registry, startRegistry } from '../../test-images/registry.ts';
@@ -91,7 +91,7 @@ function build(
   ...options: string[]
 ): Promise<BuildResult> {
   const kept = cache === '' ? ['--no-cache'] : ['--cache', join(work, cache)];
-  return runJson<BuildResult>(['build', from, to, '--map', map, ...kept, ...options], { env });
+  return jsonHere<BuildResult>(['build', from, to, '--map', map, ...kept, ...options], { env });
 }
 
 /** What was answered with a layer's bytes while `run` ran. */
@@ -186,10 +186,10 @@ cached(
 
 cached('plan and diff tell the same with the cache, and read nothing that is known', async () => {
   const run = async <T>(args: readonly string[]): Promise<T> => {
-    const cold = await runJson<T>([...args, '--no-cache'], { env });
+    const cold = await jsonHere<T>([...args, '--no-cache'], { env });
     const read = await layersRead(async () => {
       const kept = ['--cache', join(work, 'app')];
-      assert.deepEqual(await runJson<T>([...args, ...kept], { env }), cold);
+      assert.deepEqual(await jsonHere<T>([...args, ...kept], { env }), cold);
     });
     assert.deepEqual(read, []);
     return cold;
@@ -243,7 +243,7 @@ cached('the result is the same with and without: --together', async () => {
     const variants = [`oci:${sources}:old`, `oci:${sources}:new`];
     const to = ['--to', `oci:${join(work, `out-${cache}`)}:`, '--map', map];
     const args = ['build', ...kept, ...to, '--together', ...variants];
-    const { results: built } = await runJson<{ results: BuildResult[] }>(args, { env });
+    const { results: built } = await jsonHere<{ results: BuildResult[] }>(args, { env });
     results.push(built.map(({ digest }) => digest));
   }
   assert.deepEqual(results[1], results[0]);

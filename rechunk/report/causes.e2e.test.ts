@@ -8,7 +8,7 @@ import * as v from 'valibot';
 import type { Report } from '../../registry/report/report.ts';
 import { reportSchema } from '../../registry/report/schema.ts';
 import { openDestination, openSource } from '../../registry/transport.ts';
-import { runCli } from '../../test-images/cli.ts';
+import { runHere } from '../../test-images/cli.ts';
 import { copyImage } from '../../test-images/copyimage.ts';
 import { type Registry, startRegistry } from '../../test-images/registry.ts';
 import { packagesChangedIn, writeReleases } from '../../test-images/releases.ts';
@@ -23,7 +23,7 @@ let cache: string;
 
 async function run(...args: string[]): Promise<string> {
   const all = ['report', ...args, '--quiet', '--platform', 'linux/amd64', '--cache', cache];
-  const result = await runCli(all, { env: { RECHUNK_NO_CACHE: '' } });
+  const result = await runHere(all, { env: { RECHUNK_NO_CACHE: '' } });
   assert.equal(result.status, 0, result.stderr);
   return result.stdout;
 }

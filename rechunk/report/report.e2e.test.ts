@@ -15,7 +15,7 @@ import { isCrossed, makeReport, type Questions } from '../../registry/report/fig
 import type { Report } from '../../registry/report/report.ts';
 import { reportSchema } from '../../registry/report/schema.ts';
 import { openDestination, openSource } from '../../registry/transport.ts';
-import { runCli } from '../../test-images/cli.ts';
+import { runHere } from '../../test-images/cli.ts';
 import { command } from '../../test-images/command.ts';
 import { copyImage } from '../../test-images/copyimage.ts';
 import { type Registry, startRegistry } from '../../test-images/registry.ts';
@@ -178,7 +178,7 @@ report(
     const run = async (): Promise<{ made: Report; requests: string[] }> => {
       const from = registry.accessLog().length;
       const args = ['report', target, '--json', '--quiet', '--cache', cache];
-      const { stdout, status, stderr } = await runCli(args, { env: { RECHUNK_NO_CACHE: '' } });
+      const { stdout, status, stderr } = await runHere(args, { env: { RECHUNK_NO_CACHE: '' } });
       assert.equal(status, 0, stderr);
       const lines = registry.accessLog().slice(from);
       const requests = lines.map(

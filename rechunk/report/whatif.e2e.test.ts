@@ -11,7 +11,7 @@ import * as v from 'valibot';
 import type { Report, WhatIf } from '../../registry/report/report.ts';
 import { reportSchema } from '../../registry/report/schema.ts';
 import { openDestination, openSource } from '../../registry/transport.ts';
-import { runCli } from '../../test-images/cli.ts';
+import { runHere } from '../../test-images/cli.ts';
 import { copyImage } from '../../test-images/copyimage.ts';
 import { type Registry, startRegistry } from '../../test-images/registry.ts';
 import { writeReleases } from '../../test-images/releases.ts';
@@ -30,7 +30,7 @@ let tags: string[];
 let predicted: Report;
 
 async function run(...args: string[]): Promise<string> {
-  const result = await runCli([...args, '--platform', 'linux/amd64'], {
+  const result = await runHere([...args, '--platform', 'linux/amd64'], {
     env: { TMPDIR: join(work, 'tmp') },
   });
   assert.equal(result.status, 0, result.stderr);
