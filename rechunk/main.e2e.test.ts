@@ -7,7 +7,7 @@ import { suite } from 'uvu';
 import { runCli, runJson } from '../test-images/cli.ts';
 import { command, output } from '../test-images/command.ts';
 import { debianImage } from '../test-images/debian.ts';
-import { compareTrees } from '../test-images/oracle.ts';
+import { compareListings, type Facts, listTree } from '../test-images/oracle.ts';
 import { type Registry, startRegistry } from '../test-images/registry.ts';
 import { type Tool, type Unpacked, unpackWith } from '../test-images/runtime.ts';
 import type { BuildResult } from './rechunk.ts';
@@ -17,6 +17,8 @@ const main = suite('main');
 let work: string;
 let registry: Registry;
 let original: Unpacked;
+/** What is in it. */
+let wanted: ReadonlyMap<string, Facts>;
 let repository: string;
 
 main.before(async () => {
@@ -32,6 +34,7 @@ main.before(async () => {
     `${repository}:12`,
   ]);
   original = await unpackWith('skopeo+tar', `${repository}:12`, join(work, 'original'));
+  wanted = await listTree(original.root);
 });
 
 main.after(async () => {
@@ -104,10 +107,8 @@ for (const [tool, tag] of TOOLS) {
       await runJson(['build', `${repository}:12`, `${repository}:${tag}`, '--max-layers', '4']);
     const unpacked = await unpackWith(tool, `${repository}:${tag}`, join(work, tool));
     try {
-      const differences = await compareTrees(original.root, unpacked.root, {
-        dirMtimes: 'ignore',
-        root: 'ignore',
-      });
+      const loosely = { dirMtimes: 'ignore', root: 'ignore' } as const;
+      const differences = compareListings(wanted, await listTree(unpacked.root), loosely);
       assert.deepEqual(differences.slice(0, 10), []);
     } finally {
       await unpacked.close();

@@ -160,7 +160,7 @@ trial('it is tried as a build with the same options would do it', async () => {
     [storage.then, ...updates.map(({ then }) => then)],
     [after.headline.stored.compressed, ...after.updates.map(({ bytes }) => bytes)],
   );
-  const alone = await runCli(['report', `oci:${work}/one`, '--parents', 'shared']);
+  const alone = await runHere(['report', `oci:${work}/one`, '--parents', 'shared']);
   assert.deepEqual([alone.status, /--parents: want --what-if, too/.test(alone.stderr)], [2, true]);
 });
 
