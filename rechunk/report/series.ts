@@ -4,9 +4,8 @@ import type { Source } from '../../registry/image.ts';
 import type { Counting } from '../../registry/report/counting.ts';
 import type { SurveyedImage } from '../../registry/report/imagesource.ts';
 import type { NeededImage } from '../../registry/report/needs.ts';
-import { streamOf } from '../../registry/report/order.ts';
 import type { Skipped } from '../../registry/report/report.ts';
-import { tagsByPlatform } from '../../registry/report/updates.ts';
+import { streamsOf } from '../../registry/report/updates.ts';
 
 /** Opens an image of a survey. */
 export type OpenSurveyed = (image: SurveyedImage) => Promise<Source>;
@@ -27,14 +26,11 @@ export function seriesOf(
   }: { readonly tags: number; readonly platform?: string | undefined },
 ): Series[] {
   return counting.repositories.flatMap((_, repository) =>
-    [...tagsByPlatform(counting, repository)].flatMap(([platform, tags]): Series[] => {
+    streamsOf(counting, repository).flatMap(({ platform, tags }): Series[] => {
       if (platform.startsWith('unknown') || (wanted !== undefined && wanted !== platform))
         return [];
       const images = tags.filter((at) => isImage(imageOf(counting, at, platform)));
-      const streams = Map.groupBy(images, (at) => streamOf(counting.tags[at]?.tag ?? ''));
-      return [...streams.values()].map((own) => ({
-        ...{ repository, platform, tags: own.slice(-most) },
-      }));
+      return images.length > 0 ? [{ repository, platform, tags: images.slice(-most) }] : [];
     }),
   );
 }

@@ -41,6 +41,8 @@ export async function layoutBlobs(
 export class LocalDocuments {
   readonly documents: Map<Digest, DocumentFacts> = new Map();
   readonly #locate: (digest: Digest) => string;
+  /** The least depth at which what a document leads to was read. */
+  readonly #followed: Map<Digest, number> = new Map();
 
   constructor(locate: (digest: Digest) => string) {
     this.#locate = locate;
@@ -57,8 +59,10 @@ export class LocalDocuments {
     return facts;
   }
 
-  /** Reads what the manifest leads to; what is missing is left out. */
+  /** Reads what the manifest leads to, each document once however often it is named; what is missing is left out. */
   async follow(facts: DocumentFacts, depth = 0): Promise<void> {
+    if ((this.#followed.get(facts.digest) ?? DEPTH_LIMIT + 1) <= depth) return;
+    this.#followed.set(facts.digest, depth);
     if (facts.kind === 'manifest' && hasImageConfig(facts)) await this.#config(facts.config.digest);
     if (facts.kind !== 'index' || depth === DEPTH_LIMIT) return;
     for (const { digest, mediaType } of facts.entries) {

@@ -185,6 +185,9 @@ class Repository {
   readonly #others: Map<string, Digest> = new Map();
   readonly #reading: Map<Digest, Promise<DocumentFacts | undefined>> = new Map();
   readonly #reached: Set<Digest> = new Set();
+  /** What was followed, and the least depth at which it was. */
+  readonly #followed: Map<Digest, { readonly depth: number; readonly done: Promise<void> }> =
+    new Map();
   #news = 0;
 
   constructor(
@@ -264,8 +267,16 @@ class Repository {
     }
   }
 
-  /** Reads what `facts` leads to; indexes may lack some of their images. */
-  async #follow(facts: DocumentFacts, depth: number): Promise<void> {
+  /** Reads what `facts` leads to, each document once however often it is named; indexes may lack some of their images. */
+  #follow(facts: DocumentFacts, depth: number): Promise<void> {
+    const known = this.#followed.get(facts.digest);
+    if (known && known.depth <= depth) return known.done;
+    const done = this.#readBelow(facts, depth);
+    this.#followed.set(facts.digest, { depth, done });
+    return done;
+  }
+
+  async #readBelow(facts: DocumentFacts, depth: number): Promise<void> {
     this.#reached.add(facts.digest);
     if (facts.kind === 'manifest' && hasImageConfig(facts)) {
       const config = await this.#document(facts.config);

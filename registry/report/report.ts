@@ -144,7 +144,7 @@ export interface Cause {
 
 /**
  * What a node that has one tag pulls for the next one of the repository, on one platform. Next is next of the same stream (`3.19-slim` and
- * `3.20-slim`, not `3.20-alpine`); of tags with one digest only the first counts. Manifests and configs are not in the bytes.
+ * `3.20-slim`, not `3.20-alpine`); of tags with one digest only the name that tells most counts (`1.2.3`, not `1.2` or `latest`). Manifests and configs are not in the bytes.
  */
 export interface UpdateReport {
   readonly repository: number;

@@ -212,6 +212,34 @@ stores('a registry without a catalog says that repositories must be named', asyn
   });
 });
 
+/** An image below four indexes that each name the next 2,000 times: 2,000 to the fourth ways to it. */
+function repetitive(): { readonly documents: Document[]; readonly root: Document } {
+  const image = sampleImage({ seed: 'repeated' });
+  const documents = documentsOf(image);
+  let root = image.root;
+  for (let depth = 0; depth < 4; depth++) {
+    root = indexOf(...Array.from({ length: 2000 }, () => root.descriptor));
+    documents.push(root);
+  }
+  return { documents, root };
+}
+
+stores('indexes that repeat themselves are read once, however many ways there are', async () => {
+  const { documents, root } = repetitive();
+  const directory = join(work, 'repetitive');
+  const entry = { ...root.descriptor, annotations: { [ANNOTATION.refName]: '1' } };
+  writeLayout(directory, documents, [entry]);
+  const answers = {
+    '/v2/app/tags/list': ['1'],
+    ...hold('app', documents),
+    '/v2/app/manifests/1': root,
+  };
+  await serving(answers, async (host) => {
+    for (const target of [`oci:${directory}`, `docker://${host}/app`])
+      assert.equal((await reportOn(target)).headline.images, 1, target);
+  });
+});
+
 stores('platforms, attestations, referrers and cosign’s tags count with their image', async () => {
   const [image, attestation, signature] = ['image', 'attestation', 'signature'].map((seed) =>
     sampleImage({ seed }),

@@ -19,21 +19,47 @@ export function platformsOf({ needs }: CountedTag): string[] {
   return [...new Set(needs.images.map(({ platform }) => platform))];
 }
 
-/** Tags of a repository that have an image for a platform, oldest first, the first of each digest. */
-export function tagsByPlatform(counting: Counting, repository: number): Map<string, number[]> {
+/** Tags of one stream that have an image for a platform, oldest first, each digest under one name. */
+export interface Stream {
+  readonly platform: string;
+  readonly tags: readonly number[];
+}
+
+/** The streams of a repository. Names without a number (`latest`) that stand for what a numbered tag names are in none. */
+export function streamsOf(counting: Counting, repository: number): Stream[] {
+  const tags = counting.repositories[repository]?.tags ?? [];
+  const nameOf = (at: number): string => counting.tags[at]?.tag ?? '';
+  const streams = Map.groupBy(tags, (at) => streamOf(nameOf(at)));
+  const numbered = tags.filter((at) => streamOf(nameOf(at)) !== '');
+  const known = new Set(numbered.map((at) => counting.tags[at]?.root));
+  return [...streams].flatMap(([stream, all]) => {
+    const own = stream === '' ? all.filter((at) => !known.has(counting.tags[at]?.root)) : all;
+    return byPlatform(counting, distinct(counting, own));
+  });
+}
+
+/** `tags` with each digest once, under the name that tells most (`1.2.3` rather than `1.2` or `latest`), the first of equals. */
+function distinct(counting: Counting, tags: readonly number[]): number[] {
+  const numbersIn = (at: number): number => counting.tags[at]?.tag.match(/\d+/g)?.length ?? 0;
+  const best = new Map<string, number>();
+  for (const at of tags) {
+    const { root } = counting.tags[at] as CountedTag;
+    const known = best.get(root);
+    if (known === undefined || numbersIn(at) > numbersIn(known)) best.set(root, at);
+  }
+  return tags.filter((at) => best.get(counting.tags[at]?.root ?? '') === at);
+}
+
+function byPlatform(counting: Counting, tags: readonly number[]): Stream[] {
   const found = new Map<string, number[]>();
-  const seen = new Set<string>();
-  for (const at of counting.repositories[repository]?.tags ?? []) {
-    const tag = counting.tags[at] as CountedTag;
-    if (seen.has(tag.root)) continue;
-    seen.add(tag.root);
-    for (const platform of platformsOf(tag)) {
-      const tags = found.get(platform);
-      if (tags) tags.push(at);
+  for (const at of tags) {
+    for (const platform of platformsOf(counting.tags[at] as CountedTag)) {
+      const own = found.get(platform);
+      if (own) own.push(at);
       else found.set(platform, [at]);
     }
   }
-  return found;
+  return [...found].map(([platform, own]) => ({ platform, tags: own }));
 }
 
 function sizeOf(counting: Counting, layers: Iterable<number>): number {
@@ -42,27 +68,16 @@ function sizeOf(counting: Counting, layers: Iterable<number>): number {
   return sum;
 }
 
-/** Every update of every repository from one tag to the next of its stream. */
+/** Every update of every repository from one tag to the next of its stream; those of a stream follow each other. */
 export function updatesOf(counting: Counting): UpdateReport[] {
   return counting.repositories.flatMap((_, repository) =>
-    [...tagsByPlatform(counting, repository)].flatMap(([platform, tags]) => {
-      const updates: UpdateReport[] = [];
-      const last = new Map<string, number>();
-      for (const to of tags) {
-        const stream = streamOf(counting.tags[to]?.tag ?? '');
-        const from = last.get(stream);
-        if (from !== undefined)
-          updates.push({
-            repository,
-            platform,
-            from,
-            to,
-            ...pullOf(counting, { from, to, platform }),
-          });
-        last.set(stream, to);
-      }
-      return updates;
-    }),
+    streamsOf(counting, repository).flatMap(({ platform, tags }) =>
+      tags.slice(1).map((to, i) => {
+        const from = tags[i] as number;
+        const pull = pullOf(counting, { from, to, platform });
+        return { repository, platform, from, to, ...pull };
+      }),
+    ),
   );
 }
 
@@ -88,8 +103,8 @@ function pullOf(
 /** What every tag costs from every other, for repositories with two tags or more. */
 export function matricesOf(counting: Counting): Matrix[] {
   const wanted = counting.repositories.flatMap((_, repository) =>
-    [...tagsByPlatform(counting, repository)].flatMap(([platform, tags]) =>
-      tags.length < 2 ? [] : [{ repository, platform, tags }],
+    byPlatform(counting, distinct(counting, counting.repositories[repository]?.tags ?? [])).flatMap(
+      (one) => (one.tags.length < 2 ? [] : [{ repository, ...one }]),
     ),
   );
   const most = Math.min(MATRIX_LIMIT, Math.floor(Math.sqrt(CELL_LIMIT / wanted.length)));
