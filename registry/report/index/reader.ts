@@ -16,6 +16,11 @@ const IMAGE_PARAMETERS: readonly string[] = ['image', 'from', 'to'];
 /** What leaves out the layers of other targets. */
 const OF_TARGETS = 'WHERE layer_id IN (SELECT layer_id FROM image_layers)';
 
+/** Functions of Spark's that the queries use and DuckDB has not. */
+const MACROS: readonly string[] = [
+  'substring_index(whole, sign, many) AS array_to_string(list_slice(string_split(whole, sign), 1, many), sign)',
+];
+
 /** An index that is read. */
 export class IndexReader {
   readonly #engine: Engine;
@@ -51,6 +56,7 @@ export class IndexReader {
       const own = targets && isOfLayers ? OF_TARGETS : '';
       await view(table, files, `* FROM ${own}`);
     }
+    for (const macro of MACROS) await engine.run(`CREATE OR REPLACE MACRO ${macro}`);
     const reader = new IndexReader(engine);
     await reader.#choose([]);
     return reader;

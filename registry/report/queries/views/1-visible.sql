@@ -4,7 +4,8 @@
 -- directory hides all that lower layers have below its path. A directory that a layer merely implies changes nothing where a lower
 -- layer has it, and takes the place of anything else.
 WITH placed AS (
-  SELECT il.image_id, il.position, e.layer_id, e.path_id, e.kind
+  SELECT il.image_id, il.position, e.layer_id, e.path_id, e.kind, e.file_id, e.size, e.mode, e.uid, e.gid, e.mtime, e.mtime_ns,
+    e.link_id, e.xattrs_id, e.device
   FROM chosen c
   JOIN image_layers il ON il.image_id = c.image_id
   JOIN entries e ON e.layer_id = il.layer_id
@@ -26,23 +27,35 @@ hiding AS (
 ),
 -- By path: whatever image has something hidden asks for the paths of its entries; those without do not.
 hiding_paths AS (
-  SELECT DISTINCT h.image_id, h.kind, h.position, p.path
+  SELECT h.image_id, p.path, length(p.path) - length(replace(p.path, '/', '')) + 1 AS depth, max(h.position) AS position,
+    max(CASE WHEN h.kind = 'opaque' THEN h.position END) AS opaque
   FROM hiding h
   JOIN paths p ON p.path_id = h.path_id
+  GROUP BY h.image_id, p.path
+),
+-- Each entry with those of its parent directories that are as deep as something that hides, so that they are compared as a whole.
+parents AS (
+  SELECT e.image_id, e.position, e.path_id, substring_index(p.path, '/', d.depth) AS path
+  FROM (SELECT DISTINCT image_id, depth FROM hiding_paths WHERE path <> '') d
+  JOIN placed e ON e.image_id = d.image_id
+  JOIN paths p ON p.path_id = e.path_id
+  WHERE length(p.path) - length(replace(p.path, '/', '')) >= d.depth
 ),
 hidden AS (
-  SELECT DISTINCT e.image_id, e.position, e.path_id
-  FROM (SELECT DISTINCT image_id FROM hiding) i
-  JOIN placed e ON e.image_id = i.image_id
-  JOIN paths p ON p.path_id = e.path_id
-  JOIN hiding_paths h
-    ON h.image_id = e.image_id AND h.position > e.position
-  WHERE (h.kind = 'whiteout' AND p.path = h.path)
-    OR substr(p.path, 1, length(h.path) + 1) = concat(h.path, '/')
-    OR (h.path = '' AND h.kind = 'opaque')
+  SELECT e.image_id, e.position, e.path_id
+  FROM parents e
+  JOIN hiding_paths h ON h.image_id = e.image_id AND h.path = e.path AND h.position > e.position
+  UNION
+  SELECT e.image_id, e.position, e.path_id
+  FROM placed e
+  JOIN hiding h ON h.image_id = e.image_id AND h.path_id = e.path_id AND h.position > e.position AND h.kind = 'whiteout'
+  UNION
+  SELECT e.image_id, e.position, e.path_id
+  FROM placed e
+  JOIN hiding_paths h ON h.image_id = e.image_id AND h.opaque > e.position AND h.path = ''
 ),
 shown AS (
-  SELECT e.*
+  SELECT e.image_id, e.position, e.path_id, e.kind
   FROM placed e
   LEFT JOIN hidden h
     ON h.image_id = e.image_id AND h.position = e.position AND h.path_id = e.path_id
@@ -56,16 +69,14 @@ top AS (
   FROM shown
   GROUP BY image_id, path_id
 )
-SELECT il.image_id, il.position, e.layer_id, e.path_id, e.kind, e.file_id, e.size, e.mode, e.uid, e.gid, e.mtime, e.mtime_ns,
+SELECT e.image_id, e.position, e.layer_id, e.path_id, e.kind, e.file_id, e.size, e.mode, e.uid, e.gid, e.mtime, e.mtime_ns,
   e.link_id, e.xattrs_id, e.device
 FROM top t
-JOIN image_layers il
-  ON il.image_id = t.image_id
-  AND il.position = CASE
+JOIN placed e
+  ON e.image_id = t.image_id AND e.path_id = t.path_id
+  AND e.position = CASE
     WHEN t.defined IS NULL THEN t.implied
     WHEN t.implied > t.defined AND (t.directory IS NULL OR t.directory < t.defined) THEN t.implied
     ELSE t.defined
   END
-JOIN entries e
-  ON e.layer_id = il.layer_id AND e.path_id = t.path_id
-WHERE NOT e.superseded AND e.kind NOT IN ('whiteout', 'opaque')
+WHERE e.kind NOT IN ('whiteout', 'opaque')
