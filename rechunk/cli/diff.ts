@@ -28,6 +28,7 @@ import {
   platformOptions,
   type Values,
 } from './options.ts';
+import { say } from './say.ts';
 import { noticeIndexes, print, withSession } from './session.ts';
 import { formatSize, oneLine, parseSize } from './values.ts';
 
@@ -66,9 +67,8 @@ async function diff(old: string, next: string, values: Values, host: Host): Prom
   print(report, values, values['markdown'] === true ? inMarkdown(values) : inText(values));
   const pulled = report.update?.byBlob.bytes ?? 0;
   if (budget === undefined || pulled <= budget) return;
-  process.stderr.write(
-    `rechunk: the update pulls ${formatSize(pulled)} (${pulled} bytes), over --max-update-bytes ${budget}\n`,
-  );
+  const what = `the update pulls ${formatSize(pulled)} (${pulled} bytes)`;
+  say('rechunk', `${what}, over --max-update-bytes ${budget}`);
   process.exitCode = 1;
 }
 

@@ -12,6 +12,7 @@ import { addLint } from './lint.ts';
 import { type Host, readEnvironment } from './options.ts';
 import { addPlan } from './plan.ts';
 import { addReport } from './report.ts';
+import { say } from './say.ts';
 import { addStage } from './stage.ts';
 import { addUnpack } from './unpack.ts';
 import { expectSmallImage } from './v8.ts';
@@ -119,6 +120,6 @@ function tell(error: unknown): number {
     error instanceof RechunkError
       ? `${error.message}\n  ${ADVICE[error.code]}`
       : `a bug, please report it: ${(error as Error)?.stack ?? error}`;
-  process.stderr.write(`rechunk: ${text}\n`);
+  say('rechunk', text);
   return TROUBLE;
 }

@@ -130,6 +130,14 @@ report('Markdown of ten thousand tags fits into a step’s summary', async () =>
   assert.ok(formatText(all, { rows: Number.POSITIVE_INFINITY }).includes('-9999'));
 });
 
+report('a list of two hundred thousand tags is printed whole', async () => {
+  const made = await reportOn(pair());
+  const [tag] = made.tags;
+  const tags = Array.from({ length: 200_000 }, () => tag as Report['tags'][0]);
+  const text = formatText({ ...made, tags }, { rows: Number.POSITIVE_INFINITY });
+  assert.ok(text.split('\n').length > tags.length);
+});
+
 report('an image with more layers than Docker takes is told of, once', async () => {
   const many = sampleImage({ sizes: Array.from({ length: 130 }, () => 1) });
   const target = layout('layers', [

@@ -19,6 +19,7 @@ import { addReportIndex, withIndex } from './reportindex.ts';
 import { formatMarkdown } from './reportmarkdown.ts';
 import { formatText } from './reportsummary.ts';
 import { describeThreshold } from './reporttext.ts';
+import { say } from './say.ts';
 import { print, type Session, withSession } from './session.ts';
 import { addShapeOptions, shapeOptions } from './shape.ts';
 import { parseCount, parseSize } from './values.ts';
@@ -132,8 +133,7 @@ async function report(targets: readonly string[], values: Values, host: Host): P
   }
   print(found, values, (one) => format(one, { rows }));
   if (!isCrossed(found)) return;
-  for (const one of found.thresholds ?? [])
-    if (one.crossed) process.stderr.write(`rechunk: ${describeThreshold(one)}\n`);
+  for (const one of found.thresholds ?? []) if (one.crossed) say('rechunk', describeThreshold(one));
   process.exitCode = 1;
 }
 

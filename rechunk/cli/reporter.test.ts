@@ -29,6 +29,16 @@ test('a step of many things tells bytes and the time that is left, from when it 
   ]);
 });
 
+test('a notice gives no orders to the terminal, and no line of it passes for one of ours', async () => {
+  const lines: string[] = [];
+  const stream = { isTTY: false, write: (line: string) => lines.push(line) };
+  const reporter = await createReporter(stream as never, { quiet: false, now: () => 0 });
+  reporter.notice('oci:a:gone\x1b[31m\u202e is left out:\rwhy\nrechunk: all is well\n  advice');
+  assert.deepEqual(lines, [
+    'note: oci:a:gone\\u{1b}[31m\\u{202e} is left out:\\u{d}why\n  rechunk: all is well\n  advice\n',
+  ]);
+});
+
 test('nothing is told with quiet', async () => {
   const lines: string[] = [];
   const stream = { isTTY: false, write: (line: string) => lines.push(line) };

@@ -1,6 +1,7 @@
 /** What a run shows while it works, all on stderr: bars on a terminal, plain lines elsewhere, nothing with `--quiet`. */
 import type { SingleBar } from 'cli-progress';
 import type { Progress } from '../read.ts';
+import { saying } from './say.ts';
 import { formatSize } from './values.ts';
 
 /** Shows progress and notices; `close` leaves the terminal clean. */
@@ -90,7 +91,7 @@ function lineReporter(stream: NodeJS.WriteStream, now: () => number): Reporter {
         `${STEP_NAMES[step]}: ${formatSize(sum)}${step === 'send' ? '' : ` of ${formatSize(total)}`}\n`,
       );
     },
-    notice: (text) => stream.write(`note: ${text}\n`),
+    notice: (text) => stream.write(saying('note', text)),
     close: () => {},
   };
 }
@@ -136,7 +137,7 @@ async function barReporter(stream: NodeJS.WriteStream, now: () => number): Promi
         all: formatSize(state.total),
       });
     },
-    notice: (text) => bars.log(`note: ${text}\n`),
+    notice: (text) => bars.log(saying('note', text)),
     close: () => bars.stop(),
   };
 }

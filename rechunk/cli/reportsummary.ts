@@ -30,7 +30,9 @@ function tableOf({ title, columns, rows, whole }: TablePart, most: number): stri
 
 /** Cells below each other, numbers to the right. */
 function align(rows: readonly (readonly string[])[], columns: readonly Column[]): string[] {
-  const widths = columns.map((_, i) => Math.max(...rows.map((row) => row[i]?.length ?? 0)));
+  const widths = columns.map((_, i) =>
+    rows.reduce((most, row) => Math.max(most, row[i]?.length ?? 0), 0),
+  );
   return rows.map((row) => {
     const cells = row.map((cell, i) =>
       columns[i]?.kind === 'number' ? cell.padStart(widths[i] ?? 0) : cell.padEnd(widths[i] ?? 0),

@@ -17,7 +17,7 @@ import { countOf } from './difftext.ts';
 import { describeLosses } from './losses.ts';
 import { buildahVersion, isDiscarded, type Mount, mountOf, parseMounts } from './mounts.ts';
 import { type Host, option, type Values } from './options.ts';
-import { oneLine } from './values.ts';
+import { say } from './say.ts';
 
 /** Adds the command to `program`. */
 export function addStage(program: Command, host: Host): void {
@@ -71,8 +71,8 @@ async function stage(from: string, to: string, given: Values, host: Host): Promi
   }
   const swept = options.dryRun === true ? undefined : await sweep(layout, only);
   if (given['quiet'] === true) return;
-  if (swept) process.stderr.write(`note: ${swept}\n`);
-  for (const loss of describeLosses(config)) process.stderr.write(`note: ${oneLine(loss)}\n`);
+  if (swept) say('note', swept);
+  for (const loss of describeLosses(config)) say('note', loss);
 }
 
 /** Removes from our layout what only earlier builds needed, or it would grow with each; a sentence about that. */

@@ -54,6 +54,7 @@ test('switches of the environment are on, off, or an error', () => {
 
 test('text of an image is one line that no terminal obeys', () => {
   assert.equal(oneLine('RUN a\t&&\n  b\x1b]0;title\x07 \x9b31mc\r'), 'RUN a && b ]0;title 31mc');
+  assert.equal(oneLine('a\u202eb\u200b\u2066'), 'a\\u{202e}b\\u{200b}\\u{2066}');
   assert.equal(oneLine('dpkg:libstdc++6 ünï'), 'dpkg:libstdc++6 ünï');
 });
 

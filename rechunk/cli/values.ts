@@ -1,5 +1,6 @@
 /** What option values mean: text from the command line or the environment to typed values, or a `usage` error. */
 import { RechunkError } from '../../registry/errors.ts';
+import { visible } from '../../registry/visible.ts';
 import type { MtimePolicy } from '../policy.ts';
 
 const UNITS: Readonly<Record<string, number>> = {
@@ -89,9 +90,9 @@ export function parseMtime(text: string, epoch: bigint | undefined): MtimePolicy
   return { kind: 'clamp', time: epoch };
 }
 
-/** Text that an image brings, on one line and without control characters: a terminal would obey them. */
+/** Text that an image brings, on one line and without what is not seen: a terminal would obey it. */
 export function oneLine(text: string): string {
-  return text.replace(/[\s\x00-\x1f\x7f-\x9f]+/g, ' ').trim();
+  return visible(text.replace(/[\s\x00-\x1f\x7f-\x9f]+/g, ' ').trim());
 }
 
 export { formatSize } from '../size.ts';

@@ -21,6 +21,7 @@ import {
   withOptions,
 } from './buildcommand.ts';
 import { type Host, tempDirectory, type Values } from './options.ts';
+import { say } from './say.ts';
 import { withSession } from './session.ts';
 import { openReports } from './summary.ts';
 
@@ -65,7 +66,7 @@ async function wrap({ destinations, command }: Words, given: Values, host: Host)
   parseReference(destination);
   await tryPlaces(destination, values, host);
   if (destinations.length > 0 && build.tags.length > 0 && values['quiet'] !== true)
-    process.stderr.write(`note: the build’s tags (${build.tags.join(', ')}) are not made\n`);
+    say('note', `the build’s tags (${build.tags.join(', ')}) are not made`);
   const work = await makeTemporary(tempDirectory(values, host), 'rechunk-wrap-');
   try {
     const source = await runEngine(build, work.directory, values, host);

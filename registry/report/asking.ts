@@ -77,6 +77,18 @@ export class Asker {
     return this.host.ask(() => headManifest(this.#client, repository, tag, scope, known));
   }
 
+  /** Whether there is a manifest with that digest; true also where the registry will not tell. */
+  async has(digest: Digest): Promise<boolean> {
+    const { repository } = this;
+    try {
+      const found = await this.host.ask(() => headManifest(this.#client, repository, digest));
+      return found !== undefined;
+    } catch (error) {
+      if (!(error instanceof RechunkError) || error.code === 'interrupted') throw error;
+      return true;
+    }
+  }
+
   /** The bytes of a config. */
   config(descriptor: Descriptor): Promise<Uint8Array> {
     const blob = remoteBlob(this.#client, this.repository, descriptor);

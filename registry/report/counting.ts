@@ -4,7 +4,7 @@
  */
 import type { Digest } from '../oci.ts';
 import type { BlobFacts } from './facts.ts';
-import { type NeededImage, type Needs, needsOf } from './needs.ts';
+import { type NeededImage, type Needs, needsOf, type Place } from './needs.ts';
 import { inTime } from './order.ts';
 import type { Weigh } from './sums.ts';
 import type { Survey, SurveyedRepository, SurveyedStore } from './survey.ts';
@@ -65,9 +65,10 @@ export function layOut(
 ): Counting {
   const tags: CountedTag[] = [];
   const repositories: CountedRepository[] = [];
-  for (const [store, { repositories: all, documents }] of survey.stores.entries()) {
+  for (const [store, { repositories: all, documents, held }] of survey.stores.entries()) {
     for (const found of all) {
-      const own = tagsOf(found, documents, { repository: repositories.length, store });
+      const place = { documents, repository: found, held };
+      const own = tagsOf(found, place, { repository: repositories.length, store });
       repositories.push({ found, store, tags: own.map((_, i) => tags.length + i) });
       tags.push(...own);
     }
@@ -88,12 +89,12 @@ export function layOut(
 
 function tagsOf(
   found: SurveyedRepository,
-  documents: SurveyedStore['documents'],
+  within: Place,
   place: { readonly repository: number; readonly store: number },
 ): CountedTag[] {
   const known = new Map<Digest, Needs>();
   const needs = (root: Digest): Needs => {
-    const made = known.get(root) ?? needsOf(root, { documents, repository: found });
+    const made = known.get(root) ?? needsOf(root, within);
     known.set(root, made);
     return made;
   };
@@ -144,7 +145,7 @@ function countStore(
   },
 ): CountedStore {
   const { tags, layerOf, unpacked, missing } = context;
-  const held = found.held && new Map(found.held.map(({ digest, size }) => [digest, size]));
+  const { held } = found;
   const users = new Map<Digest, number[]>();
   const sizes = new Map<Digest, number>();
   for (const [at, { needs, store: own }] of tags.entries()) {

@@ -284,7 +284,7 @@ test('a store that knows its blobs tells those that nothing needs, and those tha
     },
   );
   const { stores, ...rest } = fixture.survey(repository);
-  const held = [
+  const blobs = [
     ...['config of tagged', 'config of untagged', 'config of signature'].map((name) => ({
       digest: digest(name),
       size: 10,
@@ -296,7 +296,9 @@ test('a store that knows its blobs tells those that nothing needs, and those tha
       ['orphan', 7],
     ].map(([name, size]) => ({ digest: digest(String(name)), size: Number(size) })),
   ];
-  const report = makeReport({ ...rest, stores: stores.map((store) => ({ ...store, held })) });
+  const held = new Map(blobs.map((one) => [one.digest, one.size]));
+  const known = stores.map(({ unknown: _, ...store }) => ({ ...store, held }));
+  const report = makeReport({ ...rest, stores: known });
   const [found] = report.unreferenced;
   assert.deepEqual(found?.blobs, [{ digest: digest('orphan'), size: 7 }]);
   assert.deepEqual([found?.bytes, found?.untaggedBytes], [7, 45 + 18]);

@@ -28,8 +28,10 @@ export async function surveyLayout(directory: string, skipped: Skipped[]): Promi
     const locate = (digest: Digest): string => blobPath(directory, digest);
     const local = new LocalDocuments(locate);
     const repository = await surveyIndex({ directory, name, local, unnamed: 'image', skipped });
-    const held = await layoutBlobs(join(directory, 'blobs'));
-    return { name, repositories: [repository], documents: local.documents, held, locate };
+    const blobs = await layoutBlobs(join(directory, 'blobs'));
+    const held = new Map(blobs.map(({ digest, size }) => [digest, size]));
+    const { documents, doubts } = local;
+    return { name, repositories: [repository], documents, held, ...doubts, locate };
   });
 }
 
@@ -104,7 +106,8 @@ async function readEntry(
     await local.follow(facts);
     return true;
   } catch (error) {
-    if (error instanceof RechunkError) return skip(error.message);
-    throw error;
+    if (!(error instanceof RechunkError)) throw error;
+    await local.claim(entry.digest);
+    return skip(error.message);
   }
 }

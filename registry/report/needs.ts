@@ -35,6 +35,8 @@ const ARTIFACT = 'artifact';
 export interface Place {
   readonly documents: ReadonlyMap<Digest, DocumentFacts>;
   readonly repository: Pick<SurveyedRepository, 'attached' | 'standIns'>;
+  /** What the store is known to hold, by which foreign layers that were pushed are told from others. */
+  readonly held?: ReadonlyMap<Digest, number> | undefined;
 }
 
 /** What `root` leads to in a repository; documents that are missing need nothing. */
@@ -118,11 +120,13 @@ class Gathering implements Needs {
   /** Keeps a manifest and all that it names; its bytes, each blob once. */
   #keepManifest(manifest: ManifestFacts): number {
     const own = new Map<Digest, number>();
+    const isStored = (blob: BlobFacts): boolean =>
+      !isForeign(blob) || this.#place.held?.has(blob.digest) === true;
     for (const blob of [manifest, manifest.config, ...manifest.layers]) {
-      if (!isForeign(blob)) own.set(blob.digest, blob.size);
+      if (isStored(blob)) own.set(blob.digest, blob.size);
     }
     for (const [digest, size] of own) this.blobs.set(digest, size);
-    for (const layer of manifest.layers) if (!isForeign(layer)) this.layers.add(layer.digest);
+    for (const layer of manifest.layers) if (isStored(layer)) this.layers.add(layer.digest);
     return [...own.values()].reduce((sum, size) => sum + size, 0);
   }
 

@@ -3,17 +3,28 @@
  * each repository). Here every blob shows, also those that nothing needs. The registry may run meanwhile; what is pushed during
  * the survey may look as if nothing needed it.
  */
-import { readFile, stat } from 'node:fs/promises';
+import type { Stats } from 'node:fs';
+import { readFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { during, RechunkError, systemCode } from '../errors.ts';
 import { type Digest, parseDigest } from '../oci.ts';
 import { blobPath, surveyIndex } from './layoutstore.ts';
-import { attachedBySubject, LocalDocuments, layoutBlobs, namesIn } from './localstore.ts';
-import type { Sized, Skipped } from './report.ts';
+import {
+  attachedBySubject,
+  fileAt,
+  HEX_LENGTH,
+  LocalDocuments,
+  layoutBlobs,
+  namesIn,
+  statsOf,
+} from './localstore.ts';
+import type { Skipped } from './report.ts';
 import { attachedTo, type SurveyedRepository, type SurveyedStore } from './survey.ts';
 
 /** Parts of a repository's name. */
 const DEPTH_LIMIT = 32;
+/** Directories that are looked into before one is found that holds what is looked for: no registry keeps so many before its first. */
+const SEARCH_LIMIT = 10_000;
 
 /** Surveys the directory of a registry, of whichever kind it is. Throws `not-found` for neither. */
 export async function surveyStorage(directory: string, skipped: Skipped[]): Promise<SurveyedStore> {
@@ -23,7 +34,7 @@ export async function surveyStorage(directory: string, skipped: Skipped[]): Prom
     const below = join(directory, 'docker', 'registry', 'v2');
     if (names.includes('repositories') && names.includes('blobs'))
       return surveyDistribution(directory, name, skipped);
-    if (await isDirectory(join(below, 'repositories')))
+    if (await directoryAt(join(below, 'repositories')))
       return surveyDistribution(below, name, skipped);
     const layouts = await findBelow(directory, 'oci-layout');
     if (layouts.length > 0) return surveyZot(directory, layouts, { name, skipped });
@@ -35,23 +46,29 @@ export async function surveyStorage(directory: string, skipped: Skipped[]): Prom
   });
 }
 
-async function isDirectory(path: string): Promise<boolean> {
-  return stat(path).then(
-    (found) => found.isDirectory(),
-    () => false,
-  );
+/** The directory at `path`, also by a link; undefined where there is none. */
+async function directoryAt(path: string): Promise<Stats | undefined> {
+  const found = await statsOf(path);
+  return found?.isDirectory() ? found : undefined;
 }
 
-/** Names, below `directory`, of directories that hold `mark`, sorted. */
+/** Names, below `directory`, of directories that hold `mark`, sorted; each directory once, however many links lead to it. */
 async function findBelow(directory: string, mark: string): Promise<string[]> {
   const found: string[] = [];
+  const seen = new Set<string>();
   const visit = async (name: string, depth: number): Promise<void> => {
+    const { dev, ino } = (await directoryAt(join(directory, name))) ?? {};
+    if (ino === undefined || seen.has(`${dev} ${ino}`)) return;
+    if (found.length === 0 && seen.size === SEARCH_LIMIT) return;
+    seen.add(`${dev} ${ino}`);
     const names = await namesIn(join(directory, name));
-    if (name !== '' && names.includes(mark)) found.push(name);
+    const isFound = name !== '' && names.includes(mark);
+    if (isFound) found.push(name);
     if (depth === DEPTH_LIMIT) return;
     for (const next of names) {
-      if (/^[a-z0-9][a-z0-9._-]*$/.test(next) && next !== 'blobs')
-        await visit(name === '' ? next : `${name}/${next}`, depth + 1);
+      // A layout's own; elsewhere a repository may be named so.
+      if (!/^[a-z0-9][a-z0-9._-]*$/.test(next) || (isFound && next === 'blobs')) continue;
+      await visit(name === '' ? next : `${name}/${next}`, depth + 1);
     }
   };
   await visit('', 0);
@@ -96,17 +113,17 @@ async function surveyDistribution(
     repositories.push(await surveyLinks(directory, `${name}/${one}`, { local, skipped }));
   }
   const held = await distributionBlobs(blobs);
-  return { name, repositories, documents: local.documents, held, locate };
+  return { name, repositories, documents: local.documents, held, ...local.doubts, locate };
 }
 
-async function distributionBlobs(directory: string): Promise<Sized[]> {
-  const held: Sized[] = [];
+async function distributionBlobs(directory: string): Promise<Map<Digest, number>> {
+  const held = new Map<Digest, number>();
   for (const algorithm of ['sha256', 'sha512'] as const) {
     for (const prefix of await namesIn(join(directory, algorithm))) {
       for (const hex of await namesIn(join(directory, algorithm, prefix))) {
-        const path = join(directory, algorithm, prefix, hex, 'data');
-        const found = await stat(path).catch(() => undefined);
-        if (found) held.push({ digest: `${algorithm}:${hex}`, size: found.size });
+        const file = await fileAt(join(directory, algorithm, prefix, hex, 'data'));
+        if (file && hex.length === HEX_LENGTH[algorithm])
+          held.set(`${algorithm}:${hex}`, file.size);
       }
     }
   }
@@ -161,6 +178,7 @@ async function readRevision(
     return facts !== undefined;
   } catch (error) {
     if (!(error instanceof RechunkError)) throw error;
+    await local.claim(digest);
     skipped.push({ name: `${name}@${digest}`, why: error.message });
     return false;
   }
@@ -172,12 +190,12 @@ async function surveyZot(
   { name, skipped }: { readonly name: string; readonly skipped: Skipped[] },
 ): Promise<SurveyedStore> {
   const places = new Map<Digest, string>();
-  const held = new Map<Digest, Sized>();
+  const held = new Map<Digest, number>();
   const inodes = new Map<string, number>();
   for (const layout of layouts) {
     for (const { digest, size, inode } of await layoutBlobs(join(directory, layout, 'blobs'))) {
       places.set(digest, join(directory, layout));
-      held.set(digest, { digest, size });
+      held.set(digest, size);
       inodes.set(inode, size);
     }
   }
@@ -190,14 +208,8 @@ async function surveyZot(
   }
   // What zot did not link to one file lies there several times.
   const sum = (sizes: Iterable<number>): number => [...sizes].reduce((all, one) => all + one, 0);
-  const once = sum([...held.values()].map(({ size }) => size));
+  const once = sum(held.values());
   const copies = sum(inodes.values()) - once;
-  return {
-    name,
-    repositories,
-    documents: local.documents,
-    held: [...held.values()],
-    copies,
-    locate,
-  };
+  const { documents, doubts } = local;
+  return { name, repositories, documents, held, copies, ...doubts, locate };
 }

@@ -1,14 +1,24 @@
 /** What is found in layouts, in zot's directory, and on registries that answer in their own ways (a server that says what it is told to). */
 import assert from 'node:assert/strict';
-import { linkSync, mkdirSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs';
-import { createServer, type ServerResponse } from 'node:http';
-import type { AddressInfo } from 'node:net';
+import { linkSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { suite } from 'uvu';
-import { documentOf, jsonDocument, type Sample, sampleImage } from '../../test-images/sample.ts';
+import { documentOf, type Sample, sampleImage } from '../../test-images/sample.ts';
+import {
+  type Answers,
+  documentsOf,
+  fileOf,
+  hold,
+  indexOf,
+  named,
+  serving,
+  sizeOf,
+  tagFor,
+  writeLayout,
+} from '../../test-images/stores.ts';
 import type { Document } from '../image.ts';
-import { ANNOTATION, type Descriptor, MEDIA } from '../oci.ts';
+import { ANNOTATION, MEDIA } from '../oci.ts';
 import { collect } from './collect.ts';
 import { makeReport } from './figures.ts';
 import type { Report } from './report.ts';
@@ -27,32 +37,6 @@ const remote = { env: {}, retryDelayMs: 1 };
 
 async function reportOn(target: string, options: Partial<SurveyOptions> = {}): Promise<Report> {
   return makeReport(await collect([target], { remote, ...options }));
-}
-
-const documentsOf = ({ root, config, layers }: Sample): Document[] => [root, config, ...layers];
-const sizeOf = (image: Sample): number =>
-  documentsOf(image).reduce((sum, { bytes }) => sum + bytes.length, 0);
-const named = ({ root }: Sample, name: string): Descriptor => ({
-  ...root.descriptor,
-  annotations: { [ANNOTATION.refName]: name },
-});
-const tagFor = ({ root }: Sample, end = ''): string =>
-  `${root.descriptor.digest.replace(':', '-')}${end}`;
-const indexOf = (...manifests: Descriptor[]): Document =>
-  jsonDocument({ schemaVersion: 2, mediaType: MEDIA.index, manifests }, MEDIA.index);
-
-const fileOf = (directory: string, { descriptor }: Document): string =>
-  join(directory, 'blobs', descriptor.digest.replace(':', '/'));
-
-function writeLayout(
-  directory: string,
-  documents: readonly Document[],
-  entries: readonly Descriptor[],
-): void {
-  mkdirSync(join(directory, 'blobs', 'sha256'), { recursive: true });
-  for (const one of documents) writeFileSync(fileOf(directory, one), one.bytes);
-  writeFileSync(join(directory, 'index.json'), indexOf(...entries).bytes);
-  writeFileSync(join(directory, 'oci-layout'), '{"imageLayoutVersion": "1.0.0"}');
 }
 
 stores('a layout: names, what has none, what is attached, what nothing needs', async () => {
@@ -152,56 +136,6 @@ stores(
     assert.deepEqual(found?.blobs, []);
   },
 );
-
-/** Answers by path; what is not there is 404. */
-type Answers = Readonly<
-  Record<string, string | readonly string[] | Document | ((response: ServerResponse) => void)>
->;
-
-/** Runs `work` with a server that gives `answers`; gives the paths that were asked for. */
-async function serving(
-  answers: Answers,
-  work: (host: string, asked: string[]) => Promise<void>,
-): Promise<void> {
-  const asked: string[] = [];
-  const server = createServer((request, response) => {
-    const path = (request.url ?? '').replace(/\?.*/, '');
-    asked.push(`${request.method} ${path}`);
-    const answer = path === '/v2/' ? '{}' : answers[path];
-    if (answer === undefined) response.writeHead(404).end('{}');
-    else if (typeof answer === 'function') answer(response);
-    else if (typeof answer === 'string') response.end(answer);
-    else if ('bytes' in answer) {
-      const { mediaType, digest, size } = answer.descriptor;
-      response.writeHead(200, {
-        'content-type': mediaType,
-        'docker-content-digest': digest,
-        'content-length': size,
-      });
-      response.end(request.method === 'HEAD' ? undefined : answer.bytes);
-    } else response.end(JSON.stringify({ tags: answer, repositories: answer }));
-  });
-  await new Promise<void>((resolve) => server.listen(0, '127.0.0.1', resolve));
-  try {
-    await work(`127.0.0.1:${(server.address() as AddressInfo).port}`, asked);
-  } finally {
-    server.closeAllConnections();
-    server.close();
-  }
-}
-
-/** Answers for images in `repository`, the documents by digest. */
-function hold(repository: string, documents: readonly Document[]): Record<string, Document> {
-  return Object.fromEntries(
-    documents.map((one) => {
-      const isManifest = [MEDIA.manifest, MEDIA.index].includes(one.descriptor.mediaType as never);
-      return [
-        `/v2/${repository}/${isManifest ? 'manifests' : 'blobs'}/${one.descriptor.digest}`,
-        one,
-      ];
-    }),
-  );
-}
 
 stores('a registry without a catalog says that repositories must be named', async () => {
   await serving({}, async (host) => {

@@ -7,7 +7,7 @@
 import type { Digest } from '../oci.ts';
 import type { ClientOptions } from '../remote.ts';
 import type { DocumentFacts } from './facts.ts';
-import type { Sized, Skipped } from './report.ts';
+import type { Skipped } from './report.ts';
 
 /** What was learnt, kept for the next survey; damaged content must read as none. */
 export interface Memory {
@@ -53,6 +53,8 @@ export interface SurveyedRepository {
   readonly attached: ReadonlyMap<Digest, readonly Attachment[]>;
   /** Tags that stand in for the referrers of a digest: the digest, and the index under the tag. */
   readonly standIns?: ReadonlyMap<Digest, Digest>;
+  /** Registries only: what something says that it belongs to, which is there though no tag that was surveyed leads to it. */
+  readonly present?: ReadonlySet<Digest>;
   /** Storage only: manifests of the repository, tagged or not. */
   readonly revisions?: ReadonlySet<Digest>;
   /** Storage only: layers that the repository links to. */
@@ -67,11 +69,13 @@ export interface SurveyedStore {
   readonly documents: ReadonlyMap<Digest, DocumentFacts>;
   /** Where on this machine a blob lies, if it is there; absent for registries. */
   readonly locate?: (digest: Digest) => string;
-  /** Every blob that it holds; absent where it cannot tell. */
-  readonly held?: readonly Sized[];
+  /** Every blob that it holds, with its size, bytes; absent where it cannot tell. */
+  readonly held?: ReadonlyMap<Digest, number>;
+  /** Digests that documents name which could not be understood: what may be needed. */
+  readonly claimed?: ReadonlySet<Digest>;
   /** Bytes of files that hold what another file holds too (zot without deduplication). */
   readonly copies?: number;
-  /** Why `held` is not there. */
+  /** Why it cannot be told what nothing needs. */
   readonly unknown?: string;
 }
 

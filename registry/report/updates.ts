@@ -2,6 +2,7 @@
 import type { CountedTag, Counting } from './counting.ts';
 import { streamOf } from './order.ts';
 import { MATRIX_LIMIT, type Matrix, type NodeReport, type UpdateReport } from './report.ts';
+import { attachedTo } from './survey.ts';
 
 /** Cells of all matrices of a report together. */
 const CELL_LIMIT = 1_000_000;
@@ -25,9 +26,15 @@ export interface Stream {
   readonly tags: readonly number[];
 }
 
+/** A repository's tags without those of signatures and the like, whose image has no tag or is gone. */
+function imageTagsOf({ repositories, tags }: Counting, repository: number): number[] {
+  const all = repositories[repository]?.tags ?? [];
+  return all.filter((at) => !attachedTo(tags[at]?.tag ?? ''));
+}
+
 /** The streams of a repository. Names without a number (`latest`) that stand for what a numbered tag names are in none. */
 export function streamsOf(counting: Counting, repository: number): Stream[] {
-  const tags = counting.repositories[repository]?.tags ?? [];
+  const tags = imageTagsOf(counting, repository);
   const nameOf = (at: number): string => counting.tags[at]?.tag ?? '';
   const streams = Map.groupBy(tags, (at) => streamOf(nameOf(at)));
   const numbered = tags.filter((at) => streamOf(nameOf(at)) !== '');
@@ -103,8 +110,8 @@ function pullOf(
 /** What every tag costs from every other, for repositories with two tags or more. */
 export function matricesOf(counting: Counting): Matrix[] {
   const wanted = counting.repositories.flatMap((_, repository) =>
-    byPlatform(counting, distinct(counting, counting.repositories[repository]?.tags ?? [])).flatMap(
-      (one) => (one.tags.length < 2 ? [] : [{ repository, ...one }]),
+    byPlatform(counting, distinct(counting, imageTagsOf(counting, repository))).flatMap((one) =>
+      one.tags.length < 2 ? [] : [{ repository, ...one }],
     ),
   );
   const most = Math.min(MATRIX_LIMIT, Math.floor(Math.sqrt(CELL_LIMIT / wanted.length)));

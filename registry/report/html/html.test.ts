@@ -1,7 +1,8 @@
 import assert from 'node:assert/strict';
 import { test } from 'uvu';
 import { madeUpReport } from '../../../test-images/reports.ts';
-import { html, scriptJson, visible } from './markup.ts';
+import { visible } from '../../visible.ts';
+import { html, scriptJson } from './markup.ts';
 import { pageData } from './pagedata.ts';
 import { matcher } from './pattern.ts';
 import { cellsOf, groupLayers, holdingsOf, pullMatrix, sizeClasses } from './sharing.ts';
@@ -15,7 +16,7 @@ test('what goes into a template is text, whatever it says', () => {
     html`<b title="${name}">${[name]}</b>${html`<i>${1}</i>`}${undefined}`.text,
     `<b title="${'&lt;/td&gt;&lt;script&gt;alert(&quot;1&quot;)&lt;/script&gt;&amp;&#39;'}">&lt;/td&gt;&lt;script&gt;alert(&quot;1&quot;)&lt;/script&gt;&amp;&#39;</b><i>1</i>`,
   );
-  assert.equal(visible('a\u202eb\0\n'), 'a\\u{202e}b\\u{0}\\u{a}');
+  assert.equal(visible('a\u202eb\0\n\u200b'), 'a\\u{202e}b\\u{0}\\u{a}\\u{200b}');
   const value = { '</script>': '<!--<script>\u2028&' };
   const json = scriptJson(value).text;
   assert.ok(!/[<>&\u2028]/.test(json));

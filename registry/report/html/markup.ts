@@ -2,14 +2,7 @@
  * HTML from templates. Whatever is put into one is text and is escaped; only what a template made is taken as it stands, so that names of
  * repositories, tags and files, which strangers choose, stay names.
  */
-
-/** Control characters and those of text direction: they may change how what follows looks. */
-const HIDDEN = /[\p{Cc}\u2028-\u202e\u2066-\u2069]/gu;
-
-/** `text` with its control characters written as `\u{202e}`: what it holds is what is seen. */
-export function visible(text: string): string {
-  return text.replace(HIDDEN, (char) => `\\u{${char.codePointAt(0)?.toString(16)}}`);
-}
+import { visible } from '../../visible.ts';
 
 /** HTML that stands as it is. */
 export class Markup {
