@@ -23,7 +23,7 @@ import {
   rmSync,
 } from 'node:fs';
 import { availableParallelism } from 'node:os';
-import { delimiter, join } from 'node:path';
+import { delimiter, dirname, join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { parseArgs } from 'node:util';
 import { bundleProgram } from './bundle.ts';
@@ -148,7 +148,11 @@ const settings: Record<string, string> = {
   NO_COLOR: '1',
   RECHUNK_NO_CACHE: 'true',
 };
-if (!process.env['NODE_V8_COVERAGE']) settings['RECHUNK_TEST_ENTRY'] = await buildEntry();
+if (!process.env['NODE_V8_COVERAGE']) {
+  const entry = await buildEntry();
+  settings['RECHUNK_TEST_ENTRY'] = entry;
+  settings['RECHUNK_TEST_COMPILED'] = join(dirname(entry), 'compiled');
+}
 
 const outcomes: Outcome[] = [];
 const queue = [...files];
