@@ -5,7 +5,7 @@ import { collect } from '../../registry/report/collect.ts';
 import { isCrossed, makeReport, type Questions } from '../../registry/report/figures.ts';
 import { openSurveyed, type SurveyedImage } from '../../registry/report/imagesource.ts';
 import { uncompressedSizes, withFiles } from '../../registry/report/index/figures.ts';
-import type { Report } from '../../registry/report/report.ts';
+import type { Report, Skipped } from '../../registry/report/report.ts';
 import type { Memory, Survey } from '../../registry/report/survey.ts';
 import { parseTarget } from '../../registry/report/target.ts';
 import { remoteOf } from '../../registry/transport.ts';
@@ -211,9 +211,10 @@ function makeWithFiles(
   memory: Memory | undefined,
   { values, host, session, updates }: Making,
 ): Promise<Report> {
-  return withIndex(survey, { values, host, session }, async (reader, stored) => {
+  return withIndex(survey, { values, host, session }, async (reader, stored, skipped) => {
     const uncompressed = await uncompressedSizes(reader);
-    const made = await withFiles(makeReport(survey, { ...questions, uncompressed }), reader);
+    const plain = makeReport(survey, { ...questions, uncompressed });
+    const made = await withFiles(withSkipped(plain, skipped), reader);
     if (updates === 0) return made;
     return withCauses(made, survey, {
       ...{ reader, updates, memory, signal: session.run.signal },
@@ -222,6 +223,10 @@ function makeWithFiles(
       onProgress: (done, total) => session.reporter.count('updates explained', done, total),
     });
   });
+}
+
+function withSkipped(report: Report, more: readonly Skipped[]): Report {
+  return more.length === 0 ? report : { ...report, skipped: [...(report.skipped ?? []), ...more] };
 }
 
 /** `report` with what rechunking would come to, where that is asked for. */

@@ -15,12 +15,14 @@ import {
 import { IndexReader } from '../../registry/report/index/reader.ts';
 import { writeSnapshot } from '../../registry/report/index/snapshot.ts';
 import { type StoredLayers, storedLayers } from '../../registry/report/index/stored.ts';
+import type { Skipped } from '../../registry/report/report.ts';
 import type { Survey } from '../../registry/report/survey.ts';
 import { parseTarget } from '../../registry/report/target.ts';
 import { KEPT } from '../documents.ts';
 import { cacheOptions } from './cache.ts';
 import { addRunOptions, type Host, option, type Values } from './options.ts';
 import { print, type Session, withSession } from './session.ts';
+import { oneLine } from './values.ts';
 
 /** What follows the cache's directory in the name of the one that has the index. */
 const BESIDE_CACHE = '-files';
@@ -68,6 +70,7 @@ async function index(targets: readonly string[], values: Values, host: Host): Pr
     }
   });
   print(summary, values, formatSummary);
+  if (summary.skipped.length > 0) process.exitCode = 1;
 }
 
 function shardOf(values: Values, { env }: Host): Shard | undefined {
@@ -80,12 +83,14 @@ function shardOf(values: Values, { env }: Host): Shard | undefined {
   throw new RechunkError('usage', `--shard auto: ${missing} is not set; want it, or I/N`);
 }
 
-function formatSummary({ layers, known, tables, entries, bytesRead }: IndexSummary): string {
+function formatSummary(summary: IndexSummary): string {
+  const { layers, known, tables, entries, bytesRead, skipped } = summary;
   const lines = [
     `${layers} layers, ${known} of them indexed before`,
     `${entries} entries written, ${bytesRead} bytes read`,
   ];
   if (tables > 0) lines.push(`${tables} layers by their table of contents`);
+  for (const { name, why } of skipped) lines.push(oneLine(`${name} is left out: ${why}`));
   return `${lines.join('\n')}\n`;
 }
 
@@ -149,7 +154,7 @@ async function fill<T>(
 
 /**
  * Indexes what `survey` found and hands a reader of it, and the stored layers, to `work`. The index is that of `--index`, else it lies beside the cache, so that no
- * layer is read twice; without a cache it is gone afterwards.
+ * layer is read twice; without a cache it is gone afterwards. `work` is also told which layers could not be read.
  */
 export async function withIndex<T>(
   survey: Survey,
@@ -158,7 +163,7 @@ export async function withIndex<T>(
     host,
     session,
   }: { readonly values: Values; readonly host: Host; readonly session: Session },
-  work: (reader: IndexReader, stored: StoredLayers) => Promise<T>,
+  work: (reader: IndexReader, stored: StoredLayers, skipped: readonly Skipped[]) => Promise<T>,
 ): Promise<T> {
   const named = values['index'] as string | undefined;
   const cache = cacheOptions(values, host);
@@ -166,8 +171,8 @@ export async function withIndex<T>(
   const directory = kept ?? (await mkdtemp(join(tmpdir(), 'rechunk-index-')));
   const open = await openIndex(directory, kept === undefined);
   try {
-    return await fill(survey, { ...open, session, host }, async (_, stored) =>
-      work(await IndexReader.open(open.engine, directory, survey.targets), stored),
+    return await fill(survey, { ...open, session, host }, async ({ skipped }, stored) =>
+      work(await IndexReader.open(open.engine, directory, survey.targets), stored, skipped),
     );
   } finally {
     await open.close();

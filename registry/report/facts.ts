@@ -69,6 +69,15 @@ export function isForeign({ mediaType }: { readonly mediaType: string }): boolea
   return mediaType.includes('foreign') || mediaType.includes('nondistributable');
 }
 
+/** Tars of layers, compressed or not, of the image-spec and of Docker; but none that is encrypted. */
+const LAYER_TYPE =
+  /^application\/vnd\.(oci\.image\.layer\.(nondistributable\.)?v1\.tar(\+(gzip|zstd))?|docker\.image\.rootfs\.(foreign\.)?diff\.tar(\.(gzip|zstd))?)$/;
+
+/** Whether a layer is of files: signatures and other artifacts that have an image's config have layers of anything. */
+export function isLayerOfFiles({ mediaType }: { readonly mediaType: string }): boolean {
+  return LAYER_TYPE.test(mediaType);
+}
+
 /** The facts of a manifest or an index; throws as `parseManifest` does. `what` is named in errors. */
 export function manifestFacts(
   descriptor: Descriptor,

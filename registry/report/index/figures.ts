@@ -20,11 +20,15 @@ export async function uncompressedSizes(reader: IndexReader): Promise<Map<Digest
   return new Map(rows.map((row) => [row['diff_id'] as Digest, number(row, 'uncompressed')]));
 }
 
-/** `report` with what the index tells of files; `reader` reads what belongs to the report's targets. */
+/**
+ * `report` with what the index tells of files; `reader` reads what belongs to the report's targets. Layers that the index lacks are in no
+ * figure, and updates from or to their images have no floor.
+ */
 export async function withFiles(report: Report, reader: IndexReader): Promise<Report> {
   const [headline] = await reader.query('headline');
+  const whole = new Set((await reader.query('whole')).map((row) => row['digest']));
   const updates = await Promise.all(
-    report.updates.map((update) => floorOf(report, update, reader)),
+    report.updates.map((update) => floorOf(report, update, reader, whole)),
   );
   const bytes = number(headline, 'bytes');
   const uniqueBytes = number(headline, 'content_bytes');
@@ -120,17 +124,19 @@ async function retarredOf(report: Report, reader: IndexReader): Promise<Retarred
   });
 }
 
-/** The floor of one update, and what it sends again for its metadata alone. */
+/** The floor of one update, and what it sends again for its metadata alone; neither where an image is not in the index as a whole. */
 async function floorOf(
   report: Report,
   update: UpdateReport,
   reader: IndexReader,
+  whole: ReadonlySet<unknown>,
 ): Promise<{ readonly update: UpdateReport; readonly metadata: FilesReport['metadataOnly'] }> {
   const { repository, platform, from, to } = update;
   const digestOf = (tag: number): Digest | undefined =>
     report.tags[tag]?.images.find((image) => image.platform === platform)?.digest;
   const [old, next] = [digestOf(from), digestOf(to)];
-  if (old === undefined || next === undefined) return { update, metadata: [] };
+  if (old === undefined || next === undefined || !whole.has(old) || !whole.has(next))
+    return { update, metadata: [] };
   const [floor] = await reader.query('floor', { from: old, to: next });
   const same = await reader.query('metadata', { from: old, to: next });
   const files = same.reduce((sum, row) => sum + number(row, 'files'), 0);

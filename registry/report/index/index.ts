@@ -2,8 +2,9 @@
  * Indexes layers: each that the index lacks is read once, by diffID, and its rows are written. Several processes share the work by
  * shards, told by the diffID alone, so that nobody coordinates them.
  */
-import { RechunkError } from '../../errors.ts';
+import { type ErrorCode, RechunkError } from '../../errors.ts';
 import type { Digest } from '../../oci.ts';
+import type { Skipped } from '../report.ts';
 import type { Engine } from './engine.ts';
 import { digestBytes } from './ids.ts';
 import type { KeepRule } from './kept.ts';
@@ -49,6 +50,8 @@ export interface IndexSummary {
   readonly entries: number;
   /** Bytes of blobs that were read. */
   readonly bytesRead: number;
+  /** Layers that could not be read, and why. They are tried again by the next run. */
+  readonly skipped: readonly Skipped[];
 }
 
 /** Layers that are read at once: while one is fetched another is digested. */
@@ -70,20 +73,33 @@ export function isInShard(diffId: Digest, { number, count }: Shard): boolean {
   return digestBytes(diffId).readUInt32BE(0) % count === number;
 }
 
-/** Layers by diffID, the smallest blob of each: those of the share that the index lacks. */
-function choose(layers: Iterable<LayerSource>, shard: Shard): ReadonlyMap<Digest, LayerSource> {
-  const chosen = new Map<Digest, LayerSource>();
+/** What is wrong with one layer, and says nothing of others. Whatever else fails would fail for others, too. */
+const OF_ONE_LAYER: ReadonlySet<ErrorCode> = new Set<ErrorCode>([
+  ...(['not-found', 'digest-mismatch', 'size-mismatch', 'compression'] as const),
+  ...(['tar', 'path', 'manifest', 'unsupported', 'limit'] as const),
+]);
+
+/** Blobs by diffID, those of the share: the smallest first, the others for where that cannot be read. */
+function choose(
+  layers: Iterable<LayerSource>,
+  shard: Shard,
+): ReadonlyMap<Digest, readonly LayerSource[]> {
+  const chosen = new Map<Digest, Map<string, LayerSource>>();
   for (const layer of layers) {
-    if (!isInShard(layer.diffId, shard)) continue;
-    const known = chosen.get(layer.diffId);
-    if (!known || layer.descriptor.size < known.descriptor.size) chosen.set(layer.diffId, layer);
+    const { diffId, descriptor, place = '' } = layer;
+    if (!isInShard(diffId, shard)) continue;
+    const known = chosen.get(diffId) ?? new Map<string, LayerSource>();
+    chosen.set(diffId, known);
+    const key = `${descriptor.digest} ${place}`;
+    if (!known.has(key)) known.set(key, layer);
   }
-  return chosen;
+  const bySize = (a: LayerSource, b: LayerSource): number => a.descriptor.size - b.descriptor.size;
+  return new Map([...chosen].map(([diffId, blobs]) => [diffId, [...blobs.values()].sort(bySize)]));
 }
 
 /**
- * Reads the layers that the index lacks and writes their rows. What was written stays written where it throws; nothing is half
- * there. Throws what reading a layer throws, and `io`.
+ * Reads the layers that the index lacks and writes their rows. A layer of which no blob can be read is passed over. What was written
+ * stays written where it throws; nothing is half there. Throws `network`, `registry`, `auth`, `io`, and what aborted it.
  */
 export async function indexLayers(
   engine: Engine,
@@ -99,24 +115,31 @@ export async function indexLayers(
     ...(partBytes !== undefined && { partBytes }),
   });
   try {
-    const wanted = [...chosen.values()].filter(({ diffId }) => !writer.has(diffId));
+    const wanted = [...chosen].flatMap(([diffId, blobs]) => (writer.has(diffId) ? [] : [blobs]));
     const run = new Run(writer, wanted, options);
     await run.finish();
     signal?.throwIfAborted();
     await writer.flush();
     const known = chosen.size - wanted.length;
-    return { layers: chosen.size, known, ...run.counts };
+    return { layers: chosen.size, known, ...run.counts, skipped: run.skipped };
   } finally {
     await writer.close();
   }
 }
 
+/** Stored bytes of the blob that is tried first. */
+function sizeOf(blobs: readonly LayerSource[]): number {
+  return blobs[0]?.descriptor.size ?? 0;
+}
+
 /** Layers read side by side, written one after the other. */
 class Run {
   readonly #writer: IndexWriter;
-  readonly #wanted: readonly LayerSource[];
+  /** Of each layer the blobs that may be read. */
+  readonly #wanted: readonly (readonly LayerSource[])[];
   readonly #options: IndexOptions;
   readonly counts = { tables: 0, entries: 0, bytesRead: 0 };
+  readonly skipped: Skipped[] = [];
   #next = 0;
   #done = 0;
   #doneBytes = 0;
@@ -124,11 +147,15 @@ class Run {
   #failed = false;
   #writing: Promise<void> = Promise.resolve();
 
-  constructor(writer: IndexWriter, wanted: readonly LayerSource[], options: IndexOptions) {
+  constructor(
+    writer: IndexWriter,
+    wanted: readonly (readonly LayerSource[])[],
+    options: IndexOptions,
+  ) {
     this.#writer = writer;
     this.#wanted = wanted;
     this.#options = options;
-    this.#totalBytes = wanted.reduce((sum, { descriptor }) => sum + descriptor.size, 0);
+    this.#totalBytes = wanted.reduce((sum, blobs) => sum + sizeOf(blobs), 0);
   }
 
   async finish(): Promise<void> {
@@ -143,8 +170,11 @@ class Run {
     try {
       while (this.#next < this.#wanted.length && !this.#failed) {
         signal?.throwIfAborted();
-        const source = this.#wanted[this.#next++] as LayerSource;
-        await this.#write(await this.#read(source));
+        const blobs = this.#wanted[this.#next++] as readonly LayerSource[];
+        const layer = await this.#readOne(blobs);
+        if (layer) await this.#write(layer);
+        this.#done++;
+        this.#tell();
       }
     } catch (error) {
       this.#failed = true;
@@ -152,18 +182,41 @@ class Run {
     }
   }
 
-  /** Reads a layer; when it is read, all of it counts as done, however much there was to read. */
-  async #read(source: LayerSource): Promise<ReadLayer> {
+  /** Reads a layer from the first of its blobs that can be read; undefined, and told, where that is none. */
+  async #readOne(blobs: readonly LayerSource[]): Promise<ReadLayer | undefined> {
+    let first: RechunkError | undefined;
+    for (const source of blobs) {
+      try {
+        return await this.#read(source, sizeOf(blobs));
+      } catch (error) {
+        this.#options.signal?.throwIfAborted();
+        if (!(error instanceof RechunkError && OF_ONE_LAYER.has(error.code))) throw error;
+        first ??= error;
+      }
+    }
+    const [{ name }] = blobs as readonly [LayerSource];
+    this.skipped.push({ name, why: (first as RechunkError).message });
+    this.#doneBytes += sizeOf(blobs);
+    return undefined;
+  }
+
+  /** Reads a blob; when it is read, all of its layer's `size` counts as done, however much there was to read. */
+  async #read(source: LayerSource, size: number): Promise<ReadLayer> {
     let seen = 0;
-    const onBytes = (bytes: number): void => {
+    const count = (bytes: number): void => {
       seen += bytes;
       this.#doneBytes += bytes;
       this.#tell();
     };
     const { keep, signal } = this.#options;
-    const layer = await readLayer(source, { keep, signal, onBytes });
-    this.#doneBytes += source.descriptor.size - seen;
-    return layer;
+    try {
+      const layer = await readLayer(source, { keep, signal, onBytes: count });
+      count(size - seen);
+      return layer;
+    } catch (error) {
+      count(-seen);
+      throw error;
+    }
   }
 
   async #write(layer: ReadLayer): Promise<void> {
@@ -172,8 +225,6 @@ class Run {
     this.counts.entries += layer.rows.length;
     this.counts.bytesRead += layer.bytesRead;
     if (layer.origin === 'toc') this.counts.tables++;
-    this.#done++;
-    this.#tell();
   }
 
   #tell(): void {

@@ -20,6 +20,8 @@ export interface LayerSource {
   readonly descriptor: Descriptor;
   /** How messages name it. */
   readonly name: string;
+  /** The repository or directory that has the blob: what is missing in one may be there in another. */
+  readonly place?: string;
   open(): Promise<Blob>;
   /** What its descriptor's annotations are, where `descriptor` is without them. */
   annotations?(): Promise<Annotations>;

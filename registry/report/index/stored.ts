@@ -8,7 +8,7 @@ import type { Blob } from '../../image.ts';
 import { getManifest } from '../../manifest.ts';
 import { type Annotations, type Descriptor, type Digest, parseManifest } from '../../oci.ts';
 import { type CountedRepository, layOut } from '../counting.ts';
-import { isForeign, type ManifestFacts } from '../facts.ts';
+import { isForeign, isLayerOfFiles, type ManifestFacts } from '../facts.ts';
 import { LocalDocuments } from '../localstore.ts';
 import type { NeededImage } from '../needs.ts';
 import type { Survey, SurveyedStore } from '../survey.ts';
@@ -50,9 +50,9 @@ export function storedLayers(survey: Survey, remote: ClientOptions): StoredLayer
   return { tags, layers, describe, close };
 }
 
-/** Whether the image's config says what its layers are. */
-function isImage({ manifest, diffIds }: NeededImage): boolean {
-  return diffIds.length > 0 && diffIds.length === manifest.layers.length;
+/** Whether the image's config says what its layers are, and they are files'. */
+function isImage({ manifest: { layers }, diffIds }: NeededImage): boolean {
+  return diffIds.length > 0 && diffIds.length === layers.length && layers.every(isLayerOfFiles);
 }
 
 function imageOf({ manifest, platform, created, diffIds }: NeededImage): IndexedImage {
@@ -70,6 +70,7 @@ function sourcesOf({ manifest, diffIds }: NeededImage, name: string, place: Plac
       diffId,
       descriptor,
       name: `layer ${i + 1} of ${name}`,
+      place: place.name,
       open: () => place.open(descriptor),
       annotations: () => place.annotations(manifest, descriptor.digest),
     };
@@ -78,15 +79,15 @@ function sourcesOf({ manifest, diffIds }: NeededImage, name: string, place: Plac
 
 /** One repository of a store. */
 class Place {
+  readonly name: string;
   readonly #store: SurveyedStore;
-  readonly #name: string;
   readonly #remote: ClientOptions;
   #client: RegistryClient | undefined;
   readonly #manifests = new Map<Digest, Promise<readonly Descriptor[]>>();
 
   constructor(store: SurveyedStore, name: string, remote: ClientOptions) {
     this.#store = store;
-    this.#name = name;
+    this.name = name;
     this.#remote = remote;
   }
 
@@ -96,7 +97,7 @@ class Place {
     const path = locate(descriptor.digest);
     const found = await stat(path).catch(() => undefined);
     if (found?.isFile()) return fileBlob(path, 0, found.size);
-    throw new RechunkError('not-found', `the blob ${descriptor.digest} is not in ${this.#name}`);
+    throw new RechunkError('not-found', `the blob ${descriptor.digest} is not in ${this.name}`);
   }
 
   /** What the manifest says of a layer beyond what surveys keep. */
@@ -117,12 +118,12 @@ class Place {
     const bytes = locate
       ? await new LocalDocuments(locate).bytes(digest)
       : (await getManifest(this.#registry(), this.#repository, digest)).bytes;
-    const parsed = bytes && parseManifest(bytes, mediaType, `${this.#name}@${digest}`);
+    const parsed = bytes && parseManifest(bytes, mediaType, `${this.name}@${digest}`);
     return parsed?.kind === 'manifest' ? parsed.manifest.layers : [];
   }
 
   get #repository(): string {
-    return this.#name.slice(this.#store.name.length + 1);
+    return this.name.slice(this.#store.name.length + 1);
   }
 
   #registry(): RegistryClient {

@@ -117,9 +117,10 @@ export class IndexWriter {
     if (isFull || this.#documentBytes >= PART_DOCUMENT_BYTES) await this.flush();
   }
 
-  /** Writes what waits. */
+  /** Writes what waits. Where there is no part at all and nothing to write, one without layers: then its tables are there to be read. */
   async flush(): Promise<void> {
-    while (this.#waiting.size > 0 && !(await this.#publish()));
+    const isEmpty = this.#parts.size === 0 && this.#waiting.size === 0;
+    while ((isEmpty || this.#waiting.size > 0) && !(await this.#publish()));
     this.#waiting.clear();
     // What a part of this run holds need not be in the next: it is there, or whoever took its layers wrote it too.
     const sets = [this.#files, this.#paths, this.#xattrs, this.#documents, this.#digests];
@@ -253,6 +254,7 @@ export class IndexWriter {
         for (const diffId of taken) this.#waiting.delete(diffId);
         return false;
       }
+      if (this.#parts.has(name)) return true;
       await rename(draft, place);
       await flushFiles([dirname(place)]);
       this.#parts.add(name);

@@ -1,0 +1,97 @@
+/** `report --files` and `report index` where layers cannot be read, or say what is not so. */
+import assert from 'node:assert/strict';
+import { mkdtempSync, rmSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { test } from 'uvu';
+import { digestOf } from '../../registry/oci.ts';
+import type { IndexSummary } from '../../registry/report/index/index.ts';
+import type { Report } from '../../registry/report/report.ts';
+import { runHere } from '../../test-images/cli.ts';
+import { type OddImage, soundLayer, writeOddLayout } from '../../test-images/odd.ts';
+import { noise } from '../../test-images/sample.ts';
+
+const work = mkdtempSync(join(tmpdir(), 'rechunk-reportfiles-'));
+process.once('exit', () => rmSync(work, { recursive: true, force: true }));
+let count = 0;
+
+/** A layout of `images`, as a target. */
+function layoutOf(...images: OddImage[]): string {
+  const directory = join(work, `layout-${count++}`);
+  writeOddLayout(directory, images);
+  return `oci:${directory}`;
+}
+
+async function run<T>(...args: string[]): Promise<{ status: number; stderr: string; found: T }> {
+  const { status, stdout, stderr } = await runHere([...args, '--json', '--quiet']);
+  return { status: status ?? -1, stderr, found: JSON.parse(stdout) as T };
+}
+
+const files = (target: string, index: string): ReturnType<typeof run<Report>> =>
+  run<Report>('report', target, '--files', '--causes', '0', '--index', join(work, index));
+
+const base = soundLayer([{ path: 'etc/conf', content: noise(3000, 'conf') }]);
+const first = soundLayer([{ path: 'app', content: noise(1000, '1') }]);
+const second = soundLayer([{ path: 'app', content: noise(2000, '2') }]);
+const lost = { ...soundLayer([{ path: 'app', content: noise(500, '3') }]), isMissing: true };
+
+test('layers that cannot be read are passed over and told, and what rests on them is left out', async () => {
+  const other = { ...soundLayer([{ path: 'x', content: 'x' }]), diffId: base.diffId };
+  const noTar = { ...base, blob: noise(100, 'no tar'), diffId: first.diffId };
+  const signature = {
+    ...{ blob: Buffer.from('{"critical":{}}'), diffId: second.diffId },
+    mediaType: 'application/vnd.dev.cosign.simplesigning.v1+json',
+  };
+  const target = layoutOf(
+    { tag: 'sha256-0.sig', layers: [signature] },
+    { tag: '1.0', layers: [base, first] },
+    { tag: '1.1', layers: [base, second] },
+    { tag: '1.2', layers: [base, lost] },
+    { tag: '1.3', layers: [base, first] },
+    { tag: 'other', layers: [other] },
+    { tag: 'tar', layers: [noTar] },
+    { tag: 'damaged', layers: [{ ...first, diffId: digestOf('damaged') }] },
+  );
+  const { status, found, stderr } = await files(target, 'passed');
+  assert.equal(status, 0, stderr);
+  assert.equal(found.files?.bytes, 6000);
+  const skipped = found.skipped ?? [];
+  assert.deepEqual(
+    skipped.map(({ name, why }) => [name.replace(target, ''), why.replace(/^.*\): /, '')]),
+    [
+      [':1.2', 'a blob that it needs is not there'],
+      ['layer 2 of :1.2', `the blob ${digestOf(lost.blob)} is not in ${target}`],
+      ['layer 1 of :damaged', skipped[2]?.why.replace(/^.*\): /, '')],
+    ],
+  );
+  assert.match(skipped[2]?.why ?? '', /^indexing layer 1 of .*: got diffID sha256:.*, want /);
+  const tagOf = (at: number): string => found.tags[at]?.tag ?? '';
+  const floors = found.updates
+    .filter(({ to }) => tagOf(to).startsWith('1.'))
+    .map(({ from, to, floor }) => [tagOf(from), tagOf(to), floor !== undefined]);
+  assert.deepEqual(floors, [
+    ['1.0', '1.1', true],
+    ['1.1', '1.2', false],
+    ['1.2', '1.3', false],
+  ]);
+});
+
+test('report index goes on with the other layers, tells what it left out, and ends with status 1', async () => {
+  const target = layoutOf({ tag: '1', layers: [lost, base] }, { tag: '2', layers: [first] });
+  const index = join(work, 'left');
+  const { status, found } = await run<IndexSummary>('report', 'index', target, '--index', index);
+  assert.equal(status, 1);
+  assert.deepEqual([found.layers, found.known, found.skipped.length], [3, 0, 1]);
+  const again = await run<IndexSummary>('report', 'index', target, '--index', index);
+  assert.deepEqual([again.status, again.found.known, again.found.skipped.length], [1, 2, 1]);
+  const { stdout } = await runHere(['report', 'index', target, '--index', index]);
+  assert.match(stdout, /\nlayer 1 of .*:1 is left out: .* is not in /);
+});
+
+test('a report of files is made where no layer can be read', async () => {
+  const { status, found, stderr } = await files(layoutOf({ tag: '1', layers: [lost] }), 'none');
+  assert.equal(status, 0, stderr);
+  assert.deepEqual([found.files?.contents, found.files?.bytes, found.skipped?.length], [0, 0, 2]);
+});
+
+test.run();
