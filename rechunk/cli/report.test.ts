@@ -93,7 +93,7 @@ report(
     const markdown = formatMarkdown(made, { rows: 10 });
     assert.ok(path !== '' && text.includes(`  ${path} `) && markdown.includes(path));
     for (const shown of [text, markdown]) {
-      assert.match(shown, /files? in the layers have \d+ contents?: .* lie there more than once/);
+      assert.match(shown, /files? in the layers have \d+ contents?: .* are further copies/);
       assert.match(shown, /floor by files/);
       assert.match(shown, /metadata alone changed/);
     }

@@ -19,6 +19,9 @@ import {
 } from './reporttext.ts';
 import { formatSize, oneLine } from './values.ts';
 
+/** What causes call components that they do not name. */
+const OTHERS = '(others)';
+
 /** A column: names that strangers chose, words of ours, or numbers. */
 export interface Column {
   readonly head: string;
@@ -182,7 +185,8 @@ function causesPart({ updates }: Report): TablePart {
     updates: causes.length,
     bytes: causes.reduce((sum, { bytes }) => sum + bytes, 0),
   }));
-  rows.sort((a, b) => b.bytes - a.bytes);
+  const isRest = (component: string): number => Number(component === OTHERS);
+  rows.sort((a, b) => isRest(a.component) - isRest(b.component) || b.bytes - a.bytes);
   return {
     title: 'what updates are put down to',
     columns: [name(), text('why'), number('updates'), number('bytes'), number('of all')],

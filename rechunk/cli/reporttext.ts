@@ -119,8 +119,8 @@ export function describeLimits(report: Report): string[] {
   });
 }
 
-/** How much of what layers hold lies in them more than once. */
+/** How much of what layers hold is copies of what they hold elsewhere. */
 export function describeFiles({ references, contents, bytes, uniqueBytes }: FilesReport): string {
   const twice = `${formatSize(bytes - uniqueBytes)} of ${formatSize(bytes)} (${describeShare(bytes - uniqueBytes, bytes)}, unpacked)`;
-  return `${countOf(references, 'file')} in the layers have ${countOf(contents, 'content')}: ${twice} lie there more than once`;
+  return `${countOf(references, 'file')} in the layers have ${countOf(contents, 'content')}: ${twice} are further copies`;
 }

@@ -10,8 +10,10 @@ import type { IndexReader } from '../../registry/report/index/reader.ts';
 import { countEntries } from '../../registry/report/index/recall.ts';
 import type { Cause, Report, Skipped } from '../../registry/report/report.ts';
 import type { Memory, Survey } from '../../registry/report/survey.ts';
+import { DIRECTORIES } from '../assign.ts';
 import { type Comparable, type Compared, compareRead, factsOf, takeApart } from '../diff/diff.ts';
 import type { FileCounts } from '../diff/files.ts';
+import { DIRECTORIES as PARENTS } from '../diff/layers.ts';
 import { SOURCES } from '../version.ts';
 import { IndexedLayers } from './indexed.ts';
 import { imageOf, passOver, type Series, seriesOf, surveyed } from './series.ts';
@@ -237,7 +239,9 @@ export function causesOf(compared: Described): Cause[] {
     });
     const whole = weighed.reduce((sum, { weight }) => sum + weight, 0);
     const told = whole > 0 ? weighed : [{ component: ARCHIVE, count: 0, moved: false, weight: 1 }];
-    for (const { component, count, moved, weight } of told) {
+    for (const { component: id, count, moved, weight } of told) {
+      // To those who ask for causes, directories that layers hold for others' sake are directories like the rest.
+      const component = id === PARENTS ? DIRECTORIES.id : id;
       const share = shares.get(component) ?? { bytes: 0, files: 0, moved: false };
       share.bytes += (size * weight) / (whole || 1);
       share.files += count;

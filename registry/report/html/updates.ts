@@ -177,6 +177,6 @@ export function files(report: Report, found: FilesReport): Markup {
       { name: 'Bytes', cell: ({ bytes }) => size(bytes), sort: ({ bytes }) => bytes },
     ],
   });
-  return html`<p>${grouped(found.references)} files have ${grouped(found.contents)} contents: ${size(twice)} of ${size(found.bytes)} (unpacked) is there more than once.</p>
+  return html`<p>${grouped(found.references)} files have ${grouped(found.contents)} contents: ${size(twice)} of ${size(found.bytes)} (unpacked) are further copies.</p>
 ${duplicates}${found.metadataOnly.length > 0 ? metadata : ''}`;
 }
