@@ -74,6 +74,17 @@ export function encodeFooter({ toc, tarSplit }: Sections): Buffer {
   return Buffer.concat([skippableHeader(FOOTER_SIZE), footer]);
 }
 
+/** Bytes of the footer with its header. */
+export const WHOLE_FOOTER_SIZE: number = SKIPPABLE_HEADER_SIZE + FOOTER_SIZE;
+
+/** Whether the last bytes of a blob say of its table of contents what `sections` does; older footers have no tar-split. */
+export function isFooterOf(bytes: Buffer, { toc }: Sections): boolean {
+  const footer = bytes.subarray(-FOOTER_SIZE);
+  const numbers = [toc.offset, toc.compressedSize, toc.size, TYPE];
+  const isSame = numbers.every((number, i) => footer.readBigUInt64LE(8 * i) === BigInt(number));
+  return isSame && footer.toString('latin1', FOOTER_SIZE - MAGIC.length) === MAGIC;
+}
+
 function position({ offset, compressedSize, size }: Section): string {
   return `${offset}:${compressedSize}:${size}`;
 }

@@ -38,6 +38,12 @@ export interface TocEntry {
   readonly chunkType?: string | undefined;
 }
 
+/** An entry of eStargz's table, of which zstd:chunked's came (stargz-snapshotter v0.16 docs/estargz.md): names and meanings are the same. */
+export interface EstargzEntry extends TocEntry {
+  /** Several files can lie in one compressed stretch: bytes of what it decompresses to that are before this one. */
+  readonly innerOffset?: number | undefined;
+}
+
 /** What a layer holds. */
 export interface Toc {
   readonly version: 1;
@@ -194,6 +200,8 @@ const tocFields = {
   tarSplitDigest: digest,
 };
 const tocSchema: v.GenericSchema<unknown, Toc> = v.object(tocFields);
+const estargzSchema: v.GenericSchema<unknown, { readonly entries: readonly EstargzEntry[] }> =
+  v.object({ entries: v.array(v.object({ ...entryFields, innerOffset: count })) });
 const ENTRY_KEYS: ReadonlySet<string> = new Set(Object.keys(entryFields));
 const TOC_KEYS: ReadonlySet<string> = new Set(Object.keys(tocFields));
 
@@ -244,18 +252,28 @@ export function parseToc(json: Uint8Array): Toc {
     const found = `a table of contents has ${json.length} bytes`;
     throw new RechunkError('limit', `${found}, at most ${TOC_LIMIT} are read`);
   }
+  const [value, toc] = parse(tocSchema, json);
+  checkKeys(json, value as Toc);
+  checkOrder(toc.entries);
+  return toc;
+}
+
+/** The entries of eStargz's table in `json`; fields that are not known are dropped. Throws `manifest` for anything that is none. */
+export function parseEstargz(json: Uint8Array): readonly EstargzEntry[] {
+  const [, { entries }] = parse(estargzSchema, json);
+  return entries;
+}
+
+/** What `json` holds, as it is and as the schema gives it. */
+function parse<T>(schema: v.GenericSchema<unknown, T>, json: Uint8Array): [unknown, T] {
   let value: unknown;
   try {
     value = JSON.parse(new TextDecoder('utf-8', { fatal: true }).decode(json));
   } catch (error) {
     refuse(`it is not JSON: ${(error as Error).message}`);
   }
-  const result = v.safeParse(tocSchema, value, { abortEarly: true });
-  if (!result.success) {
-    const [issue] = result.issues;
-    refuse(`${v.getDotPath(issue) ?? 'the document'}: ${issue.message}`);
-  }
-  checkKeys(json, value as Toc);
-  checkOrder(result.output.entries);
-  return result.output;
+  const result = v.safeParse(schema, value, { abortEarly: true });
+  if (result.success) return [value, result.output];
+  const [issue] = result.issues;
+  return refuse(`${v.getDotPath(issue) ?? 'the document'}: ${issue.message}`);
 }

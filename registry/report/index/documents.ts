@@ -4,12 +4,12 @@
  */
 import { hash } from 'node:crypto';
 import { decompress } from '../../blob.ts';
-import type { TocEntry } from '../../chunked/toc.ts';
+import type { EstargzEntry } from '../../chunked/toc.ts';
 import { RechunkError } from '../../errors.ts';
 import type { ByteRange } from '../../image.ts';
 import { parsePath } from '../../path.ts';
 import { digestBytes } from './ids.ts';
-import { type Document, isKept, type KeepRule, type Kept } from './kept.ts';
+import { DOCUMENTS_LIMIT, type Document, isKept, type KeepRule, type Kept } from './kept.ts';
 
 /** A document, and where it lies. */
 interface Place extends ByteRange {
@@ -31,9 +31,11 @@ export interface DocumentPlan {
   readonly size: number;
 }
 
-/** Several files of eStargz can lie in one member: where in it this one begins. */
-const innerOffsetOf = (entry: TocEntry): number =>
-  Number((entry as { readonly innerOffset?: unknown }).innerOffset ?? 0) || 0;
+/** Most bytes before a document in its stretch, and of a stretch beyond the document: eStargz puts small files together. */
+const BESIDE_LIMIT: number = 64 << 20;
+
+/** Bytes before all documents of a layer in their stretches: decompressed for nothing. */
+const SKIPPED_LIMIT: number = 8 * 2 ** 30;
 
 /** Paths of a table are UTF-8. */
 const pathOf = (name: string): ReturnType<typeof parsePath> =>
@@ -41,22 +43,29 @@ const pathOf = (name: string): ReturnType<typeof parsePath> =>
 
 /** Finds the documents among a table's entries; content ends at `end` of the blob. */
 export function planDocuments(
-  entries: readonly TocEntry[],
+  entries: readonly EstargzEntry[],
   end: number,
   keep: KeepRule,
 ): DocumentPlan {
   const offsets = entries.flatMap(({ offset }) => offset ?? []).sort((a, b) => a - b);
   const linked = linkedDocuments(entries, keep);
+  const known = new Set<string>();
+  let left = DOCUMENTS_LIMIT;
+  let skippable = SKIPPED_LIMIT;
   const places = entries.flatMap((entry, i): Place[] => {
-    const { type, name, offset, digest, size = 0 } = entry;
+    const { type, name, offset, digest, size = 0, innerOffset = 0 } = entry;
     if (type !== 'reg' || size === 0 || offset === undefined || !digest) return [];
     if (!linked.has(name) && !isKept(keep, pathOf(name), size)) return [];
     const last = lastOffset(entries, i) ?? offset;
-    const stop = entry.endOffset ?? offsets.find((other) => other > last) ?? end;
+    const stop = entry.endOffset ?? firstAfter(offsets, last) ?? end;
     if (stop <= offset || stop > end) return [];
     const range = { offset, size: stop - offset };
-    const skipped = innerOffsetOf(entry);
-    return [{ ...range, digest: digestBytes(digest), contentSize: size, skipped }];
+    const isBounded = innerOffset <= BESIDE_LIMIT && range.size <= size + BESIDE_LIMIT;
+    if (!isBounded || size > left || innerOffset > skippable || known.has(digest)) return [];
+    known.add(digest);
+    left -= size;
+    skippable -= innerOffset;
+    return [{ ...range, digest: digestBytes(digest), contentSize: size, skipped: innerOffset }];
   });
   places.sort((a, b) => a.offset - b.offset);
   const stretches = joined(places);
@@ -64,15 +73,26 @@ export function planDocuments(
 }
 
 /** Names of files that hard links make documents. */
-function linkedDocuments(entries: readonly TocEntry[], keep: KeepRule): ReadonlySet<string> {
+function linkedDocuments(entries: readonly EstargzEntry[], keep: KeepRule): ReadonlySet<string> {
   const links = entries.filter(
     ({ type, name }) => type === 'hardlink' && keep.isDocument(pathOf(name)),
   );
   return new Set(links.flatMap(({ linkName }) => linkName ?? []));
 }
 
+/** The first of ascending `offsets` that is greater than `offset`. */
+function firstAfter(offsets: readonly number[], offset: number): number | undefined {
+  let [low, high] = [0, offsets.length];
+  while (low < high) {
+    const middle = (low + high) >>> 1;
+    if ((offsets[middle] as number) > offset) high = middle;
+    else low = middle + 1;
+  }
+  return offsets[low];
+}
+
 /** Where the last chunk of the file at `i` begins. */
-function lastOffset(entries: readonly TocEntry[], i: number): number | undefined {
+function lastOffset(entries: readonly EstargzEntry[], i: number): number | undefined {
   let last = entries[i]?.offset;
   for (let at = i + 1; entries[at]?.type === 'chunk'; at++) last = entries[at]?.offset ?? last;
   return last;
@@ -83,7 +103,8 @@ function joined(places: readonly Place[]): ByteRange[] {
   const stretches: { offset: number; size: number }[] = [];
   for (const { offset, size } of places) {
     const last = stretches.at(-1);
-    if (last && offset - (last.offset + last.size) < GAP_BYTES)
+    const isNear = last && offset - (last.offset + last.size) < GAP_BYTES;
+    if (isNear && last.size < BESIDE_LIMIT)
       last.size = Math.max(last.size, offset + size - last.offset);
     else stretches.push({ offset, size });
   }
@@ -115,21 +136,23 @@ async function contentOf(
   bytes: Buffer,
   { digest, contentSize, skipped }: Place,
 ): Promise<Buffer | undefined> {
-  const parts: Buffer[] = [];
-  let size = 0;
+  const content = Buffer.alloc(contentSize);
+  const end = skipped + contentSize;
+  let at = 0;
   const input = (async function* () {
     yield bytes;
   })();
   try {
     for await (const part of decompress(input)) {
-      parts.push(Buffer.from(part));
-      size += part.length;
-      if (size >= skipped + contentSize) break;
+      const own = part.subarray(Math.max(0, skipped - at), Math.max(0, end - at));
+      content.set(own, Math.max(0, at - skipped));
+      at += part.length;
+      if (at >= end) break;
     }
   } catch (error) {
     if (error instanceof RechunkError) return undefined;
     throw error;
   }
-  const content = Buffer.concat(parts).subarray(skipped, skipped + contentSize);
+  if (at < end) return undefined;
   return hash('sha256', content, 'buffer').equals(digest) ? content : undefined;
 }

@@ -17,6 +17,9 @@ export interface KeepRule {
 /** Largest document, bytes: what is larger is not kept. */
 export const DOCUMENT_LIMIT: number = 256 << 20;
 
+/** Bytes of all documents of a layer: what comes after these is not kept. */
+export const DOCUMENTS_LIMIT: number = 512 << 20;
+
 /** A content that is kept. */
 export interface Document {
   /** sha256, 32 bytes. */
@@ -65,6 +68,8 @@ export class Keeper {
   readonly #documents: Document[] = [];
   readonly #digests: FurtherDigests[] = [];
   #reading: Reading | undefined;
+  /** Bytes that may yet be kept. */
+  #left = DOCUMENTS_LIMIT;
 
   constructor(rule: KeepRule) {
     this.#rule = rule;
@@ -72,7 +77,8 @@ export class Keeper {
 
   /** The file at `path` begins. */
   begin(path: Path, size: number): void {
-    const parts = isKept(this.#rule, path, size) ? [] : undefined;
+    const parts = size <= this.#left && isKept(this.#rule, path, size) ? [] : undefined;
+    if (parts) this.#left -= size;
     const isDigested = size > 0 && this.#rule.isDigested(path);
     const hashes = isDigested ? ([createHash('md5'), createHash('sha1')] as const) : undefined;
     this.#reading = parts || hashes ? { parts, hashes } : undefined;

@@ -11,7 +11,7 @@ import type { Path } from '../../path.ts';
 import type { TarEntry } from '../../tar.ts';
 import { TarReader } from '../../tarreader.ts';
 import { Keeper, type KeepRule, type Kept } from './kept.ts';
-import { LayerRows, type RowEntry, splitTime } from './rows.ts';
+import { checkRow, LayerRows, type RowEntry, splitTime } from './rows.ts';
 import { ESTARGZ_DIGEST, ESTARGZ_OWN, readTable } from './tables.ts';
 
 /** A layer to be read: one of the blobs that hold it, and how to open that. */
@@ -53,7 +53,7 @@ export interface ReadOptions {
 function rowEntry(entry: TarEntry): RowEntry {
   const { type, path, mode, uid, gid, size, link, devMajor, devMinor, xattrs } = entry;
   const owner = { mode, uid, gid, ...splitTime(entry.mtime) };
-  return { type, path, ...owner, size, link, devMajor, devMinor, xattrs };
+  return checkRow({ type, path, ...owner, size, link, devMajor, devMinor, xattrs });
 }
 
 const NONE: ReadonlySet<string> = new Set();

@@ -4,7 +4,8 @@
  * directories that the layer lacks an entry for are rows of their own, so that queries need no walk through a tree.
  */
 import { hash } from 'node:crypto';
-import { ancestorsOf, joinPath, nameOf, type Path, parentOf } from '../../path.ts';
+import { RechunkError } from '../../errors.ts';
+import { ancestorsOf, joinPath, nameOf, type Path, parentOf, showPath } from '../../path.ts';
 import type { Xattrs } from '../../tar.ts';
 import { digestPath } from './ids.ts';
 
@@ -71,6 +72,18 @@ const NS_PER_SECOND = 1_000_000_000n;
 export function splitTime(ns: bigint): { readonly seconds: number; readonly nanoseconds: number } {
   const nanoseconds = ((ns % NS_PER_SECOND) + NS_PER_SECOND) % NS_PER_SECOND;
   return { seconds: Number((ns - nanoseconds) / NS_PER_SECOND), nanoseconds: Number(nanoseconds) };
+}
+
+/** Seconds and device numbers that are indexed: whole numbers that a double holds. */
+const isExact = (number: number): boolean => Math.abs(number) <= Number.MAX_SAFE_INTEGER;
+
+/** `entry`; throws `limit` where its time or its device number is none that a table of the index holds. */
+export function checkRow(entry: RowEntry): RowEntry {
+  const { path, seconds, devMajor, devMinor } = entry;
+  const isDevice = devMinor < DEVICE_SHIFT && isExact(devMajor * DEVICE_SHIFT + devMinor);
+  if (isDevice && isExact(seconds)) return entry;
+  const found = isDevice ? `a time of ${seconds} s` : `device ${devMajor}:${devMinor}`;
+  throw new RechunkError('limit', `got ${found} of "${showPath(path)}", which is not indexed`);
 }
 
 const FIRST_ROWS = 1 << 10;

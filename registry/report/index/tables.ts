@@ -6,10 +6,16 @@
  */
 import { createHash } from 'node:crypto';
 import { open } from 'node:fs/promises';
-import * as v from 'valibot';
 import { decompress } from '../../blob.ts';
-import { parseChunkedAnnotations } from '../../chunked/footer.ts';
-import { parseToc, parseTocTime, TOC_LIMIT, type TocEntry } from '../../chunked/toc.ts';
+import { isFooterOf, parseChunkedAnnotations, WHOLE_FOOTER_SIZE } from '../../chunked/footer.ts';
+import {
+  type EstargzEntry,
+  parseEstargz,
+  parseToc,
+  parseTocTime,
+  TOC_LIMIT,
+  type TocEntry,
+} from '../../chunked/toc.ts';
 import { RechunkError } from '../../errors.ts';
 import type { Blob, ByteRange } from '../../image.ts';
 import type { Digest } from '../../oci.ts';
@@ -20,7 +26,7 @@ import { planDocuments, readDocuments } from './documents.ts';
 import { digestBytes } from './ids.ts';
 import type { KeepRule } from './kept.ts';
 import type { LayerSource, ReadLayer } from './read.ts';
-import { LayerRows, type RowEntry, splitTime } from './rows.ts';
+import { checkRow, LayerRows, type RowEntry, splitTime } from './rows.ts';
 
 /** The annotation of a layer by which it is eStargz: the digest of its table. */
 export const ESTARGZ_DIGEST = 'containerd.io/snapshot/stargz/toc.digest';
@@ -70,7 +76,7 @@ function sha256(bytes: Uint8Array): Digest {
 
 /** A table, checked against the digest that the manifest names, and how many bytes were read for it. */
 interface Table {
-  readonly entries: readonly TocEntry[];
+  readonly entries: readonly EstargzEntry[];
   readonly bytesRead: number;
   /** Where in the blob the files' content ends. */
   readonly end: number;
@@ -82,8 +88,15 @@ async function chunkedTable({ descriptor }: LayerSource, blob: Blob): Promise<Ta
   const { offset, compressedSize } = sections.toc;
   const bytes = await readPart(blob, { offset, size: compressedSize });
   if (!bytes || sha256(bytes) !== sections.tocDigest) return undefined;
+  const footer = await readPart(blob, {
+    offset: descriptor.size - WHOLE_FOOTER_SIZE,
+    size: WHOLE_FOOTER_SIZE,
+  });
+  // Annotations are anybody's; what the blob itself calls its table is one thing for all who name the blob.
+  if (!footer || !isFooterOf(footer, sections)) return undefined;
   const json = await unpacked(bytes);
-  return json && { entries: parseToc(json).entries, bytesRead: compressedSize, end: offset };
+  const bytesRead = compressedSize + WHOLE_FOOTER_SIZE;
+  return json && { entries: parseToc(json).entries, bytesRead, end: offset };
 }
 
 async function estargzTable({ descriptor }: LayerSource, blob: Blob): Promise<Table | undefined> {
@@ -103,7 +116,8 @@ async function estargzTable({ descriptor }: LayerSource, blob: Blob): Promise<Ta
   const tar = bytes && (await unpacked(bytes));
   const json = tar && contentOf(tar, ESTARGZ_TABLE);
   if (!json || sha256(json) !== wanted) return undefined;
-  return { entries: parseEstargz(json), bytesRead: length + ESTARGZ_FOOTER_SIZE, end: offset };
+  const entries = parseEstargz(json).filter(({ name }) => !ESTARGZ_OWN.has(name));
+  return { entries, bytesRead: length + ESTARGZ_FOOTER_SIZE, end: offset };
 }
 
 function contentOf(tar: Buffer, name: string): Buffer | undefined {
@@ -120,23 +134,6 @@ function contentOf(tar: Buffer, name: string): Buffer | undefined {
   reader.push(tar);
   reader.finish();
   return parts.length > 0 ? Buffer.concat(parts) : undefined;
-}
-
-const estargzSchema: v.GenericSchema<unknown, { readonly entries: readonly TocEntry[] }> = v.object(
-  {
-    entries: v.array(
-      v.custom<TocEntry>((entry) => {
-        const { name, type } = (entry ?? {}) as { name?: unknown; type?: unknown };
-        return typeof name === 'string' && typeof type === 'string';
-      }),
-    ),
-  },
-);
-
-/** The entries of eStargz's table have the names and meanings of zstd:chunked's, which came of it. */
-function parseEstargz(json: Buffer): readonly TocEntry[] {
-  const { entries } = v.parse(estargzSchema, JSON.parse(json.toString('utf8')));
-  return entries.filter(({ name }) => !ESTARGZ_OWN.has(name));
 }
 
 const TYPES: Readonly<Record<string, RowEntry['type']>> = {
@@ -158,7 +155,7 @@ function rowOf(entry: TocEntry): RowEntry | undefined {
   const type = TYPES[entry.type];
   if (!type) return undefined;
   const link = latin1(entry.linkName ?? '');
-  return {
+  return checkRow({
     type,
     path: entry.name.replace(/[./]/g, '') === '' ? ('' as Path) : parsePath(latin1(entry.name)),
     mode: (entry.mode ?? 0) & MODE_BITS,
@@ -170,16 +167,23 @@ function rowOf(entry: TocEntry): RowEntry | undefined {
     devMajor: entry.devMajor ?? 0,
     devMinor: entry.devMinor ?? 0,
     xattrs: xattrsOf(entry),
-  };
+  });
 }
+
+/** Most bytes that one of a blob stands for: zstd's blocks of one byte, repeated (RFC 8878, 3.1.1.2.3), are 4 bytes for 128 KiB. */
+const MOST_EXPANDED: number = (128 << 10) / 4;
 
 const EMPTY: Digest = sha256(Buffer.alloc(0));
 
-function rowsOf(entries: readonly TocEntry[]): LayerRows | undefined {
+/** The rows of a table; undefined where it does not say all, or more than `most` bytes of content. */
+function rowsOf(entries: readonly TocEntry[], most: number): LayerRows | undefined {
   const rows = new LayerRows();
+  let bytes = 0;
   for (const entry of entries) {
     const row = rowOf(entry);
     if (!row) continue;
+    bytes += row.size;
+    if (bytes > most) return undefined;
     if (row.type !== 'file') {
       rows.add(row);
       continue;
@@ -203,7 +207,7 @@ export async function readTable(
 ): Promise<ReadLayer | undefined> {
   try {
     const table = (await chunkedTable(source, blob)) ?? (await estargzTable(source, blob));
-    const rows = table && rowsOf(table.entries);
+    const rows = table && rowsOf(table.entries, source.descriptor.size * MOST_EXPANDED);
     if (!rows) return undefined;
     const plan = keep && planDocuments(table.entries, table.end, keep);
     const kept = plan && (await readDocuments(plan, (range) => readPart(blob, range)));
@@ -212,10 +216,8 @@ export async function readTable(
   } catch (error) {
     // A damaged table says nothing of the layer, which is then read whole; what cannot be fetched is the caller's.
     const isDamaged =
-      error instanceof SyntaxError ||
-      error instanceof v.ValiError ||
-      (error instanceof RechunkError &&
-        !['network', 'registry', 'auth', 'io'].includes(error.code));
+      error instanceof RechunkError &&
+      !['network', 'registry', 'auth', 'io', 'interrupted'].includes(error.code);
     if (isDamaged) return undefined;
     throw error;
   }
