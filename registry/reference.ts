@@ -245,7 +245,14 @@ function splitPath(text: string, rest: string): { path: string; ref?: string } {
   throw badReference(text, `'${ref}' is no name of an image in it (a path cannot hold a colon)`);
 }
 
+/** `text` with what it holds of credentials replaced, to be shown. */
+export function withoutCredentials(text: string): string {
+  return text.replace(CREDENTIALS_PATTERN, '$1***@');
+}
+
 function badReference(text: string, found: string): RechunkError {
-  const shown = text.replace(CREDENTIALS_PATTERN, '$1***@');
-  return new RechunkError('reference', `reading the reference '${shown}': ${found}; ${WANTED}`);
+  return new RechunkError(
+    'reference',
+    `reading the reference '${withoutCredentials(text)}': ${found}; ${WANTED}`,
+  );
 }

@@ -105,6 +105,8 @@ export function describeSeconds(seconds: number): string {
 export function describeThreshold({ name, limit, found, crossed, where }: Threshold): string {
   const show = (value: number): string =>
     name === 'min-shared' ? `${(100 * value).toFixed(1)} %` : formatSize(value);
+  if (found === undefined)
+    return `not held: --${name} ${show(limit)}: there is no update from one tag to the next of its stream`;
   const place = where === undefined ? '' : ` for ${oneLine(where)}`;
   return `${crossed ? 'crossed' : 'kept'}: --${name} ${show(limit)}, found ${show(found)}${place}`;
 }

@@ -185,7 +185,8 @@ class Trial {
       const { images } = await rechunk(source, destination, {
         ...build,
         ...run,
-        hostPlatform: parsePlatform(platform),
+        // Of Windows, a release is told with it.
+        hostPlatform: parsePlatform(platform.replace(/\(.*\)/, '')),
         memory: { previous },
         // Made a moment ago, by this very program.
         trusted: previous.map(({ root }) => root.descriptor.digest),

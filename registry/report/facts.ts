@@ -10,6 +10,7 @@ import {
   isAttestation,
   isImageConfigType,
   type Manifest,
+  type Platform,
   parseConfig,
   parseManifest,
 } from '../oci.ts';
@@ -113,13 +114,21 @@ function ofManifest(manifest: Manifest): Omit<ManifestFacts, 'kind' | keyof Blob
   };
 }
 
+/** `os/architecture[/variant]`; of Windows, which has an image for each of its releases, `windows(10.0.20348)/amd64`, as containerd writes it. */
+function platformOf(platform: Platform): string {
+  const [release] = /^\d+\.\d+\.\d+/.exec(String(platform['os.version'] ?? '')) ?? [];
+  const { os } = platform;
+  const isTold = os === 'windows' && release !== undefined;
+  return formatPlatform(isTold ? { ...platform, os: `${os}(${release})` } : platform);
+}
+
 function entryFacts(entry: Descriptor): EntryFacts {
   const attests = isAttestation(entry)
     ? entry.annotations?.[ANNOTATION.attestationSubject]
     : undefined;
   return {
     ...blobFacts(entry),
-    ...(entry.platform && { platform: formatPlatform(entry.platform) }),
+    ...(entry.platform && { platform: platformOf(entry.platform) }),
     ...(isAttestation(entry) && { attests: (attests ?? entry.digest) as Digest }),
   };
 }
@@ -135,7 +144,7 @@ export function configFacts(digest: Digest, bytes: Uint8Array, what: string): Co
     kind: 'config',
     digest,
     ...(config.created && { created: config.created }),
-    platform: formatPlatform(config),
+    platform: platformOf(config),
     diffIds,
     createdBy: diffIds.map((_, i) => (told[i]?.created_by ?? '').slice(0, STEP_LIMIT)),
   };

@@ -82,15 +82,23 @@ export function fullName(report: Pick<Report, 'repositories' | 'tags'>, tag: num
   return `${report.repositories[found?.repository ?? -1]?.name}:${found?.tag}`;
 }
 
-function missingOf({ missing, tags, repositories }: Counting): Skipped[] {
-  return missing.map(({ tag, blobs }) => {
-    const { repository, tag: name } = tags[tag] as CountedTag;
-    const why =
-      blobs === 1
-        ? 'a blob that it needs is not there'
-        : `${blobs} blobs that it needs are not there`;
-    return { name: `${repositories[repository]?.found.name}:${name}`, why };
+function missingOf({ missing, tags, repositories, stores }: Counting): Skipped[] {
+  const tell = (at: number, count: number, one: string, many: string): Skipped => {
+    const { repository, tag } = tags[at] as CountedTag;
+    const why = count === 1 ? `a ${one} is not there` : `${count} ${many} are not there`;
+    return { name: `${repositories[repository]?.found.name}:${tag}`, why };
+  };
+  const documents = tags.flatMap(({ needs, store }, at) => {
+    const isHeld = stores[store]?.found.held !== undefined;
+    // Of a store that lists its blobs these are among the blobs.
+    const lost = needs.missing.filter((digest) => !isHeld || !needs.blobs.has(digest));
+    const [one, many] = ['manifest or config that it names', 'manifests or configs that it names'];
+    return lost.length === 0 ? [] : [tell(at, lost.length, one, many)];
   });
+  const blobs = missing.map(({ tag, blobs: count }) =>
+    tell(tag, count, 'blob that it needs', 'blobs that it needs'),
+  );
+  return [...blobs, ...documents];
 }
 
 function headlineOf({ stores, repositories, tags, layerOf }: Counting): Headline {
@@ -120,7 +128,7 @@ function headlineOf({ stores, repositories, tags, layerOf }: Counting): Headline
 /** Adds all bytes of a tag, each image by itself. */
 function addLogical(sum: Sum, needs: CountedTag['needs'], { weigh }: CountedStore): void {
   let images = 0;
-  for (const { manifest } of needs.images) {
+  for (const manifest of new Set(needs.images.map((one) => one.manifest))) {
     for (const digest of new Set(manifest.layers.map((layer) => layer.digest))) {
       const weight = weigh(digest);
       sum.add(weight);

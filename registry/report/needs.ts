@@ -1,6 +1,12 @@
 /** What a tag needs of its store: every blob once, the images that it offers, what is attached to them. */
-import type { Digest } from '../oci.ts';
-import { type BlobFacts, type DocumentFacts, isForeign, type ManifestFacts } from './facts.ts';
+import { type Digest, isIndexType, isManifestType } from '../oci.ts';
+import {
+  type BlobFacts,
+  type DocumentFacts,
+  hasImageConfig,
+  isForeign,
+  type ManifestFacts,
+} from './facts.ts';
 import type { AttachedReport } from './report.ts';
 import type { SurveyedRepository } from './survey.ts';
 
@@ -24,6 +30,8 @@ export interface Needs {
   readonly layers: ReadonlySet<Digest>;
   readonly images: readonly NeededImage[];
   readonly attached: readonly AttachedReport[];
+  /** Manifests and configs that it names and that were not found, or lie too deep below indexes. */
+  readonly missing: readonly Digest[];
   /** Bytes as if its images shared nothing. */
   readonly logical: number;
 }
@@ -54,15 +62,25 @@ class Gathering implements Needs {
   logical = 0;
   readonly #place: Place;
   readonly #seen: Set<Digest> = new Set();
+  readonly #missing: Set<Digest> = new Set();
 
   constructor(place: Place) {
     this.#place = place;
   }
 
+  get missing(): readonly Digest[] {
+    return [...this.#missing];
+  }
+
   /** Follows an image or an index of images. */
   add(digest: Digest, platform?: string): void {
     const facts = this.#place.documents.get(digest);
-    if (!facts || facts.kind === 'config' || this.#seen.has(digest)) return;
+    if (!facts) this.#missing.add(digest);
+    if (!facts || facts.kind === 'config') return;
+    if (this.#seen.has(digest)) {
+      this.#addPlatform(digest, platform);
+      return;
+    }
     this.#seen.add(digest);
     if (facts.kind === 'manifest') {
       this.#addImage(facts, platform);
@@ -70,6 +88,7 @@ class Gathering implements Needs {
       this.#keep(facts);
       this.logical += facts.size;
       for (const entry of facts.entries) {
+        if (!isManifestType(entry.mediaType) && !isIndexType(entry.mediaType)) continue;
         if (entry.attests === undefined) this.add(entry.digest, entry.platform);
         else this.#attach(entry.digest, 'index');
       }
@@ -77,15 +96,25 @@ class Gathering implements Needs {
     this.#attachAll(digest);
   }
 
+  /** Adds an image once more where an index offers it for another platform, too: what it needs is counted. */
+  #addPlatform(digest: Digest, platform: string | undefined): void {
+    const known = this.images.filter(({ manifest }) => manifest.digest === digest);
+    const [first] = known;
+    if (!first || !platform || first.platform === ARTIFACT) return;
+    if (known.every((one) => one.platform !== platform)) this.images.push({ ...first, platform });
+  }
+
   #addImage(manifest: ManifestFacts, platform: string | undefined): void {
     const config = this.#place.documents.get(manifest.config.digest);
     const told = config?.kind === 'config' ? config : undefined;
+    const isImage = told !== undefined || hasImageConfig(manifest);
+    if (isImage && !told) this.#missing.add(manifest.config.digest);
     const size = this.#keepManifest(manifest);
     this.logical += size;
     this.images.push({
       manifest,
       // An artifact's config says nothing, and indexes name a platform for want of a better word.
-      platform: told ? (platform ?? told.platform) : ARTIFACT,
+      platform: (isImage && (platform ?? told?.platform)) || ARTIFACT,
       created: told?.created,
       diffIds: told?.diffIds ?? [],
       createdBy: told?.createdBy ?? [],

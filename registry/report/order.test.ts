@@ -1,6 +1,6 @@
 import assert from 'node:assert/strict';
 import { test } from 'uvu';
-import { compareVersions, inTime, streamOf } from './order.ts';
+import { areVersions, compareVersions, inTime, streamOf } from './order.ts';
 
 test('versions are ordered as people read them', () => {
   const wanted = [
@@ -43,11 +43,21 @@ test('equal times fall back to versions', () => {
 });
 
 for (const [stream, tags] of [
-  ['#', ['1', '1.2', 'v1.2.3', '20240101', '40.20240101.3', '1.0-rc1', '3f2a9c1']],
+  [
+    '#',
+    ['1', '1.2', 'v1.2.3', '20240101', '40.20240101.3', '1.0-rc1', '3f2a9c1', '1.2-14-g3f2a9c1'],
+  ],
   ['#-slim', ['3.19-slim', '3.20.1-slim']],
   ['#-alpine', ['3-alpine']],
   ['stable-#', ['stable-20240101', 'stable-20240102.1']],
-  ['', ['latest', 'bookworm', 'old']],
+  ['#-debian-#', ['1.2.3-debian-12-r5', '1.3-debian-12-r6']],
+  ['#', ['1.2.3-ls45', '1.2.3-r3']],
+  ['#-jdk8', ['1.0-jdk8', '1.1-jdk8']],
+  ['#-jdk11', ['1.0-jdk11']],
+  ['#-amd64', ['1.0-amd64', 'v1.1-amd64']],
+  ['#-arm64v8', ['1.0-arm64v8']],
+  ['app#', ['app1', 'app2']],
+  ['', ['latest', 'bookworm', 'old', 'arm64', 'amd64', 'x86_64']],
 ] as const) {
   test(`the stream ${stream || 'without a number'} has ${tags.join(', ')}`, () => {
     assert.deepEqual(
@@ -56,5 +66,10 @@ for (const [stream, tags] of [
     );
   });
 }
+
+test('commits do not say which came first, versions and dates do', () => {
+  assert.ok(areVersions(['1.0', '1.1-rc1', '20240101']));
+  assert.ok(!areVersions(['1.0', '3f2a9c1']) && !areVersions(['3f2a9c1']));
+});
 
 test.run();

@@ -59,16 +59,41 @@ export function inTime<T extends Dated>(tags: readonly T[]): T[] {
   return dated.map(({ tag }) => tag);
 }
 
-/** Hexadecimal digits that are a commit rather than a word or a number. */
-const COMMIT = /(?<![a-z0-9])(?=[a-f]*\d)(?=\d*[a-f])[0-9a-f]{7,64}(?![a-z0-9])/g;
+/** Hexadecimal digits that are a commit rather than a word or a number, also as `git describe` has them. */
+const COMMIT = /(?<![a-z0-9])g?(?=[a-f]*\d)(?=\d*[a-f])[0-9a-f]{7,64}(?![a-z0-9])/g;
+
+/** First of the characters that stand for nothing: they keep a word's place. */
+const PRIVATE = 0xe000;
+
+/** Names of processors, whose digits are no version. */
+const PROCESSOR =
+  /(?<![a-z0-9])(?:amd64|x86[-_]64|x64|i[3-6]86|arm64(?:v8)?|aarch64|arm32(?:v[5-7])?|armv?[5-8](?:l|hf)?|ppc64(?:le|el)?|s390x|riscv64|mips64(?:le|el)?|loong64)(?![a-z0-9])/g;
+/** A number that stands by itself, or counts releases and builds. */
+const VERSION =
+  /(?<![a-z0-9])(?:v|r|rev|b|build|p|patch|post|u|sp|ls)?\d+(?:[._]\d+)*(?![a-z0-9])/g;
+/** Any number. */
+const NUMBER = /v?\d+(?:[._]\d+)*/g;
 
 /**
  * What `tag` is a version of: its name without version numbers, dates and commits. `3.19-slim` and `3.20.1-slim` are updates of one
- * thing, `3.20-alpine` of another. Names without a number (`latest`, `bookworm`) are one stream, ''.
+ * thing, `3.20-alpine` of another. A number within a word (`jdk8`) belongs to the word where there is another that stands by itself. Names without a
+ * number (`latest`, `bookworm`, `arm64`) are versions of nothing, ''.
  */
 export function streamOf(tag: string): string {
   const early = /[-_.]?(alpha|beta|rc|pre|dev)[-_.]?(?=\d|$)/gi;
-  const plain = tag.toLowerCase().replace(COMMIT, '#').replace(early, '');
-  const stream = plain.replace(/v?\d+([._]\d+)*/g, '#').replace(/#([-_.+]?#)+/g, '#');
-  return stream.includes('#') ? stream : '';
+  const words: string[] = [];
+  const named = tag
+    .toLowerCase()
+    .replace(PROCESSOR, (word) => String.fromCharCode(PRIVATE + words.push(word) - 1));
+  const plain = named.replace(COMMIT, '#').replace(early, '');
+  const own = plain.replace(VERSION, '#');
+  const stream = own.includes('#') ? own : plain.replace(NUMBER, '#');
+  if (!stream.includes('#')) return '';
+  const joined = stream.replace(/#([-_.+]?#)+/g, '#');
+  return joined.replace(/[\ue000-\uf8ff]/g, (one) => words[one.charCodeAt(0) - PRIVATE] ?? one);
+}
+
+/** Whether names of one stream say by themselves which came after which: commits do not. */
+export function areVersions(tags: readonly string[]): boolean {
+  return tags.every((tag) => tag.toLowerCase().search(COMMIT) < 0);
 }

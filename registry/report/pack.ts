@@ -7,7 +7,7 @@ import type { Digest } from '../oci.ts';
 import type { BlobFacts, ConfigFacts, DocumentFacts, EntryFacts } from './facts.ts';
 
 /** Grows whenever what is written means something else. */
-const PACK_VERSION = 1;
+const PACK_VERSION = 2;
 
 /** What is kept of a repository. */
 export interface Pack {

@@ -337,12 +337,13 @@ export interface WhatIf {
   readonly firstMigration: number;
 }
 
-/** A limit that the user set, and what was found; CI fails where `crossed`. */
+/** A limit that the user set, and what was found; CI fails where `crossed`, which it is too where there is nothing to hold it against. */
 export interface Threshold {
   /** Such as `max-update-bytes`. */
   readonly name: string;
   readonly limit: number;
-  readonly found: number;
+  /** Absent where there is no update. */
+  readonly found?: number;
   readonly crossed: boolean;
   /** Where `found` was found. */
   readonly where?: string;

@@ -120,7 +120,7 @@ const whatIf = named('WhatIf', {
   ...{ mean: nowAndThen, p95: nowAndThen, firstMigration: size },
 });
 const threshold = named('Threshold', {
-  ...{ name: text, limit: amount, found: amount, crossed: v.boolean() },
+  ...{ name: text, limit: amount, found: v.exactOptional(amount), crossed: v.boolean() },
   where: v.exactOptional(text),
 });
 const skipped = named('Skipped', { name: text, why: text });

@@ -224,8 +224,11 @@ stores('platforms, attestations, referrers and cosign’s tags count with their 
     assert.equal(tag?.total.compressed, all);
     assert.deepEqual(tag?.attached?.map(({ by }) => by).sort(), ['index', 'referrers', 'tag']);
     assert.deepEqual(
-      report.skipped?.map(({ name }) => name),
-      [`${host}/a:broken`],
+      report.skipped?.map(({ name, why }) => [name, /broken/.test(name) || why]),
+      [
+        [`${host}/a:broken`, true],
+        [`${host}/a:1.0`, 'a manifest or config that it names is not there'],
+      ],
     );
   });
 });

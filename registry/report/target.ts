@@ -1,6 +1,6 @@
 /** What a report is about, as users name it: registries, repositories, OCI layouts, a registry's own directory. */
 import { RechunkError } from '../errors.ts';
-import { parseRepository } from '../reference.ts';
+import { parseRepository, withoutCredentials } from '../reference.ts';
 
 /** One thing to survey. */
 export type Target =
@@ -31,6 +31,8 @@ export function parseTarget(text: string): Target {
   const rest = text.replace(/^docker:\/\//, '');
   if (/^[a-z-]+:\/\//.test(rest) || /^(oci|docker)-archive:|^rootfs:|^dir:/.test(rest))
     throw wrong(text, 'nothing that holds several images');
+  if (hideCredentials(text) !== text)
+    throw wrong(text, 'credentials, where a login or --authfile serves');
   if (rest.includes('@')) throw wrong(text, 'a single image');
   const [, slashed, host = slashed] = HOST.exec(rest) ?? [];
   if (host !== undefined) return { kind: 'registry', host };
@@ -46,8 +48,17 @@ function parseNamed(text: string, rest: string): Target {
   return { kind: 'repository', host, repository, ...(pattern !== undefined && { pattern }) };
 }
 
+/** `text` as it may be shown. A target may end with a host, which references do not. */
+function hideCredentials(text: string): string {
+  if (/@sha(256|512):[0-9a-f]*$/.test(text)) return withoutCredentials(text);
+  return withoutCredentials(`${text}/`).slice(0, -1);
+}
+
 function wrong(text: string, found: string): RechunkError {
-  return new RechunkError('reference', `reading the target '${text}': got ${found}; ${WANTED}`);
+  return new RechunkError(
+    'reference',
+    `reading the target '${hideCredentials(text)}': got ${found}; ${WANTED}`,
+  );
 }
 
 /** Whether names match `pattern`: `*` is any text, `?` one char, all else itself. */

@@ -11,7 +11,10 @@ export interface Thresholds {
   readonly minShared?: number;
 }
 
-/** The limits that were set, and what was found; nothing where no limit was set. */
+/**
+ * The limits that were set, and what was found; nothing where no limit was set. One that has no update to be held against is crossed: a
+ * gate that cannot be checked must not look as if it had been.
+ */
 export function thresholdsOf(
   updates: readonly UpdateReport[],
   counting: Counting,
@@ -24,24 +27,28 @@ export function thresholdsOf(
       undefined,
     );
   const found: Threshold[] = [];
-  if (maxUpdateBytes !== undefined) {
-    const update = worst(({ bytes }) => bytes);
-    const bytes = update?.bytes ?? 0;
-    const crossed = bytes > maxUpdateBytes;
-    found.push({
-      ...{ name: 'max-update-bytes', limit: maxUpdateBytes, found: bytes, crossed },
-      ...whereOf(update, counting),
-    });
-  }
-  if (minShared !== undefined) {
-    const update = worst((one) => 1 - sharedOf(one));
-    const shared = update ? sharedOf(update) : 1;
-    const crossed = shared < minShared;
-    found.push({
-      ...{ name: 'min-shared', limit: minShared, found: shared, crossed },
-      ...whereOf(update, counting),
-    });
-  }
+  const hold = (
+    { name, limit }: { readonly name: string; readonly limit: number },
+    update: UpdateReport | undefined,
+    measure: (update: UpdateReport) => { readonly found: number; readonly crossed: boolean },
+  ): void => {
+    const told = update
+      ? { ...measure(update), where: whereOf(update, counting) }
+      : { crossed: true };
+    found.push({ name, limit, ...told });
+  };
+  if (maxUpdateBytes !== undefined)
+    hold(
+      { name: 'max-update-bytes', limit: maxUpdateBytes },
+      worst(({ bytes }) => bytes),
+      ({ bytes }) => ({ found: bytes, crossed: bytes > maxUpdateBytes }),
+    );
+  if (minShared !== undefined)
+    hold(
+      { name: 'min-shared', limit: minShared },
+      worst((one) => 1 - sharedOf(one)),
+      (one) => ({ found: sharedOf(one), crossed: sharedOf(one) < minShared }),
+    );
   return found;
 }
 
@@ -49,23 +56,18 @@ function sharedOf({ bytes, total }: UpdateReport): number {
   return total === 0 ? 1 : 1 - bytes / total;
 }
 
-/** The last update of each stream and platform of a repository. */
+/** The update of each stream and platform of a repository whose tag is the newest: a patch of an older line may be newer than what follows it. */
 function newestOf(updates: readonly UpdateReport[], { tags }: Counting): UpdateReport[] {
   const newest = new Map<string, UpdateReport>();
   for (const update of updates) {
-    const stream = streamOf(tags[update.to]?.tag ?? '');
-    newest.set(`${update.repository} ${update.platform} ${stream}`, update);
+    const stream = `${update.repository} ${update.platform} ${streamOf(tags[update.to]?.tag ?? '')}`;
+    const known = newest.get(stream);
+    if (!known || known.to < update.to) newest.set(stream, update);
   }
   return [...newest.values()];
 }
 
-function whereOf(
-  update: UpdateReport | undefined,
-  { tags, repositories }: Counting,
-): { where?: string } {
-  if (!update) return {};
+function whereOf(update: UpdateReport, { tags, repositories }: Counting): string {
   const name = repositories[update.repository]?.found.name;
-  return {
-    where: `${name}:${tags[update.from]?.tag} -> ${tags[update.to]?.tag} (${update.platform})`,
-  };
+  return `${name}:${tags[update.from]?.tag} -> ${tags[update.to]?.tag} (${update.platform})`;
 }

@@ -2,7 +2,7 @@
 import assert from 'node:assert/strict';
 import { test } from 'uvu';
 import { Fixture } from '../../test-images/surveys.ts';
-import { makeReport, type Questions } from './figures.ts';
+import { isCrossed, makeReport, type Questions } from './figures.ts';
 import type { Report } from './report.ts';
 
 /** A repository of images named as its tags say; each has a layer of its own. */
@@ -35,10 +35,96 @@ test('a version that two streams share is an update of both', () => {
   assert.deepEqual(updatesOf(made), ['1.0 -> 1.1', '1.0-slim -> 1.1-slim']);
 });
 
-test('of the names of one version the one that tells most counts, and names that stand for nothing else are updates', () => {
+test('of the names of one version the one that tells most counts, and names without a number are updates of nothing', () => {
   const made = reportOn({ '1': 'b', '1.0': 'a', '1.1': 'b', edge: 'c', stable: 'b' });
   assert.deepEqual(updatesOf(made), ['1.0 -> 1.1']);
-  assert.deepEqual(updatesOf(reportOn({ bookworm: 'a', trixie: 'b' })), ['bookworm -> trixie']);
+  assert.deepEqual(updatesOf(reportOn({ bookworm: 'a', trixie: 'b', debug: 'c' })), []);
+});
+
+test('a patch of an older line updates that line, and is what limits are held against if it is the newest', () => {
+  const fixture = new Fixture();
+  const tags = ['1.24.8', '1.24.9', '1.25.0', '1.24.10'];
+  for (const [i, name] of tags.entries())
+    fixture.image(name, [[`own ${name}`, 10 + i]], { created: `2026-01-0${i + 1}T00:00:00Z` });
+  const named = Object.fromEntries(tags.map((tag) => [tag, tag]));
+  const survey = fixture.survey(fixture.repository('host/a', named));
+  const made = makeReport(survey, { maxUpdateBytes: 12 });
+  assert.deepEqual(updatesOf(made), ['1.24.8 -> 1.24.9', '1.24.9 -> 1.24.10', '1.24.10 -> 1.25.0']);
+  assert.deepEqual(made.thresholds, [
+    {
+      ...{ name: 'max-update-bytes', limit: 12, found: 13, crossed: true },
+      where: 'host/a:1.24.9 -> 1.24.10 (linux/amd64)',
+    },
+  ]);
+});
+
+test('commits follow each other in time', () => {
+  const fixture = new Fixture();
+  const tags = ['b3f2a9c', 'a1f2a9c'];
+  for (const [i, name] of tags.entries())
+    fixture.image(name, [[`own ${name}`, 10]], { created: `2026-01-0${i + 1}T00:00:00Z` });
+  const named = Object.fromEntries(tags.map((tag) => [tag, tag]));
+  const made = makeReport(fixture.survey(fixture.repository('host/a', named)));
+  assert.deepEqual(updatesOf(made), ['b3f2a9c -> a1f2a9c']);
+});
+
+test('a limit that has no update to be held against does not pass', () => {
+  for (const tags of [{ '1.0': 'a' }, { bookworm: 'a', trixie: 'b' }, {}]) {
+    const made = reportOn(tags as Record<string, string>, { maxUpdateBytes: 1e9, minShared: 0 });
+    assert.deepEqual(made.thresholds, [
+      { name: 'max-update-bytes', limit: 1e9, crossed: true },
+      { name: 'min-shared', limit: 0, crossed: true },
+    ]);
+    assert.ok(isCrossed(made));
+  }
+});
+
+test('an image under two platforms is updated on both, and is stored once', () => {
+  const fixture = new Fixture();
+  for (const [version, size] of [
+    ['1', 10],
+    ['2', 20],
+  ] as const) {
+    fixture.image(`image ${version}`, [[`layer ${version}`, size]]);
+    fixture.index(`index ${version}`, [
+      { of: `image ${version}`, platform: 'linux/arm/v6' },
+      { of: `image ${version}`, platform: 'linux/arm/v7' },
+      { of: `image ${version}`, platform: 'linux/arm/v7' },
+    ]);
+  }
+  const tags = { '1': 'index 1', '2': 'index 2' };
+  const made = makeReport(fixture.survey(fixture.repository('host/a', tags)));
+  assert.deepEqual(
+    made.updates.map(({ platform, bytes }) => [platform, bytes]),
+    [
+      ['linux/arm/v6', 20],
+      ['linux/arm/v7', 20],
+    ],
+  );
+  // Two indexes and manifests of 5 bytes, two configs of 10.
+  const bytes = 2 * 5 + 2 * 5 + 2 * 10 + 30;
+  assert.deepEqual(made.headline.stored.compressed, bytes);
+  assert.deepEqual(made.headline.logical.compressed, bytes);
+  assert.equal(made.headline.images, 2);
+});
+
+test('what an index or a manifest names and was not found is told', () => {
+  const fixture = new Fixture();
+  const config = fixture.documents.get(fixture.image('image', [['layer', 10]]));
+  assert.ok(config?.kind === 'manifest');
+  fixture.documents.delete(config.config.digest);
+  fixture.index('index', [
+    { of: 'image', platform: 'linux/amd64' },
+    { of: 'absent', platform: 'linux/arm64' },
+  ]);
+  const made = makeReport(
+    fixture.survey(fixture.repository('host/a', { '1': 'index', '2': 'image' })),
+  );
+  assert.deepEqual(made.skipped, [
+    { name: 'host/a:1', why: '2 manifests or configs that it names are not there' },
+    { name: 'host/a:2', why: 'a manifest or config that it names is not there' },
+  ]);
+  assert.deepEqual(made.tags[0]?.platforms, ['linux/amd64']);
 });
 
 test.run();

@@ -1,6 +1,6 @@
 /** What nodes pull: from tag to tag, from every tag to every other, and with what they hold. */
 import type { CountedTag, Counting } from './counting.ts';
-import { streamOf } from './order.ts';
+import { areVersions, compareVersions, streamOf } from './order.ts';
 import { MATRIX_LIMIT, type Matrix, type NodeReport, type UpdateReport } from './report.ts';
 import { attachedTo } from './survey.ts';
 
@@ -20,7 +20,7 @@ export function platformsOf({ needs }: CountedTag): string[] {
   return [...new Set(needs.images.map(({ platform }) => platform))];
 }
 
-/** Tags of one stream that have an image for a platform, oldest first, each digest under one name. */
+/** Tags of one stream that have an image for a platform, each after the one that it updates, each digest under one name. */
 export interface Stream {
   readonly platform: string;
   readonly tags: readonly number[];
@@ -32,17 +32,22 @@ function imageTagsOf({ repositories, tags }: Counting, repository: number): numb
   return all.filter((at) => !attachedTo(tags[at]?.tag ?? ''));
 }
 
-/** The streams of a repository. Names without a number (`latest`) that stand for what a numbered tag names are in none. */
+/**
+ * The streams of a repository, each in the order of its versions where its names are versions, else oldest first: patches of an older line
+ * are made after the next. A name without a number (`latest`) is a stream of its own, or in none where it stands for what a numbered tag names.
+ */
 export function streamsOf(counting: Counting, repository: number): Stream[] {
   const tags = imageTagsOf(counting, repository);
   const nameOf = (at: number): string => counting.tags[at]?.tag ?? '';
-  const streams = Map.groupBy(tags, (at) => streamOf(nameOf(at)));
-  const numbered = tags.filter((at) => streamOf(nameOf(at)) !== '');
-  const known = new Set(numbered.map((at) => counting.tags[at]?.root));
-  return [...streams].flatMap(([stream, all]) => {
-    const own = stream === '' ? all.filter((at) => !known.has(counting.tags[at]?.root)) : all;
-    return byPlatform(counting, distinct(counting, own));
+  const { '': unnumbered = [], ...numbered } = Object.groupBy(tags, (at) => streamOf(nameOf(at)));
+  const streams = Object.values(numbered).map((all = []) => {
+    const own = distinct(counting, all);
+    if (!areVersions(own.map(nameOf))) return own;
+    return own.toSorted((a, b) => compareVersions(nameOf(a), nameOf(b)));
   });
+  const known = new Set(streams.flat().map((at) => counting.tags[at]?.root));
+  const others = distinct(counting, unnumbered).filter((at) => !known.has(counting.tags[at]?.root));
+  return [...streams, ...others.map((at) => [at])].flatMap((own) => byPlatform(counting, own));
 }
 
 /** `tags` with each digest once, under the name that tells most (`1.2.3` rather than `1.2` or `latest`), the first of equals. */

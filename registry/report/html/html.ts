@@ -178,6 +178,8 @@ function thresholdList(thresholds: readonly Threshold[]): Markup | undefined {
   const rows = thresholds.map(({ name, limit, found, crossed, where }) => {
     const shown = (value: number): string =>
       name === 'min-shared' ? percent(value, 1) : formatSize(value);
+    if (found === undefined)
+      return html`<li class="bad"><b>Not held</b> <code>--${name} ${shown(limit)}</code>: there is no update</li>`;
     const at = where === undefined ? '' : ` at ${where}`;
     return html`<li class="${crossed ? 'bad' : 'good'}"><b>${crossed ? 'Crossed' : 'Kept'}</b> <code>--${name} ${shown(limit)}</code>: found ${shown(found)}${at}</li>`;
   });
