@@ -150,6 +150,9 @@ export function axisSize(bytes: number): string {
   return formatSize(bytes).replace('.0 ', ' ');
 }
 
+/** Most room of one name at an axis, pixels: tags have up to 128 characters. */
+const LABEL_WIDTH = 120;
+
 /** Options of every axis. */
 export function axis(): {
   axisLabel: object;
@@ -158,7 +161,10 @@ export function axis(): {
   splitLine: object;
 } {
   return {
-    axisLabel: { color: colour('dim'), fontSize: 11, hideOverlap: true },
+    axisLabel: {
+      ...{ color: colour('dim'), fontSize: 11, hideOverlap: true },
+      ...{ width: LABEL_WIDTH, overflow: 'truncate' },
+    },
     axisLine: { lineStyle: { color: colour('line') } },
     axisTick: { show: false },
     splitLine: { lineStyle: { color: colour('grid') } },

@@ -296,6 +296,35 @@ page('names that strangers choose stay names', async () => {
   assert.deepEqual(trouble, []);
 });
 
+/** Share of a picture's parts that are not as its corner is. */
+async function filled(tab: Page, id: string): Promise<number> {
+  const colours = await coloursOf(tab, id);
+  const parts = Array.from({ length: colours.length / 3 }, (_, i) =>
+    colours.slice(3 * i, 3 * i + 3),
+  );
+  const [corner = []] = parts;
+  const others = parts.filter((part) =>
+    part.some((value, i) => Math.abs(value - (corner[i] ?? 0)) > 8),
+  );
+  return others.length / parts.length;
+}
+
+page('tags as long as they may be leave room for the pictures', async () => {
+  const shape = { files: true, tags: 6, layers: 9 };
+  const { tab } = await open(madeUpReport(shape));
+  const long = await open(
+    madeUpReport({ ...shape, tagName: (i) => `${'long'.repeat(31)}1.${i}`.slice(-128) }),
+  );
+  for (const one of [tab, long.tab]) await drawn(one);
+  for (const id of ['costs', 'presence', 'heat']) {
+    const [some, wanted] = [await filled(long.tab, id), await filled(tab, id)];
+    assert.ok(
+      some > wanted * 0.7,
+      `${id}: ${some} of the picture is drawn on, ${wanted} with short names`,
+    );
+  }
+});
+
 page('500 tags of 60 layers are drawn in time, and a click shows some of them', async () => {
   const report = madeUpReport({ files: true, tags: 500, layers: 60, repositories: ['r'] });
   const started = performance.now();

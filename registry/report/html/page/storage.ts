@@ -98,9 +98,11 @@ function shade(tone: string, share: number): string {
   return `${tone}${alpha.toString(16).padStart(2, '0')}`;
 }
 
-/** A command without what builders put before it. */
+/** A command without what builders put before it; '' for a shell alone, which is all that buildah tells. */
 function shortCommand(command: string): string {
-  return command.replace(/^(\/bin\/sh -c )?(#\(nop\)\s*)?(RUN |COPY |ADD )?(\/bin\/sh -c )?/, '');
+  return command
+    .replace(/^(\/bin\/sh -c )?(#\(nop\)\s*)?(RUN |COPY |ADD )?(\/bin\/sh -c )?/, '')
+    .replace(/^\/bin\/(ba)?sh$/, '');
 }
 
 function boxOf(
