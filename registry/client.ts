@@ -55,6 +55,8 @@ export interface ClientOptions {
   readonly userAgent?: string;
   /** Told of retries and of things that were done another way. */
   readonly onEvent?: (event: RemoteEvent) => void;
+  /** Where the API of a host was found, by the host, for several clients that are reached alike; by default each finds it itself. */
+  readonly roots?: Map<string, Promise<URL>>;
 }
 
 /** One request to a registry. */
@@ -134,7 +136,7 @@ export class RegistryClient {
   readonly #authorizer: Authorizer;
   readonly #transfers: Places = new Places(TRANSFERS);
   readonly #closing = new AbortController();
-  #base: Promise<URL> | undefined;
+  readonly #roots: Map<string, Promise<URL>>;
 
   /** `repository` decides which credentials are used, where a file has several for the host. */
   constructor(host: string, repository: string, options: ClientOptions) {
@@ -142,6 +144,7 @@ export class RegistryClient {
     const ended = this.#closing.signal;
     const signal = options.signal ? AbortSignal.any([options.signal, ended]) : ended;
     this.host = host;
+    this.#roots = options.roots ?? new Map();
     this.#network = new Network({ env, insecure: options.insecure, caFile: options.caFile });
     const timeouts = { ...DEFAULT_TIMEOUTS, ...options.timeouts };
     this.http = new Http(this.#network, options.userAgent ?? 'rechunk', timeouts);
@@ -230,11 +233,14 @@ export class RegistryClient {
 
   /** The root of the registry's API. */
   #root(): Promise<URL> {
-    this.#base ??= this.#findRoot().catch((error) => {
-      this.#base = undefined;
+    const known = this.#roots.get(this.host);
+    if (known) return known;
+    const found = this.#findRoot().catch((error) => {
+      this.#roots.delete(this.host);
       throw error;
     });
-    return this.#base;
+    this.#roots.set(this.host, found);
+    return found;
   }
 
   async #findRoot(): Promise<URL> {

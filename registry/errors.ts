@@ -17,7 +17,7 @@ export const ADVICE = {
   unsupported:
     'this kind of image or content cannot be rechunked; the message says what can be done instead',
   auth: 'log in with `skopeo login`, `podman login` or `docker login`, or pass --authfile',
-  registry: 'the registry refused the request; its own message follows',
+  registry: 'the registry refused the request, or could not serve it; its answer stands above',
   engine: 'check that the container engine runs and that you may use it; its own message says more',
   network: 'check the host name, the network and proxies, then try again',
   io: 'check free disk space and permissions',

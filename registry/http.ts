@@ -126,6 +126,11 @@ export class HttpResponse {
   }
 }
 
+/** Errors of a certificate that no authority that we know has signed, or for another host or time. */
+const UNTRUSTED =
+  /^(DEPTH_ZERO_SELF_SIGNED_CERT|SELF_SIGNED_CERT_IN_CHAIN|UNABLE_TO_(VERIFY_LEAF_SIGNATURE|GET_ISSUER_CERT(_LOCALLY)?)|CERT_HAS_EXPIRED|ERR_TLS_CERT_ALTNAME_INVALID)$/;
+const TRUST = 'name its authority with --cert-file, or trust anything with --insecure';
+
 /** The error that a failed exchange becomes; `interrupted` where the user asked for it. */
 function networkError(error: unknown, method: string, url: URL): unknown {
   if (error instanceof RechunkError) return error;
@@ -133,7 +138,9 @@ function networkError(error: unknown, method: string, url: URL): unknown {
   const code = systemCode(error) ?? systemCode((error as Error | undefined)?.cause);
   if (code === undefined) return error;
   const text = (error as Error).message || code;
-  const found = text.includes(code) || code.startsWith('UND_') ? text : `${text} (${code})`;
+  const plain = text.replace(/; if the root CA is installed locally.*$/s, '');
+  const told = plain.includes(code) || code.startsWith('UND_') ? plain : `${plain} (${code})`;
+  const found = UNTRUSTED.test(code) ? `${told}; ${TRUST}` : told;
   return new RechunkError('network', `${method} ${showUrl(url)}: ${found}`, {
     details: { method, url: showUrl(url), error: code, transient: TRANSIENT_CODES.test(code) },
     cause: error,

@@ -65,8 +65,18 @@ export function listOption(flags: string, description: string): Option {
   );
 }
 
-/** Options of every command. */
+/** Options of every command that reads images. */
 export function addRunOptions(command: Command): Command {
+  return addSurveyOptions(command)
+    .addOption(option('--platform <os/arch>', 'which image of an index (default: this machine’s)'))
+    .addOption(
+      option('--config <file>', 'rootfs: only: image config, or output of `podman inspect`'),
+    )
+    .addOption(option('--no-xattrs', 'rootfs: only: do not read extended attributes'));
+}
+
+/** Options of every command. */
+export function addSurveyOptions(command: Command): Command {
   return command
     .addOption(option('--json', 'print the result as JSON'))
     .addOption(option('-q, --quiet', 'print no progress and no notes'))
@@ -80,7 +90,6 @@ export function addRunOptions(command: Command): Command {
     .addOption(
       option('--temp-dir <dir>', 'where temporary files go (default: TMPDIR, else /var/tmp)'),
     )
-    .addOption(option('--platform <os/arch>', 'which image of an index (default: this machine’s)'))
     .addOption(
       option('--authfile <file>', 'credentials, as `podman login` and `docker login` write them'),
     )
@@ -91,11 +100,7 @@ export function addRunOptions(command: Command): Command {
       ),
     )
     .addOption(option('--insecure', 'allow plain http and unverified TLS'))
-    .addOption(option('--retries <n>', 'how often a failed request is tried again (default: 4)'))
-    .addOption(
-      option('--config <file>', 'rootfs: only: image config, or output of `podman inspect`'),
-    )
-    .addOption(option('--no-xattrs', 'rootfs: only: do not read extended attributes'));
+    .addOption(option('--retries <n>', 'how often a failed request is tried again (default: 4)'));
 }
 
 /** Options that say what may differ between the files of source and result. */

@@ -1,20 +1,19 @@
 /** `rechunk report`: what registries and layouts hold, what is shared, what updates and deletions come to. */
+import { access, constants } from 'node:fs/promises';
+import { dirname, resolve } from 'node:path';
 import type { Command, Option } from 'commander';
-import { RechunkError } from '../../registry/errors.ts';
-import { collect } from '../../registry/report/collect.ts';
+import { during, RechunkError } from '../../registry/errors.ts';
 import { isCrossed, makeReport, type Questions } from '../../registry/report/figures.ts';
 import { openSurveyed, type SurveyedImage } from '../../registry/report/imagesource.ts';
 import { uncompressedSizes, withFiles } from '../../registry/report/index/figures.ts';
 import type { Report, Skipped } from '../../registry/report/report.ts';
 import type { Memory, Survey } from '../../registry/report/survey.ts';
 import { parseTarget } from '../../registry/report/target.ts';
-import { remoteOf } from '../../registry/transport.ts';
 import { withCauses } from '../report/causes.ts';
 import { limitsOf } from '../report/limits.ts';
-import { openMemory } from '../report/memory.ts';
 import { whatIf, withWhatIf } from '../report/whatif.ts';
 import { addCacheOptions, cacheOptions } from './cache.ts';
-import { addRunOptions, type Host, listOption, option, type Values } from './options.ts';
+import { addSurveyOptions, type Host, listOption, option, type Values } from './options.ts';
 import { addReportIndex, withIndex } from './reportindex.ts';
 import { formatMarkdown } from './reportmarkdown.ts';
 import { formatText } from './reportsummary.ts';
@@ -22,6 +21,7 @@ import { describeThreshold } from './reporttext.ts';
 import { say } from './say.ts';
 import { print, type Session, withSession } from './session.ts';
 import { addShapeOptions, shapeOptions } from './shape.ts';
+import { requestsOption, withSurvey } from './survey.ts';
 import { parseCount, parseSize } from './values.ts';
 import { writeWhole } from './whole.ts';
 
@@ -85,15 +85,23 @@ export function addReport(program: Command, host: Host): void {
         'with --files: tell which packages the last K updates of each stream are put down to (default: 5; 0: none)',
       ),
     )
+    .addOption(
+      option(
+        '--platform <os/arch>',
+        'whose images --holds, --what-if and --causes are about (default: all; of --holds the most frequent)',
+      ),
+    )
     .addOption(option('--no-referrers', 'do not ask registries what refers to images'))
-    .addOption(option('--requests <n>', 'requests at a time with one registry (default: 8)'));
+    .addOption(requestsOption());
   addReportIndex(command, host);
-  addRunOptions(addCacheOptions(command));
+  addSurveyOptions(addCacheOptions(command));
   const before = command.options.length;
   addShapeOptions(command.optionsGroup('With --what-if, as of build:'));
   const shaping = command.options.slice(before);
   command.action((targets, values) => {
     refuseShape(command, shaping, values);
+    if (values['files'] !== true && command.getOptionValueSource('index') === 'cli')
+      throw new RechunkError('usage', '--index: want --files, too');
     return report(targets, values, host);
   });
 }
@@ -108,7 +116,6 @@ function refuseShape(command: Command, shaping: readonly Option[], values: Value
 
 /** Rows of each list where not all are asked for. */
 const SHOWN_ROWS = 10;
-const MOST_REQUESTS = 64;
 const MOST_MBIT = 1_000_000;
 const PERCENT = 100;
 /** Tags, or updates, of each stream whose layers are read where no number is given, and most that can be asked for. */
@@ -119,6 +126,10 @@ async function report(targets: readonly string[], values: Values, host: Host): P
   if (values['json'] === true && values['markdown'] === true)
     throw new RechunkError('usage', '--json and --markdown: want one of them');
   for (const target of targets) parseTarget(target);
+  const page = values['html'] as string | undefined;
+  // A survey may take hours, after which it is late to learn that.
+  if (page !== undefined)
+    await during(`writing ${page}`, () => access(dirname(resolve(page)), constants.W_OK));
   const questions = questionsOf(values);
   const counts = readCounts(values);
   const found = await withSession(values, host, (session) =>
@@ -126,7 +137,6 @@ async function report(targets: readonly string[], values: Values, host: Host): P
   );
   const rows = values['all'] === true ? Number.POSITIVE_INFINITY : SHOWN_ROWS;
   const format = values['markdown'] === true ? formatMarkdown : formatText;
-  const page = values['html'] as string | undefined;
   if (page !== undefined) {
     const { reportHtml } = await import('../../registry/report/html/html.ts');
     await writeWhole(page, await reportHtml(found));
@@ -149,25 +159,10 @@ async function make(
   questions: Questions,
   making: Making,
 ): Promise<Report> {
-  const { values, host, session } = making;
-  const { reporter, transport } = session;
-  const cache = cacheOptions(values, host);
-  const onNotice = (notice: string): void => reporter.notice(notice);
-  const memory = cache && (await openMemory(cache, onNotice));
-  try {
-    const requests = values['requests'] as string | undefined;
-    const survey = await collect(targets, {
-      remote: remoteOf(transport),
-      memory,
-      referrers: values['referrers'] !== false,
-      ...(requests !== undefined && {
-        requests: parseCount(requests, '--requests', 1, MOST_REQUESTS),
-      }),
-      onProgress: ({ done, total }) => reporter.count('tags', done, total),
-      onNotice,
-    });
+  const referrers = making.values['referrers'] !== false;
+  return withSurvey(targets, { ...making, referrers }, async (survey, memory) => {
     const made =
-      values['files'] === true
+      making.values['files'] === true
         ? await makeWithFiles(survey, questions, memory, making)
         : makeReport(survey, questions);
     const tried = await tryOut(made, survey, making);
@@ -177,9 +172,7 @@ async function make(
       generated: new Date().toISOString(),
       ...(limits.length > 0 && { limits }),
     };
-  } finally {
-    await memory?.close();
-  }
+  });
 }
 
 /** How many of each stream are looked at. */
@@ -271,7 +264,8 @@ function questionsOf(values: Values): Questions {
 }
 
 function parseShare(text: string): number {
-  const percent = Number(text.replace(/\s*%$/, ''));
-  if (text.trim() !== '' && percent >= 0 && percent <= PERCENT) return percent / PERCENT;
+  const [, number] = /^\s*(\d+(?:\.\d+)?)\s*%?\s*$/.exec(text) ?? [];
+  const percent = Number(number);
+  if (percent >= 0 && percent <= PERCENT) return percent / PERCENT;
   throw new RechunkError('usage', `--min-shared: got '${text}', want a percentage from 0 to 100`);
 }

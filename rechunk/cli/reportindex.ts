@@ -4,7 +4,6 @@ import { tmpdir } from 'node:os';
 import { join, resolve } from 'node:path';
 import type { Command } from 'commander';
 import { RechunkError } from '../../registry/errors.ts';
-import { collect } from '../../registry/report/collect.ts';
 import { Engine } from '../../registry/report/index/engine.ts';
 import {
   type IndexSummary,
@@ -18,10 +17,12 @@ import { type StoredLayers, storedLayers } from '../../registry/report/index/sto
 import type { Skipped } from '../../registry/report/report.ts';
 import type { Survey } from '../../registry/report/survey.ts';
 import { parseTarget } from '../../registry/report/target.ts';
+import { remoteOf } from '../../registry/transport.ts';
 import { KEPT } from '../documents.ts';
-import { cacheOptions } from './cache.ts';
-import { addRunOptions, type Host, option, type Values } from './options.ts';
+import { addCacheOptions, cacheOptions } from './cache.ts';
+import { addSurveyOptions, type Host, option, type Values } from './options.ts';
 import { print, type Session, withSession } from './session.ts';
+import { requestsOption, withSurvey } from './survey.ts';
 import { oneLine } from './values.ts';
 
 /** What follows the cache's directory in the name of the one that has the index. */
@@ -41,9 +42,10 @@ export function addReportIndex(report: Command, host: Host): void {
         '--shard <i/n>',
         'only the layers of share I of N, from 0; "auto": share $JOB_COMPLETION_INDEX of $COMPLETIONS',
       ),
-    );
+    )
+    .addOption(requestsOption());
   // Options that `report` has too are taken there, wherever they stand.
-  addRunOptions(command).action((targets: string[]) =>
+  addSurveyOptions(addCacheOptions(command)).action((targets: string[]) =>
     index(targets, command.optsWithGlobals(), host),
   );
 }
@@ -54,20 +56,16 @@ async function index(targets: readonly string[], values: Values, host: Host): Pr
   if (directory === undefined) throw new RechunkError('usage', 'report index: want --index DIR');
   const shard = shardOf(values, host);
   const summary = await withSession(values, host, async (session) => {
-    const { reporter, transport } = session;
-    const survey = await collect(targets, {
-      remote: transport.remote ?? { env: host.env, signal: host.signal },
-      referrers: false,
-      onProgress: ({ done, total }) => reporter.count('tags', done, total),
-      onNotice: (notice) => reporter.notice(notice),
+    const { reporter } = session;
+    return withSurvey(targets, { values, host, session, referrers: false }, async (survey) => {
+      for (const { name, why } of survey.skipped) reporter.notice(`${name} is left out: ${why}`);
+      const work = await openIndex(resolve(directory));
+      try {
+        return await fill(survey, { ...work, session, host, shard }, (done) => done);
+      } finally {
+        await work.close();
+      }
     });
-    for (const { name, why } of survey.skipped) reporter.notice(`${name} is left out: ${why}`);
-    const work = await openIndex(resolve(directory));
-    try {
-      return await fill(survey, { ...work, session, host, shard }, (done) => done);
-    } finally {
-      await work.close();
-    }
   });
   print(summary, values, formatSummary);
   if (summary.skipped.length > 0) process.exitCode = 1;
@@ -135,7 +133,7 @@ async function fill<T>(
   work: (summary: IndexSummary, stored: StoredLayers) => Promise<T> | T,
 ): Promise<T> {
   const { transport, reporter } = session;
-  const stored = storedLayers(survey, transport.remote ?? { env: host.env, signal: host.signal });
+  const stored = storedLayers(survey, remoteOf(transport));
   try {
     const summary = await indexLayers(engine, stored.layers, {
       directory,

@@ -25,6 +25,8 @@ export class Host {
     const { onEvent, signal } = options;
     this.options = {
       ...options,
+      // Found once, not by each repository.
+      roots: new Map(),
       onEvent: (event) => {
         // One who is asked to wait, or whose connection broke, speaks for all.
         if (event.kind === 'retry' && event.waitMs !== undefined)

@@ -36,8 +36,8 @@ export async function surveyRegistry(
   options: SurveyOptions,
   skipped: Skipped[],
 ): Promise<SurveyedStore> {
-  const patterns = await patternsOf(host, wanted, options);
   const asked = new Host(host, options.remote, options.requests ?? REQUESTS);
+  const patterns = await patternsOf(asked, wanted);
   const run = new Run(asked, options, skipped);
   await eachOf(patterns, REPOSITORIES, ([repository, of]) => run.repository(repository, of));
   const repositories = [...run.found].sort((a, b) => (a.name < b.name ? -1 : 1));
@@ -52,13 +52,9 @@ interface Asked {
   readonly isNamed: boolean;
 }
 
-async function patternsOf(
-  host: string,
-  wanted: readonly Wanted[],
-  options: SurveyOptions,
-): Promise<Map<string, Asked>> {
+async function patternsOf(host: Host, wanted: readonly Wanted[]): Promise<Map<string, Asked>> {
   const all = wanted.some(({ repository }) => repository === undefined);
-  const listed = all ? await listAll(host, options) : [];
+  const listed = all ? await listAll(host) : [];
   const found = new Map<string, Asked>();
   for (const name of new Set([...listed, ...wanted.flatMap((one) => one.repository ?? [])])) {
     const own = wanted.filter(({ repository }) => repository === name);
@@ -70,14 +66,22 @@ async function patternsOf(
   return found;
 }
 
-async function listAll(host: string, options: SurveyOptions): Promise<string[]> {
+/** Statuses of registries that have no catalog, whoever asks. */
+const WITHOUT_CATALOG: ReadonlySet<unknown> = new Set([404, 405, 501]);
+
+async function listAll({ name, options }: Host): Promise<string[]> {
   try {
-    return await listRepositories(host, options.remote);
+    return await listRepositories(name, options);
   } catch (error) {
-    if (!(error instanceof RechunkError) || !['not-found', 'auth', 'registry'].includes(error.code))
-      throw error;
-    const advice = `${host} does not list its repositories (/v2/_catalog); name them: docker://${host}/REPO`;
-    throw new RechunkError(error.code, `${error.message}; ${advice}`, { cause: error });
+    if (!(error instanceof RechunkError)) throw error;
+    const advice = `name them: docker://${name}/REPO`;
+    if (WITHOUT_CATALOG.has(error.details['status'])) {
+      const what = `${name} does not list its repositories (/v2/_catalog); ${advice}`;
+      throw new RechunkError('usage', `${error.message}; ${what}`, { cause: error });
+    }
+    if (error.code !== 'auth') throw error;
+    const what = `to list repositories (/v2/_catalog) more rights are needed: log in, or ${advice}`;
+    throw new RechunkError('auth', `${error.message}; ${what}`, { cause: error });
   }
 }
 

@@ -1,6 +1,7 @@
 /** What is found in layouts, in zot's directory, and on registries that answer in their own ways (a server that says what it is told to). */
 import assert from 'node:assert/strict';
 import { linkSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs';
+import type { ServerResponse } from 'node:http';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { suite } from 'uvu';
@@ -171,6 +172,39 @@ stores('indexes that repeat themselves are read once, however many ways there ar
   await serving(answers, async (host) => {
     for (const target of [`oci:${directory}`, `docker://${host}/app`])
       assert.equal((await reportOn(target)).headline.images, 1, target);
+  });
+});
+
+stores(
+  'a registry that wants a login, or asks to wait, is not said to have no catalog',
+  async () => {
+    for (const [status, wanted] of [
+      [401, /more rights are needed: log in, or name them: docker:\/\/.*\/REPO/],
+      [429, /got 429 Too Many Requests/],
+    ] as const) {
+      const refuse = (response: ServerResponse): unknown => response.writeHead(status).end('{}');
+      await serving({ '/v2/_catalog': refuse as never }, async (host) => {
+        await assert.rejects(
+          reportOn(`docker://${host}`, { remote: { ...remote, retries: 0 } }),
+          (error: Error) => wanted.test(error.message) && !/does not list/.test(error.message),
+        );
+      });
+    }
+  },
+);
+
+stores('where a registry’s API lies is found once for all repositories', async () => {
+  const image = sampleImage();
+  const names = ['a', 'b', 'c'];
+  const answers: Record<string, Answers[string]> = { '/v2/_catalog': names };
+  for (const name of names)
+    Object.assign(answers, hold(name, documentsOf(image)), {
+      [`/v2/${name}/tags/list`]: ['1'],
+      [`/v2/${name}/manifests/1`]: image.root,
+    });
+  await serving(answers, async (host, asked) => {
+    await reportOn(`docker://${host}`);
+    assert.ok(asked.filter((one) => one === 'GET /v2/').length === 1, asked.join('\n'));
   });
 });
 
