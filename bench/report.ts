@@ -1,7 +1,8 @@
 /**
- * The index of files at scale: synthetic layers through the real writer, then every query of a report.
+ * The index of files at scale: synthetic layers through the real writer, then every query of a report, each in a process of its own.
  *
- * `node bench/report.ts [--rows N] [--layers N] [--directory DIR] [--keep] [--memory MIB] [--queries-only]`
+ * `node bench/report.ts [--rows N] [--layers N] [--directory DIR] [--keep] [--memory MIB] [--queries-only]`; `--memory` is what each process
+ * may take, and what `report index --memory-limit` is given.
  *
  * The layers are shaped like those of Docker Hub (Zhao et al., CLUSTER 2019): 3 % of the files are distinct, a few are in very many
  * layers and most in few, and a file mostly has the same path wherever it is.
@@ -14,6 +15,7 @@ import { type Digest, digestOf, MEDIA } from '../registry/oci.ts';
 import type { Path } from '../registry/path.ts';
 import { Engine } from '../registry/report/index/engine.ts';
 import { isInShard } from '../registry/report/index/index.ts';
+import { queryMemory, shareMemory } from '../registry/report/index/memory.ts';
 import { IndexReader } from '../registry/report/index/reader.ts';
 import { LayerRows, type RowEntry } from '../registry/report/index/rows.ts';
 import { type IndexedTag, writeSnapshot } from '../registry/report/index/snapshot.ts';
@@ -29,8 +31,10 @@ const { values } = parseArgs({
     keep: { type: 'boolean' },
     'queries-only': { type: 'boolean' },
     share: { type: 'string' },
+    query: { type: 'string' },
   },
 });
+const limit = Number(values.memory) * 2 ** 20;
 const [rows, layers] = [Number(values.rows), Number(values.layers)];
 /** Processes that write, one for each core; nobody coordinates them. */
 const SHARES = 2;
@@ -90,22 +94,26 @@ function directoryEntry(path: string): RowEntry {
 function layerRows(number: number, count: number, files: number): LayerRows {
   const next = random(number * 7919 + 1);
   const made = new LayerRows();
-  const seen = new Set<number | string>();
+  const seen = new Set<number>();
+  const packages = new Set<number>();
   for (const path of ['srv', 'usr', 'usr/lib']) made.add(directoryEntry(path));
   while (made.length < count) {
     // Popularity by a power: most references go to few files.
     const file = Math.floor(files * (next() / 2 ** 32) ** 3);
     const directory = `usr/lib/package-${file >>> 7}`;
     const isThere = seen.has(file);
-    if (!isThere && !seen.has(directory)) {
-      seen.add(directory);
+    if (!isThere && !packages.has(file >>> 7)) {
+      packages.add(file >>> 7);
       made.add(directoryEntry(directory));
     }
     seen.add(file);
     const path = isThere ? `srv/copy-${made.length}` : `${directory}/module-${file}.so`;
     const entry: RowEntry = {
-      ...{ ...COMMON, type: 'file', path: path as Path, mode: 0o644 },
-      size: 2 ** (mix(file, 5) % 20) + (mix(file, 6) % 1000),
+      ...COMMON,
+      type: 'file',
+      path: path as Path,
+      mode: 0o644,
+      size: (1 << (mix(file, 5) % 20)) + (mix(file, 6) % 1000),
       seconds: 1_600_000_000 + (mix(file, 7) % 100_000_000),
     };
     made.add(entry, digestOfFile(file));
@@ -130,9 +138,13 @@ function diffIdOf(number: number): Digest {
 
 /** Writes one share, as one process of `rechunk report index` does. */
 async function write(directory: string, share: number): Promise<void> {
-  const engine = await start(directory, `spill-${share}`);
+  const { engine: memory, partEntries, keptDigests } = shareMemory(limit);
+  const engine = await start(directory, `spill-${share}`, memory);
   const shard = { number: share, count: SHARES };
-  const writer = await IndexWriter.open(engine, { directory, shard: `${share}-of-${SHARES}` });
+  const writer = await IndexWriter.open(engine, {
+    ...{ directory, partEntries, keptDigests },
+    shard: `${share}-of-${SHARES}`,
+  });
   const files = Math.ceil(rows * DISTINCT);
   for (let number = 0; number < layers; number++) {
     if (!isInShard(diffIdOf(number), shard)) continue;
@@ -147,20 +159,18 @@ async function write(directory: string, share: number): Promise<void> {
   engine.close();
 }
 
-function start(directory: string, spill: string): Promise<Engine> {
-  const memory = values.memory ? Number(values.memory) * 2 ** 20 : undefined;
-  return Engine.start({
-    tempDirectory: join(directory, spill),
-    threads: values.share === undefined ? 2 : 1,
-    ...(memory !== undefined && { memory }),
-  });
+function start(directory: string, spill: string, memory: number): Promise<Engine> {
+  const threads = values.share === undefined ? 2 : 1;
+  return Engine.start({ tempDirectory: join(directory, spill), threads, memory });
 }
 
 /** Images over the layers, so that queries of updates have something to do: neighbours share all but a few layers. */
-async function writeImages(directory: string, engine: Engine): Promise<string[]> {
-  const tags = Array.from({ length: IMAGES }, (_, image): IndexedTag => {
+function imageTags(): IndexedTag[] {
+  return Array.from({ length: IMAGES }, (_, image): IndexedTag => {
     const own = Array.from({ length: IMAGE_LAYERS }, (_, i) => {
-      const diffId = diffIdOf(i < IMAGE_LAYERS - 3 ? i : IMAGE_LAYERS + 3 * image + i);
+      const number = i < IMAGE_LAYERS - 3 ? i : IMAGE_LAYERS + 3 * image + i;
+      // From anywhere in the index, so that no part of it can be passed over.
+      const diffId = diffIdOf(mix(number, 99) % layers);
       return { diffId, descriptor: { mediaType: MEDIA.layer, digest: diffId, size: 1 << 20 } };
     });
     const digest = digestOf(`image ${image}`);
@@ -169,49 +179,65 @@ async function writeImages(directory: string, engine: Engine): Promise<string[]>
       images: [{ digest, platform: 'linux/amd64', layers: own }],
     };
   });
-  await writeSnapshot(engine, directory, ['bench'], tags);
-  return tags.map(({ images }) => images[0]?.digest as string);
 }
 
-async function query(directory: string): Promise<void> {
-  const engine = await start(directory, 'spill-q');
-  const [from = '', to = ''] = await writeImages(directory, engine);
+/** This process's peak, MiB. */
+function peak(): number {
+  return Math.round(process.resourceUsage().maxRSS / 1024);
+}
+
+/** Runs one query; prints its rows, seconds and the peak. */
+async function query(directory: string, name: string): Promise<void> {
+  const engine = await start(directory, `spill-${name}`, queryMemory(limit));
+  const before = performance.now();
+  const reader = await IndexReader.open(engine, directory);
+  const [from = '', to = ''] = imageTags().map(({ images }) => images[0]?.digest as string);
+  const found = await reader.query(name, { limit: 20, places: 5, from, to, image: from });
+  const seconds = (performance.now() - before) / 1000;
+  console.log(`| ${name} | ${found.length} | ${seconds.toFixed(2)} | ${peak()} |`);
+  engine.close();
+}
+
+async function describeIndex(directory: string): Promise<void> {
+  const engine = await start(directory, 'spill', queryMemory(limit));
+  await writeSnapshot(engine, directory, ['bench'], imageTags());
   const reader = await IndexReader.open(engine, directory);
   const [counted] = await reader.sql('SELECT count(*) AS n FROM entries');
+  engine.close();
   const total = Number(counted?.['n']);
+  console.log(`${total} rows of entries`);
   for (const [table, size] of Object.entries(diskBytes(directory)))
     console.log(`${table}: ${size} bytes, ${(size / total).toFixed(2)} a row of entries`);
-  for (const name of Object.keys(sqlTexts().queries)) {
-    const before = performance.now();
-    const found = await reader.query(name, { limit: 20, places: 5, from, to, image: from });
-    const seconds = (performance.now() - before) / 1000;
-    console.log(`${name}: ${found.length} rows, ${seconds.toFixed(2)} s`);
-  }
-  console.log(`${total} rows, at most ${Math.round(process.resourceUsage().maxRSS / 1024)} MiB`);
-  engine.close();
+}
+
+/** Runs this program once more; gives what it prints. */
+async function again(...words: string[]): Promise<string> {
+  const args = [import.meta.filename, ...process.argv.slice(2), ...words];
+  const { stdout } = await promisify(execFile)(process.execPath, args);
+  return stdout;
 }
 
 const { directory } = values;
 if (values.share !== undefined) {
   await write(directory, Number(values.share));
+  console.log(`share ${values.share}: at most ${peak()} MiB`);
+} else if (values.query !== undefined) {
+  await query(directory, values.query);
 } else {
   if (!values['queries-only']) {
     rmSync(directory, { recursive: true, force: true });
     mkdirSync(directory, { recursive: true });
     const started = performance.now();
-    const words = process.argv.slice(2);
-    const processes = Array.from({ length: SHARES }, (_, share) =>
-      promisify(execFile)(process.execPath, [
-        import.meta.filename,
-        ...words,
-        '--share',
-        `${share}`,
-      ]),
-    );
-    await Promise.all(processes);
+    const shares = Array.from({ length: SHARES }, (_, share) => again('--share', `${share}`));
+    const said = await Promise.all(shares);
     const seconds = (performance.now() - started) / 1000;
-    console.log(`written in ${seconds.toFixed(1)} s, some ${Math.round(rows / seconds)} rows/s`);
+    console.log(
+      `written in ${seconds.toFixed(1)} s, some ${Math.round(rows / seconds)} rows/s\n${said.join('')}`,
+    );
   }
-  await query(directory);
+  await describeIndex(directory);
+  console.log('| query | rows | s | peak MiB |\n|---|---|---|---|');
+  for (const name of Object.keys(sqlTexts().queries))
+    process.stdout.write(await again('--query', name));
   if (!values.keep) rmSync(directory, { recursive: true });
 }

@@ -57,6 +57,19 @@ test('shards read each layer once, and a second run reads no blob', async () => 
   assert.ok(blobs() - before <= 4);
 });
 
+test('with a limit of memory layers are indexed as without, and too little is refused', async () => {
+  const args = ['report', 'index', `${host}/plain`, '--index', join(work, 'limited')];
+  const refused = await runCli([...args, '--memory-limit', '300MiB']);
+  assert.equal(refused.status, 2);
+  assert.match(
+    refused.stderr,
+    /^rechunk: --memory-limit 300MiB: want at least 384MiB to index files\n/,
+  );
+  assert.ok(!existsSync(join(work, 'limited')));
+  const limited = await runJson<IndexSummary>([...args, '--memory-limit', '512MiB']);
+  assert.deepEqual([limited.layers > 0, limited.known], [true, 0]);
+});
+
 test('of zstd:chunked layers only the table of contents is read, and it says what the layers hold', async () => {
   const [plain, chunked] = [join(work, 'plain'), join(work, 'chunked')];
   const whole = await runJson<IndexSummary>(['report', 'index', `${host}/plain`, '--index', plain]);

@@ -1,6 +1,5 @@
 /** `rechunk report index`, and the index that `rechunk report --files` rests on. */
 import { mkdir, mkdtemp, rm } from 'node:fs/promises';
-import { tmpdir } from 'node:os';
 import { join, resolve } from 'node:path';
 import type { Command } from 'commander';
 import { RechunkError } from '../../registry/errors.ts';
@@ -11,6 +10,7 @@ import {
   parseShard,
   type Shard,
 } from '../../registry/report/index/index.ts';
+import { type IndexMemory, queryMemory, shareMemory } from '../../registry/report/index/memory.ts';
 import { IndexReader } from '../../registry/report/index/reader.ts';
 import { writeSnapshot } from '../../registry/report/index/snapshot.ts';
 import { type StoredLayers, storedLayers } from '../../registry/report/index/stored.ts';
@@ -20,7 +20,14 @@ import { parseTarget } from '../../registry/report/target.ts';
 import { remoteOf } from '../../registry/transport.ts';
 import { KEPT } from '../documents.ts';
 import { addCacheOptions, cacheOptions } from './cache.ts';
-import { addSurveyOptions, type Host, option, type Values } from './options.ts';
+import {
+  addSurveyOptions,
+  type Host,
+  memoryLimit,
+  option,
+  tempDirectory,
+  type Values,
+} from './options.ts';
 import { print, type Session, withSession } from './session.ts';
 import { requestsOption, withSurvey } from './survey.ts';
 import { oneLine } from './values.ts';
@@ -33,7 +40,7 @@ export function addReportIndex(report: Command, host: Host): void {
   const command = report
     .command('index')
     .description(
-      'read each unique layer once (or its table of contents only) and write its files as Parquet, for --files and for SQL; goes on where a killed run ended',
+      'read each unique layer once (or its table of contents only) and write its files as Parquet, for --files and for SQL; goes on where a killed run ended; takes up to 2 GiB of memory, unless --memory-limit says otherwise',
     )
     .argument('<target...>', 'as for report')
     .addOption(option('--index <dir>', 'where the index is written'))
@@ -55,13 +62,14 @@ async function index(targets: readonly string[], values: Values, host: Host): Pr
   const directory = values['index'] as string | undefined;
   if (directory === undefined) throw new RechunkError('usage', 'report index: want --index DIR');
   const shard = shardOf(values, host);
+  shareMemory(memoryLimit(values));
   const summary = await withSession(values, host, async (session) => {
     const { reporter } = session;
     return withSurvey(targets, { values, host, session, referrers: false }, async (survey) => {
       for (const { name, why } of survey.skipped) reporter.notice(`${name} is left out: ${why}`);
-      const work = await openIndex(resolve(directory));
+      const work = await openIndex(resolve(directory), { values, host });
       try {
-        return await fill(survey, { ...work, session, host, shard }, (done) => done);
+        return await fill(survey, { ...work, session, shard }, (done) => done);
       } finally {
         await work.close();
       }
@@ -93,26 +101,34 @@ function formatSummary(summary: IndexSummary): string {
 }
 
 /** An engine, the directory of an index, and what to do at the end. */
-interface OpenIndex {
+interface OpenIndex extends Pick<IndexMemory, 'partEntries' | 'keptDigests'> {
   readonly engine: Engine;
   readonly directory: string;
   close(): Promise<void>;
 }
 
-async function openIndex(directory: string, isTemporary = false): Promise<OpenIndex> {
-  const spill = await mkdtemp(join(tmpdir(), 'rechunk-spill-'));
+async function openIndex(
+  directory: string,
+  {
+    values,
+    host,
+    isTemporary = false,
+  }: { readonly values: Values; readonly host: Host; readonly isTemporary?: boolean },
+): Promise<OpenIndex> {
+  const { engine: memory, partEntries, keptDigests } = shareMemory(memoryLimit(values));
+  const spill = await mkdtemp(join(tempDirectory(values, host), 'rechunk-spill-'));
   const remove = async (): Promise<void> => {
     await rm(spill, { recursive: true, force: true });
     if (isTemporary) await rm(directory, { recursive: true, force: true });
   };
   try {
-    const engine = await Engine.start({ tempDirectory: spill });
+    const engine = await Engine.start({ tempDirectory: spill, memory });
     const close = async (): Promise<void> => {
       engine.close();
       await remove();
     };
     await mkdir(directory, { recursive: true });
-    return { engine, directory, close };
+    return { engine, directory, partEntries, keptDigests, close };
   } catch (error) {
     await remove();
     throw error;
@@ -120,24 +136,23 @@ async function openIndex(directory: string, isTemporary = false): Promise<OpenIn
 }
 
 /** What indexing works with. */
-interface Filling extends Pick<OpenIndex, 'engine' | 'directory'> {
+interface Filling extends Omit<OpenIndex, 'close'> {
   readonly session: Session;
-  readonly host: Host;
   readonly shard?: Shard | undefined;
 }
 
 /** Indexes what `survey` found, then hands what it did and the stored layers to `work`. */
 async function fill<T>(
   survey: Survey,
-  { engine, directory, session, host, shard }: Filling,
+  { engine, directory, partEntries, keptDigests, session, shard }: Filling,
   work: (summary: IndexSummary, stored: StoredLayers) => Promise<T> | T,
 ): Promise<T> {
   const { transport, reporter } = session;
   const stored = storedLayers(survey, remoteOf(transport));
   try {
     const summary = await indexLayers(engine, stored.layers, {
-      directory,
-      signal: host.signal,
+      ...{ directory, partEntries, keptDigests },
+      signal: session.run.signal,
       ...(shard && { shard }),
       keep: KEPT,
       onProgress: ({ done, total, doneBytes, totalBytes }) =>
@@ -166,12 +181,13 @@ export async function withIndex<T>(
   const named = values['index'] as string | undefined;
   const cache = cacheOptions(values, host);
   const kept = named !== undefined ? resolve(named) : cache && `${cache.directory}${BESIDE_CACHE}`;
-  const directory = kept ?? (await mkdtemp(join(tmpdir(), 'rechunk-index-')));
-  const open = await openIndex(directory, kept === undefined);
+  const directory = kept ?? (await mkdtemp(join(tempDirectory(values, host), 'rechunk-index-')));
+  const open = await openIndex(directory, { values, host, isTemporary: kept === undefined });
   try {
-    return await fill(survey, { ...open, session, host }, async ({ skipped }, stored) =>
-      work(await IndexReader.open(open.engine, directory, survey.targets), stored, skipped),
-    );
+    return await fill(survey, { ...open, session }, async ({ skipped }, stored) => {
+      await open.engine.setMemory(queryMemory(memoryLimit(values)));
+      return work(await IndexReader.open(open.engine, directory, survey.targets), stored, skipped);
+    });
   } finally {
     await open.close();
   }

@@ -58,13 +58,9 @@ function tableOf({ title, columns, rows, whole }: TablePart, most: number): stri
 
 /** `text` in which nothing is markup, a mention or a link. */
 function plain(text: string): string {
-  return (
-    text
-      .replace(/[\\`*_{}[\]#+!|<>@~&]/g, (char) => `\\${char}`)
-      .replace(/:(?=\/\/)|(?<=www)\./gi, (char) => `\\${char}`)
-      // GitHub takes what stands between two for mathematics, and no backslash for an answer.
-      .replaceAll('$', '<span>$</span>')
-  );
+  return text
+    .replace(/[\\`*_{}[\]#+!|<>@~&]/g, (char) => `\\${char}`)
+    .replace(/:(?=\/\/)|(?<=www)\./gi, (char) => `\\${char}`);
 }
 
 /** A title begins with a word of ours. */

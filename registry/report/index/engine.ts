@@ -73,6 +73,10 @@ function cellOf(value: DuckDBValue): Cell {
   return String(value);
 }
 
+function mebibytes(bytes: number): string {
+  return `${Math.floor(bytes / 2 ** 20)}MiB`;
+}
+
 /** A running engine; close it when done. */
 export class Engine {
   readonly duckdb: DuckDb;
@@ -89,7 +93,7 @@ export class Engine {
   static async start(options: EngineOptions): Promise<Engine> {
     const duckdb = await loadPackage();
     const instance = await duckdb.DuckDBInstance.create(':memory:', {
-      memory_limit: `${Math.floor((options.memory ?? DEFAULT_MEMORY) / 2 ** 20)}MiB`,
+      memory_limit: mebibytes(options.memory ?? DEFAULT_MEMORY),
       temp_directory: options.tempDirectory,
       // Nothing may be fetched, whatever a query names.
       autoinstall_known_extensions: 'false',
@@ -98,6 +102,11 @@ export class Engine {
     const connection = await instance.connect();
     await connection.run('set preserve_insertion_order = false');
     return new Engine(duckdb, instance, connection);
+  }
+
+  /** Says anew how many bytes it may take before it spills. */
+  async setMemory(bytes: number): Promise<void> {
+    await this.run(`SET memory_limit = '${mebibytes(bytes)}'`);
   }
 
   /** Runs statements of ours. */

@@ -11,28 +11,6 @@ import type { Digest } from '../../oci.ts';
 /** Partitions of files, references and paths, by the first hex digit of a digest. */
 export const PARTITIONS = 16;
 
-/** Paths whose digests are kept: layers have most of theirs in common. */
-const KEPT_PATHS = 1 << 17;
-let recent = new Map<string, Buffer>();
-let older = new Map<string, Buffer>();
-
-/** The sha256 digest of a path's bytes (one char a byte). Do not change it: it is kept. */
-export function digestPath(path: string): Buffer {
-  const kept = recent.get(path);
-  if (kept) return kept;
-  // ASCII is its own UTF-8, and `hash` takes text faster than a buffer.
-  const digest =
-    older.get(path) ?? hash('sha256', isAscii(path) ? path : Buffer.from(path, 'latin1'), 'buffer');
-  if (recent.size >= KEPT_PATHS) [older, recent] = [recent, new Map()];
-  recent.set(path, digest);
-  return digest;
-}
-
-function isAscii(text: string): boolean {
-  for (let i = 0; i < text.length; i++) if (text.charCodeAt(i) > 0x7f) return false;
-  return true;
-}
-
 /** The bytes of a digest; of one that is no sha256, the sha256 of its text. */
 export function digestBytes(digest: Digest): Buffer {
   const [algorithm, hex = ''] = digest.split(':');
@@ -47,7 +25,7 @@ export function idOf(digest: Uint8Array): bigint {
 
 const FIRST_SLOTS = 1 << 12;
 /** Of the slots, so many in a hundred are taken before there are twice as many. */
-const FULL_PERCENT = 60;
+const FULL_PERCENT = 80;
 /** Words of a digest that tell one from another: 96 bits, so that two with one id are both kept, and the collision shows. */
 const WORDS = 3;
 

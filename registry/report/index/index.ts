@@ -28,7 +28,8 @@ export interface IndexProgress {
 }
 
 /** How layers are indexed. */
-export interface IndexOptions extends Pick<WriterOptions, 'partEntries' | 'partBytes'> {
+export interface IndexOptions
+  extends Pick<WriterOptions, 'partEntries' | 'partBytes' | 'keptDigests'> {
   readonly directory: string;
   /** Default: all of it. */
   readonly shard?: Shard;
@@ -106,13 +107,14 @@ export async function indexLayers(
   layers: Iterable<LayerSource>,
   options: IndexOptions,
 ): Promise<IndexSummary> {
-  const { shard = ALL, directory, signal, partEntries, partBytes } = options;
+  const { shard = ALL, directory, signal, partEntries, partBytes, keptDigests } = options;
   const chosen = choose(layers, shard);
   const writer = await IndexWriter.open(engine, {
     directory,
     shard: `${shard.number}-of-${shard.count}`,
     ...(partEntries !== undefined && { partEntries }),
     ...(partBytes !== undefined && { partBytes }),
+    ...(keptDigests !== undefined && { keptDigests }),
   });
   try {
     const wanted = [...chosen].flatMap(([diffId, blobs]) => (writer.has(diffId) ? [] : [blobs]));

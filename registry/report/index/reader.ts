@@ -7,7 +7,7 @@ import { RechunkError } from '../../errors.ts';
 import { type Engine, literal, type Parameters, type Row } from './engine.ts';
 import { SNAPSHOT_TABLES, snapshotName, TARGETS } from './snapshot.ts';
 import { queryText, sqlTexts } from './sql.ts';
-import { isPartitioned, TABLE_NAMES } from './staging.ts';
+import { partFolders, TABLE_NAMES } from './staging.ts';
 import { listParts, PARTS } from './writer.ts';
 
 /** Parameters that are digests of images. */
@@ -24,10 +24,14 @@ const MACROS: readonly string[] = [
 /** An index that is read. */
 export class IndexReader {
   readonly #engine: Engine;
+  readonly #directory: string;
+  readonly #parts: readonly string[];
   #last: Promise<unknown> = Promise.resolve();
 
-  private constructor(engine: Engine) {
+  private constructor(engine: Engine, directory: string, parts: readonly string[]) {
     this.#engine = engine;
+    this.#directory = directory;
+    this.#parts = parts;
   }
 
   /**
@@ -50,14 +54,16 @@ export class IndexReader {
     for (const table of SNAPSHOT_TABLES)
       await view(table, [join(directory, TARGETS, folder, `${table}.parquet`)], 'DISTINCT * FROM');
     for (const table of TABLE_NAMES) {
-      const below = isPartitioned(table) ? `${table}/prefix=*` : table;
-      const files = parts.map((part) => join(directory, PARTS, part, below, 'part.parquet'));
+      // Partition by partition, so that what is counted of one content is counted at one time.
+      const files = partFolders(table).flatMap((below) =>
+        parts.map((part) => join(directory, PARTS, part, below, 'part.parquet')),
+      );
       const isOfLayers = table === 'entries' || table === 'layers';
       const own = targets && isOfLayers ? OF_TARGETS : '';
       await view(table, files, `* FROM ${own}`);
     }
     for (const macro of MACROS) await engine.run(`CREATE OR REPLACE MACRO ${macro}`);
-    const reader = new IndexReader(engine);
+    const reader = new IndexReader(engine, directory, parts);
     await reader.#choose([]);
     return reader;
   }
@@ -81,8 +87,33 @@ export class IndexReader {
   async #choose(images: readonly string[]): Promise<void> {
     const which = images.length > 0 ? `WHERE digest IN (${images.map(literal).join(', ')})` : '';
     await this.#engine.run(`CREATE OR REPLACE VIEW chosen AS SELECT image_id FROM images ${which}`);
+    await this.#hold(images.length > 0);
     for (const [name, text] of Object.entries(sqlTexts().views))
       await this.#engine.run(`CREATE OR REPLACE VIEW ${name} AS ${text}`);
+  }
+
+  /** Makes `held`: the entries of the layers of `chosen` (read once, and no part that has none of them), or all. */
+  async #hold(isChosen: boolean): Promise<void> {
+    const rows = isChosen ? await this.#chosenEntries() : 'FROM entries WHERE false';
+    await this.#engine.run(`CREATE OR REPLACE TABLE chosen_entries AS SELECT * ${rows}`);
+    const held = isChosen ? 'chosen_entries' : 'entries';
+    await this.#engine.run(`CREATE OR REPLACE VIEW held AS SELECT * FROM ${held}`);
+  }
+
+  async #chosenEntries(): Promise<string> {
+    const file = (part: string, below: string): string =>
+      join(this.#directory, PARTS, part, below, 'part.parquet');
+    const lists = this.#parts.map((part) => literal(file(part, 'layers')));
+    const found = await this.#engine.query(
+      `SELECT l.layer_id, l.filename FROM read_parquet([${lists.join(', ')}], filename = true) l
+      WHERE l.layer_id IN (SELECT il.layer_id FROM image_layers il JOIN chosen c ON c.image_id = il.image_id)`,
+    );
+    if (found.length === 0) return 'FROM entries WHERE false';
+    const names = new Set(found.map(({ filename }) => filename));
+    const parts = this.#parts.filter((part) => names.has(file(part, 'layers')));
+    const files = parts.map((part) => literal(file(part, 'entries/prefix=*')));
+    const layers = [...new Set(found.map(({ layer_id }) => layer_id))];
+    return `FROM read_parquet([${files.join(', ')}], hive_partitioning = false) WHERE layer_id IN (${layers.join(', ')})`;
   }
 
   #alone<T>(work: () => Promise<T>): Promise<T> {

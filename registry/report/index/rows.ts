@@ -7,7 +7,9 @@ import { hash } from 'node:crypto';
 import { RechunkError } from '../../errors.ts';
 import { ancestorsOf, joinPath, nameOf, type Path, parentOf, showPath } from '../../path.ts';
 import type { Xattrs } from '../../tar.ts';
-import { digestPath } from './ids.ts';
+import { digestPath } from './pathdigest.ts';
+import { PathRows } from './pathrows.ts';
+import { DIGEST_SIZE, digestRecords, type Numbers, wordsOf } from './records.ts';
 
 /** What a row is; its number is the place in this list. `link` is a hard link, `implied` a directory without an entry. */
 export const KINDS: readonly string[] = [
@@ -16,8 +18,7 @@ export const KINDS: readonly string[] = [
 ];
 
 const kindOf = (name: string): number => KINDS.indexOf(name);
-const [FILE, LINK, SYMLINK, DIR, CHAR] = ['file', 'link', 'symlink', 'dir', 'char'].map(kindOf) as [
-  number,
+const [FILE, LINK, SYMLINK, CHAR] = ['file', 'link', 'symlink', 'char'].map(kindOf) as [
   number,
   number,
   number,
@@ -29,8 +30,6 @@ const [WHITEOUT, OPAQUE, IMPLIED] = ['whiteout', 'opaque', 'implied'].map(kindOf
   number,
 ];
 
-/** Bytes of a digest. */
-export const DIGEST_SIZE = 32;
 /** Longest chain of symlinks that is followed within a layer, as in `flatten`. */
 const SYMLINK_HOPS = 40;
 const WHITEOUT_PREFIX = '.wh.';
@@ -57,8 +56,6 @@ export interface RowEntry {
   readonly devMinor: number;
   readonly xattrs: Xattrs;
 }
-
-type Numbers = Float64Array<ArrayBuffer> | Int32Array<ArrayBuffer> | Uint8Array<ArrayBuffer>;
 
 function grown<T extends Numbers>(old: T, length: number): T {
   const made = new (old.constructor as new (length: number) => T)(length);
@@ -120,15 +117,19 @@ export class LayerRows {
   metadataDigest: Buffer = NO_DIGEST;
 
   #capacity: number = FIRST_ROWS;
+  /** `paths` in words. */
+  #pathWords: Uint32Array = wordsOf(this.paths);
   /** The row that holds each path; markers apart. */
-  readonly #rows = new Map<string, number>();
+  readonly #rows = new PathRows();
+  /** Paths that a directory holds by now. */
+  readonly #directories = new Set<string>();
   readonly #markers = new Map<string, number>();
   readonly #symlinks = new Map<string, string>();
 
   /** Adds an entry; `digest` is that of a file's content. */
   add(entry: RowEntry, digest: Buffer = NO_DIGEST): void {
     const path = this.#place(entry.path);
-    const name = nameOf(path);
+    const name = path.includes(WHITEOUT_PREFIX) ? nameOf(path) : '';
     const isDeviceWhiteout = entry.type === 'char' && !entry.devMajor && !entry.devMinor;
     if (name === OPAQUE_NAME) this.#addMarker(OPAQUE, parentOf(path), entry);
     else if (name.startsWith(AUFS_PREFIX)) return;
@@ -149,18 +150,28 @@ export class LayerRows {
     this.treeDigest = this.#digest(order, 'tree');
     const metadata = [this.treeDigest, this.#digest(order, 'metadata')];
     this.metadataDigest = hash('sha256', Buffer.concat(metadata), 'buffer');
-    this.#rows.clear();
+    this.#directories.clear();
     this.#markers.clear();
     this.#symlinks.clear();
   }
 
   #addMarker(kind: number, path: Path, entry: RowEntry): void {
-    this.#supersede(this.#markers, joinKey(kind, path));
+    const key = joinKey(kind, path);
+    const known = this.#markers.get(key);
+    if (known !== undefined) this.superseded[known] = 1;
+    this.#markers.set(key, this.length);
+    this.#begin(path);
     this.#push(kind, path, { ...entry, size: 0, link: '' }, NO_DIGEST);
   }
 
   #addPath(path: Path, entry: RowEntry, digest: Buffer): void {
-    this.#supersede(this.#rows, path);
+    this.#begin(path);
+    const known = this.#rows.put(this.#pathWords, this.length);
+    if (known >= 0) {
+      this.superseded[known] = 1;
+      this.#directories.delete(path);
+    }
+    if (entry.type === 'dir') this.#directories.add(path);
     if (this.#symlinks.size > 0) this.#symlinks.delete(path);
     if (entry.type === 'symlink') this.#symlinks.set(path, entry.link);
     const kind = kindOf(entry.type);
@@ -171,30 +182,28 @@ export class LayerRows {
   /** A hard link has its target's content, if that lies in the layer. */
   #addLink(path: Path, entry: RowEntry): void {
     const target = this.#place(entry.link as Path);
-    const row = this.#rows.get(target);
-    const at = (row ?? 0) * DIGEST_SIZE;
-    const digest =
-      row === undefined || row === this.length
-        ? NO_DIGEST
-        : this.files.subarray(at, at + DIGEST_SIZE);
-    const size = digest === NO_DIGEST ? 0 : (this.size[row as number] as number);
+    digestPath(target, KEY);
+    const row = this.#rows.find(this.#pathWords, KEY_WORDS);
+    const at = row * DIGEST_SIZE;
+    const isThere = row >= 0 && row !== this.length;
+    const digest = isThere ? this.files.subarray(at, at + DIGEST_SIZE) : NO_DIGEST;
+    const size = isThere ? (this.size[row] as number) : 0;
     this.#push(LINK, path, { ...entry, link: target, size }, digest);
   }
 
-  #supersede(rows: Map<string, number>, key: string): void {
-    const known = rows.get(key);
-    if (known !== undefined) this.superseded[known] = 1;
-    rows.set(key, this.length);
+  /** Makes room for the next row, and notes its path's digest. */
+  #begin(path: string): void {
+    if (this.length === this.#capacity) this.#grow();
+    digestPath(path, this.paths, this.length * DIGEST_SIZE);
   }
 
+  /** Adds the row that was begun. */
   #push(kind: number, path: string, entry: RowEntry, digest: Buffer): void {
-    if (this.length === this.#capacity) this.#grow();
     const row = this.length++;
     const at = row * DIGEST_SIZE;
-    digest.copy(this.files, at);
-    digestPath(path).copy(this.paths, at);
+    if (digest !== NO_DIGEST) this.files.set(digest, at);
     const isLink = kind === LINK || kind === SYMLINK;
-    if (isLink) digestPath(entry.link).copy(this.links, at);
+    if (isLink) digestPath(entry.link, this.links, at);
     if (entry.xattrs.size > 0) {
       digestXattrs(entry.xattrs).copy(this.xattrs, at);
       this.xattrSets.set(row, entry.xattrs);
@@ -220,6 +229,7 @@ export class LayerRows {
     };
     this.files = digests(this.files);
     this.paths = digests(this.paths);
+    this.#pathWords = wordsOf(this.paths);
     this.links = digests(this.links);
     this.xattrs = digests(this.xattrs);
     for (const name of ['kind', 'superseded'] as const)
@@ -268,47 +278,56 @@ export class LayerRows {
       last = parent;
       for (; parent !== '' && !seen.has(parent); parent = parentOf(parent)) {
         seen.add(parent);
-        const known = this.#rows.get(parent);
-        if (known === undefined || this.kind[known] !== DIR)
-          this.#push(IMPLIED, parent, IMPLIED_ENTRY, NO_DIGEST);
+        if (this.#directories.has(parent)) continue;
+        this.#begin(parent);
+        this.#push(IMPLIED, parent, IMPLIED_ENTRY, NO_DIGEST);
       }
     }
   }
 
   /** Rows that the layer's tree is made of, in an order that their paths alone give. */
   #order(): Uint32Array {
-    const rows = [];
-    for (let row = 0; row < this.length; row++)
-      if (!this.superseded[row] && this.kind[row] !== IMPLIED) rows.push(row);
+    // The path's first four bytes above the row's number: what a sort of plain numbers puts into order, but for a few.
+    const keys = new BigUint64Array(this.length);
+    const words = new Uint32Array(keys.buffer);
+    let length = 0;
+    for (let row = 0; row < this.length; row++) {
+      if (this.superseded[row] || this.kind[row] === IMPLIED) continue;
+      words[2 * length] = row;
+      words[2 * length++ + 1] = this.paths.readUInt32BE(row * DIGEST_SIZE);
+    }
+    keys.subarray(0, length).sort();
+    const order = new Uint32Array(length);
+    for (let i = 0; i < length; i++) {
+      const row = words[2 * i] as number;
+      let at = i;
+      for (; at > 0 && this.#compare(order[at - 1] as number, row) > 0; at--)
+        order[at] = order[at - 1] as number;
+      order[at] = row;
+    }
+    return order;
+  }
+
+  /** By the paths' digests, then by kind. */
+  #compare(a: number, b: number): number {
+    const [from, at] = [a * DIGEST_SIZE, b * DIGEST_SIZE];
+    const quick = this.paths.readUInt32BE(from) - this.paths.readUInt32BE(at);
+    if (quick !== 0) return quick;
     const { paths, kind } = this;
-    const keys = new Float64Array(this.length);
-    for (const row of rows) keys[row] = paths.readUIntBE(row * DIGEST_SIZE, 6);
-    const compare = (a: number, b: number): number =>
-      (keys[a] as number) - (keys[b] as number) ||
-      paths.compare(
-        paths,
-        b * DIGEST_SIZE,
-        (b + 1) * DIGEST_SIZE,
-        a * DIGEST_SIZE,
-        (a + 1) * DIGEST_SIZE,
-      ) ||
-      (kind[a] as number) - (kind[b] as number);
-    return Uint32Array.from(rows).sort(compare);
+    return (
+      paths.compare(paths, at, at + DIGEST_SIZE, from, from + DIGEST_SIZE) ||
+      (kind[a] as number) - (kind[b] as number)
+    );
   }
 
   /** One digest over `order`: kinds, paths, contents and targets, or all other metadata. */
   #digest(order: Uint32Array, of: 'tree' | 'metadata'): Buffer {
-    const numbers = NUMBERS[of];
     const digests = of === 'tree' ? [this.paths, this.files, this.links] : [this.xattrs];
-    const record = numbers.length * 8 + digests.length * DIGEST_SIZE;
-    const bytes = Buffer.allocUnsafe(order.length * record);
-    let at = 0;
-    for (const row of order) {
-      for (const name of numbers) at = bytes.writeDoubleLE(this[name][row] as number, at);
-      for (const digest of digests)
-        at += digest.copy(bytes, at, row * DIGEST_SIZE, (row + 1) * DIGEST_SIZE);
-    }
-    return hash('sha256', bytes, 'buffer');
+    return digestRecords(
+      order,
+      NUMBERS[of].map((name) => this[name]),
+      digests,
+    );
   }
 }
 
@@ -325,6 +344,10 @@ function splitKey(key: string): readonly [number, string] {
   const space = key.indexOf(' ');
   return [Number(key.slice(0, space)), key.slice(space + 1)];
 }
+
+/** The path that is looked for. */
+const KEY: Buffer = Buffer.alloc(DIGEST_SIZE);
+const KEY_WORDS: Uint32Array = wordsOf(KEY);
 
 const IMPLIED_ENTRY: RowEntry = {
   ...{ type: 'dir', path: '' as Path, mode: 0, uid: 0, gid: 0, seconds: 0, nanoseconds: 0 },

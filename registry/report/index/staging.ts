@@ -17,8 +17,8 @@ interface TableShape {
   /** SELECT list. */
   readonly written: string;
   readonly order: string;
-  /** An expression whose upper four bits are the partition. */
-  readonly partition?: string;
+  /** Columns of ids, of which the first that is none of nothing tells the partition. */
+  readonly partition?: readonly string[];
   /** Rows that a reader takes at once, where the engine's own number would be too many bytes. */
   readonly groupRows?: number;
 }
@@ -48,19 +48,19 @@ const TABLES: Readonly<Record<TableName, TableShape>> = {
       nanoseconds AS mtime_ns, nullif(link, 0) AS link_id, nullif(xattrs, 0) AS xattrs_id,
       nullif(device, 0)::BIGINT AS device, superseded = 1 AS superseded`,
     order: 'file, path, layer, kind, superseded DESC',
-    partition: 'CASE WHEN file <> 0 THEN file ELSE path END',
+    partition: ['file', 'path'],
   },
   files: {
     staged: { file: 'id', digest: 'bytes', size: 'double' },
     written: 'file AS file_id, digest, size::BIGINT AS size',
     order: 'file',
-    partition: 'file',
+    partition: ['file'],
   },
   paths: {
     staged: { path: 'id', text: 'text' },
     written: 'path AS path_id, text AS path',
     order: 'text',
-    partition: 'path',
+    partition: ['path'],
   },
   xattrs: {
     staged: { set: 'id', name: 'text', value: 'bytes' },
@@ -95,10 +95,10 @@ export const TABLE_NAMES: readonly TableName[] = Object.keys(TABLES) as TableNam
 /** How Parquet is written: delta encodings for sorted ids, pages compressed by zstd. */
 const FORMAT = 'FORMAT parquet, COMPRESSION zstd, COMPRESSION_LEVEL 3, PARQUET_VERSION v2';
 
-/** Rows that wait to be written. */
+/** Rows that wait to be written: a table of the engine for each partition, so that none is read in vain. */
 export class Staging {
   readonly #engine: Engine;
-  #appenders: ReadonlyMap<TableName, Appender> = new Map();
+  #appenders: ReadonlyMap<TableName, readonly Appender[]> = new Map();
 
   constructor(engine: Engine) {
     this.#engine = engine;
@@ -107,29 +107,39 @@ export class Staging {
   /** Makes the tables, empty. */
   async clear(): Promise<void> {
     this.close();
-    const appenders = new Map<TableName, Appender>();
+    const made = new Map<TableName, readonly Appender[]>();
     for (const name of TABLE_NAMES) {
       const columns: Columns = TABLES[name].staged;
       const types = Object.entries(columns).map(([column, type]) => `${column} ${STAGED[type]}`);
-      await this.#engine.run(`CREATE OR REPLACE TABLE staged_${name} (${types.join(', ')})`);
-      appenders.set(
-        name,
-        await Appender.open(this.#engine, `staged_${name}`, Object.values(columns)),
-      );
+      const appenders: Appender[] = [];
+      for (const table of stagedNames(name)) {
+        await this.#engine.run(`CREATE OR REPLACE TABLE ${table} (${types.join(', ')})`);
+        appenders.push(await Appender.open(this.#engine, table, Object.values(columns)));
+      }
+      made.set(name, appenders);
     }
-    this.#appenders = appenders;
+    this.#appenders = made;
   }
 
   /** Appends the first `length` values of columns in the table's order. */
   append(table: TableName, length: number, columns: readonly ColumnData[]): void {
-    this.#appenders.get(table)?.append(length, columns);
+    const appenders = this.#appenders.get(table) ?? [];
+    const { partition, staged } = TABLES[table];
+    if (!partition) {
+      appenders[0]?.append(length, columns);
+      return;
+    }
+    const names = Object.keys(staged);
+    const ids = partition.map((name) => columns[names.indexOf(name)] as IdColumn);
+    for (const [i, rows] of rowsByPartition(length, ids).entries())
+      if (rows.length > 0) appenders[i]?.appendRows(rows, columns);
   }
 
   /** Takes the rows of layers back. */
   async remove(layers: readonly bigint[]): Promise<void> {
     this.#flush();
-    for (const table of ['entries', 'layers'])
-      await this.#engine.run(`DELETE FROM staged_${table} WHERE layer IN (${layers.join(', ')})`);
+    for (const table of [...stagedNames('entries'), ...stagedNames('layers')])
+      await this.#engine.run(`DELETE FROM ${table} WHERE layer IN (${layers.join(', ')})`);
   }
 
   /** Writes every table below `directory`, whose folders are there (`foldersOf`); gives the files. */
@@ -137,14 +147,14 @@ export class Staging {
     this.#flush();
     const files: string[] = [];
     for (const name of TABLE_NAMES) {
-      const { written, order, partition, groupRows } = TABLES[name];
+      const { written, order, groupRows } = TABLES[name];
       const format = groupRows === undefined ? FORMAT : `${FORMAT}, ROW_GROUP_SIZE ${groupRows}`;
-      for (const [folder, number] of partitionsOf(name)) {
-        const file = join(directory, folder, 'part.parquet');
-        const where = number === undefined ? '' : `WHERE (${partition}) >> 59 = ${number}`;
-        await this.#engine.run(
-          `COPY (SELECT ${written} FROM staged_${name} ${where} ORDER BY ${order}) TO ${literal(file)} (${format})`,
-        );
+      const folders = partFolders(name);
+      for (const [i, table] of stagedNames(name).entries()) {
+        const file = join(directory, folders[i] as string, 'part.parquet');
+        // Sorted as it waits: what is written of it takes more room.
+        const rows = `SELECT ${written} FROM (SELECT * FROM ${table} ORDER BY ${order})`;
+        await this.#engine.run(`COPY (${rows}) TO ${literal(file)} (${format})`);
         files.push(file);
       }
     }
@@ -152,27 +162,58 @@ export class Staging {
   }
 
   #flush(): void {
-    for (const appender of this.#appenders.values()) appender.flush();
+    for (const appender of [...this.#appenders.values()].flat()) appender.flush();
   }
 
   close(): void {
-    for (const appender of this.#appenders.values()) appender.close();
+    for (const appender of [...this.#appenders.values()].flat()) appender.close();
     this.#appenders = new Map();
   }
 }
 
-/** Whether a table lies in a folder for each partition. */
-export function isPartitioned(name: TableName): boolean {
+type IdColumn = Extract<ColumnData, { readonly type: 'id' }>;
+
+/** Rows from 0 to `length` by the partition that the first id that there is tells. */
+function rowsByPartition(length: number, columns: readonly IdColumn[]): Uint32Array[] {
+  const [{ digests, stride }, rest] = [columns[0] as IdColumn, columns[1]];
+  const partitions = new Uint8Array(length);
+  const starts = new Uint32Array(PARTITIONS + 1);
+  for (let row = 0, at = 0; row < length; row++, at += stride) {
+    const isNone = digests.readUInt32LE(at) === 0 && digests.readUInt32LE(at + 4) === 0;
+    const { digests: telling } = isNone && rest ? rest : { digests };
+    const partition = (telling[at] as number) >>> 4;
+    partitions[row] = partition;
+    starts[partition + 1] = (starts[partition + 1] as number) + 1;
+  }
+  for (let i = 0; i < PARTITIONS; i++)
+    starts[i + 1] = (starts[i + 1] as number) + (starts[i] as number);
+  const places = starts.slice();
+  const rows = new Uint32Array(length);
+  for (let row = 0; row < length; row++) {
+    const partition = partitions[row] as number;
+    const place = places[partition] as number;
+    rows[place] = row;
+    places[partition] = place + 1;
+  }
+  return Array.from({ length: PARTITIONS }, (_, i) => rows.subarray(starts[i], starts[i + 1]));
+}
+
+function isPartitioned(name: TableName): boolean {
   return TABLES[name].partition !== undefined;
 }
 
-/** A table's folders within a part, each with the number of its partition. */
-function partitionsOf(name: TableName): readonly (readonly [string, number | undefined])[] {
-  if (!isPartitioned(name)) return [[name, undefined]];
-  return Array.from({ length: PARTITIONS }, (_, i) => [`${name}/prefix=${i.toString(16)}`, i]);
+/** A table's folders within a part, by partition. */
+export function partFolders(name: TableName): string[] {
+  if (!isPartitioned(name)) return [name];
+  return Array.from({ length: PARTITIONS }, (_, i) => `${name}/prefix=${i.toString(16)}`);
+}
+
+/** The engine's tables in which rows wait, by partition. */
+function stagedNames(name: TableName): string[] {
+  return partFolders(name).map((_, i) => `staged_${name}_${i}`);
 }
 
 /** The folders that a part has. */
 export function foldersOf(): string[] {
-  return TABLE_NAMES.flatMap((name) => partitionsOf(name).map(([folder]) => folder));
+  return TABLE_NAMES.flatMap(partFolders);
 }

@@ -19,15 +19,16 @@ import { type Engine, literal } from './engine.ts';
 import { DigestSet, digestBytes, idOf } from './ids.ts';
 import { type Kept, NOTHING_KEPT } from './kept.ts';
 import type { ReadLayer } from './read.ts';
-import { DIGEST_SIZE, type LayerRows } from './rows.ts';
+import { DIGEST_SIZE } from './records.ts';
+import type { LayerRows } from './rows.ts';
 import { foldersOf, Staging } from './staging.ts';
 
 /** Entries after which a part is written: 16 partitions of 250,000 rows, two row groups each. */
 export const PART_ENTRIES = 4_000_000;
 /** Bytes read after which a part is written though it is small: what a kill costs to read again. */
 export const PART_BYTES: number = 8 * 2 ** 30;
-/** Digests that a run remembers to have written, of contents and of paths: 100 MB each. */
-const KEPT_DIGESTS = 4_000_000;
+/** Digests that a run remembers to have written, of contents and of paths: what 100 MB each have room for. */
+export const KEPT_DIGESTS = 6_700_000;
 /** Bytes of documents after which a part is written: they wait in memory. */
 const PART_DOCUMENT_BYTES: number = 256 << 20;
 /** Hex digits of a part's content in its name. */
@@ -42,6 +43,8 @@ export interface WriterOptions {
   readonly partEntries?: number;
   /** Bytes read after which a part is written; default {@link PART_BYTES}. */
   readonly partBytes?: number;
+  /** Digests of a kind that are remembered to have been written; default {@link KEPT_DIGESTS}. */
+  readonly keptDigests?: number;
 }
 
 /** The folder of an index that holds its parts. */
@@ -124,7 +127,8 @@ export class IndexWriter {
     this.#waiting.clear();
     // What a part of this run holds need not be in the next: it is there, or whoever took its layers wrote it too.
     const sets = [this.#files, this.#paths, this.#xattrs, this.#documents, this.#digests];
-    for (const set of sets) if (set.size > KEPT_DIGESTS) set.clear();
+    const { keptDigests = KEPT_DIGESTS } = this.#options;
+    for (const set of sets) if (set.size > keptDigests) set.clear();
     this.#entries = 0;
     this.#bytes = 0;
     this.#documentBytes = 0;

@@ -1,7 +1,7 @@
 -- Proves that no two contents, paths, sets of xattrs or layers have one id by chance: there must be no row.
-SELECT 'file' AS kind, file_id AS id FROM files GROUP BY file_id HAVING min(digest) <> max(digest)
+SELECT 'file' AS kind, file_id AS id FROM (SELECT DISTINCT file_id, digest FROM files) f GROUP BY file_id HAVING count(*) > 1
 UNION ALL
-SELECT 'path' AS kind, path_id AS id FROM paths GROUP BY path_id HAVING min(path) <> max(path)
+SELECT 'path' AS kind, path_id AS id FROM (SELECT DISTINCT path_id, path FROM paths) p GROUP BY path_id HAVING count(*) > 1
 UNION ALL
 SELECT 'layer' AS kind, layer_id AS id FROM layers GROUP BY layer_id HAVING count(*) > 1
 UNION ALL

@@ -1,19 +1,21 @@
--- The contents that waste most: bytes that go if each were stored once, and where they lie. Empty files waste nothing.
+-- The contents that waste most: bytes that go if each were stored once, and in how many layers they lie.
 WITH worst AS (
-  SELECT file_id, max(size) AS size, count(*) AS copies, count(DISTINCT layer_id) AS layers, (count(*) - 1) * max(size) AS wasted
-  FROM entries
-  WHERE kind = 'file' AND size > 0
-  GROUP BY file_id
-  HAVING count(*) > 1
-  ORDER BY wasted DESC, file_id
-  LIMIT :limit
+  SELECT file_id, size, copies, wasted FROM repeated ORDER BY wasted DESC, file_id LIMIT :limit
+),
+spread AS (
+  SELECT e.file_id, count(DISTINCT e.layer_id) AS layers
+  FROM worst w
+  JOIN entries e ON e.file_id = w.file_id
+  WHERE e.kind = 'file'
+  GROUP BY e.file_id
 ),
 digests AS (
   SELECT DISTINCT f.file_id, lower(hex(f.digest)) AS digest
-  FROM files f
-  JOIN worst w ON w.file_id = f.file_id
+  FROM worst w
+  JOIN files f ON f.file_id = w.file_id
 )
-SELECT w.file_id, d.digest, w.size, w.copies, w.layers, w.wasted
+SELECT w.file_id, d.digest, w.size, w.copies, s.layers, w.wasted
 FROM worst w
 JOIN digests d ON d.file_id = w.file_id
+JOIN spread s ON s.file_id = w.file_id
 ORDER BY w.wasted DESC, w.file_id

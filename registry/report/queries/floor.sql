@@ -4,7 +4,7 @@ WITH had AS (
   SELECT DISTINCT e.file_id
   FROM images i
   JOIN image_layers il ON il.image_id = i.image_id
-  JOIN entries e ON e.layer_id = il.layer_id
+  JOIN held e ON e.layer_id = il.layer_id
   WHERE i.digest = :from AND e.file_id IS NOT NULL
 ),
 new AS (

@@ -1,12 +1,6 @@
 -- Which layers hold the contents that waste most.
 WITH worst AS (
-  SELECT file_id, (count(*) - 1) * max(size) AS wasted
-  FROM entries
-  WHERE kind = 'file' AND size > 0
-  GROUP BY file_id
-  HAVING count(*) > 1
-  ORDER BY wasted DESC, file_id
-  LIMIT :limit
+  SELECT file_id, size, copies, wasted FROM repeated ORDER BY wasted DESC, file_id LIMIT :limit
 )
 SELECT e.file_id, l.diff_id, count(*) AS copies
 FROM entries e

@@ -1,12 +1,6 @@
 -- Where the contents that waste most lie: up to :places paths of each, the most frequent first.
 WITH worst AS (
-  SELECT file_id, (count(*) - 1) * max(size) AS wasted
-  FROM entries
-  WHERE kind = 'file' AND size > 0
-  GROUP BY file_id
-  HAVING count(*) > 1
-  ORDER BY wasted DESC, file_id
-  LIMIT :limit
+  SELECT file_id, size, copies, wasted FROM repeated ORDER BY wasted DESC, file_id LIMIT :limit
 ),
 counted AS (
   SELECT e.file_id, e.path_id, count(*) AS copies

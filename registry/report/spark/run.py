@@ -46,6 +46,8 @@ def choose(spark, images):
     if images:
         chosen = chosen.where(chosen.digest.isin(images))
     chosen.select('image_id').createOrReplaceTempView('chosen')
+    # The reader of the embedded engine leaves out the parts that hold none of their layers.
+    spark.table('entries').createOrReplaceTempView('held')
     for view in sorted(glob.glob(os.path.join(QUERIES, 'views', '*.sql'))):
         name = re.sub(r'^\d+-|\.sql$', '', os.path.basename(view))
         spark.sql(read(view)).createOrReplaceTempView(name)

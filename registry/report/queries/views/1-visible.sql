@@ -8,7 +8,7 @@ WITH placed AS (
     e.link_id, e.xattrs_id, e.device
   FROM chosen c
   JOIN image_layers il ON il.image_id = c.image_id
-  JOIN entries e ON e.layer_id = il.layer_id
+  JOIN held e ON e.layer_id = il.layer_id
   WHERE NOT e.superseded
 ),
 -- Rows that hide what lower layers have below their path, and whiteouts their path too.
@@ -33,12 +33,18 @@ hiding_paths AS (
   JOIN paths p ON p.path_id = h.path_id
   GROUP BY h.image_id, p.path
 ),
+-- Names of the entries of images that hide something: few beside all names there are, whatever planners estimate.
+names AS (
+  SELECT p.path_id, p.path
+  FROM (SELECT DISTINCT path_id FROM placed WHERE image_id IN (SELECT image_id FROM hiding)) e
+  JOIN paths p ON p.path_id = e.path_id
+),
 -- Each entry with those of its parent directories that are as deep as something that hides, so that they are compared as a whole.
 parents AS (
   SELECT e.image_id, e.position, e.path_id, substring_index(p.path, '/', d.depth) AS path
   FROM (SELECT DISTINCT image_id, depth FROM hiding_paths WHERE path <> '') d
   JOIN placed e ON e.image_id = d.image_id
-  JOIN paths p ON p.path_id = e.path_id
+  JOIN names p ON p.path_id = e.path_id
   WHERE length(p.path) - length(replace(p.path, '/', '')) >= d.depth
 ),
 hidden AS (
