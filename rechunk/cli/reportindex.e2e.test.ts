@@ -1,17 +1,21 @@
 // needs: docker-registry
 /** `rechunk report index` and `--files` on a real registry, against layouts of the same images and what the registry was asked. */
 import assert from 'node:assert/strict';
-import { existsSync, mkdtempSync, readFileSync, rmSync } from 'node:fs';
+import { existsSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { gunzipSync } from 'node:zlib';
 import { test } from 'uvu';
 import * as v from 'valibot';
+import { digestOf, MEDIA } from '../../registry/oci.ts';
 import type { IndexSummary } from '../../registry/report/index/index.ts';
 import type { Report } from '../../registry/report/report.ts';
 import { reportSchema } from '../../registry/report/schema.ts';
 import { TarReader } from '../../registry/tarreader.ts';
+import { openDestination, openSource } from '../../registry/transport.ts';
+import { writeLayout } from '../../test-images/build.ts';
 import { runCli, runJson } from '../../test-images/cli.ts';
+import { copyImage } from '../../test-images/copyimage.ts';
 import { startRegistry } from '../../test-images/registry.ts';
 
 const packages = fileURLToPath(new URL('../../test-images/packages/apk/', import.meta.url));
@@ -108,6 +112,36 @@ test('of zstd:chunked layers only the table of contents is read, and it says wha
       .sort();
   assert.ok(causes(a).length > 5);
   assert.deepEqual(causes(b), causes(a));
+});
+
+test('of an eStargz layer that its own tool made, stretches are read, and package databases among them', async () => {
+  const data = fileURLToPath(new URL('../../test-images/estargz/', import.meta.url));
+  const facts = JSON.parse(readFileSync(`${data}small.json`, 'utf8'));
+  const blob = readFileSync(`${data}small.tar.gz`);
+  const digest = digestOf(blob);
+  const annotations = { 'containerd.io/snapshot/stargz/toc.digest': facts.small.tocDigest };
+  const descriptor = { mediaType: MEDIA.layerGzip, digest, size: blob.length, annotations };
+  const { diffId } = facts.small;
+  const file = join(work, 'small');
+  writeFileSync(file, blob);
+  const layout = join(work, 'estargz');
+  await writeLayout(layout, [{ tag: '1', layers: [{ file, descriptor, diffId }] }]);
+  await copyImage(
+    await openSource(`oci:${layout}:1`),
+    await openDestination(`${host}/estargz:1`, { remote: { insecure: true } }),
+  );
+  const from = registry.accessLog().length;
+  const args = ['--index', join(work, 'stretches')];
+  const summary = await runJson<IndexSummary>(['report', 'index', `${host}/estargz`, ...args]);
+  assert.deepEqual([summary.layers, summary.tables], [1, 1]);
+  const reads = registry.accessLog().slice(from);
+  const ofLayer = reads.filter(({ path }) => path.endsWith(digest));
+  // The footer, the table, and the one document.
+  assert.deepEqual(
+    ofLayer.map(({ method, status }) => `${method} ${status}`),
+    ['GET 206', 'GET 206', 'GET 206'],
+  );
+  assert.ok(summary.bytesRead < blob.length / 2, `${summary.bytesRead} of ${blob.length}`);
 });
 
 /** Bytes of files in an image as `docker save` writes it with one layer. */

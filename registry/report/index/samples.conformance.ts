@@ -1,10 +1,12 @@
-/** Layers in memory as sources for the index's tests. */
+/** Layers in memory as sources for the index's tests, and what the index keeps of them. */
+import { createHash } from 'node:crypto';
 import { mkdtempSync, rmSync } from 'node:fs';
 import { join } from 'node:path';
 import { gzipSync } from 'node:zlib';
+import type { Blob, ByteRange } from '../../image.ts';
 import { digestOf, MEDIA } from '../../oci.ts';
 import { Engine } from './engine.ts';
-import type { LayerSource } from './read.ts';
+import type { LayerSource, ReadLayer } from './read.ts';
 import type { IndexedTag } from './snapshot.ts';
 
 /** A layer whose blob is the tar itself, or compressed by gzip; `reads` counts how often it is opened. */
@@ -56,4 +58,58 @@ export async function startEngine(): Promise<{
     rmSync(work, { recursive: true });
   };
   return { engine, directory: join(work, 'index'), close };
+}
+
+/** A blob that says which stretches of it were read. */
+function blobInParts(bytes: Buffer): Blob & { readonly parts: ByteRange[]; whole: number } {
+  const made = {
+    parts: [] as ByteRange[],
+    whole: 0,
+    stream: async function* () {
+      made.whole++;
+      yield bytes;
+    },
+    part: (range: ByteRange) => {
+      made.parts.push(range);
+      return Promise.resolve(bytes.subarray(range.offset, range.offset + range.size));
+    },
+  };
+  return made;
+}
+
+/** A layer whose blob can be read in part, and says what of it was read. */
+export function partialSource(
+  tar: Buffer,
+  blob: Buffer,
+  annotations: Record<string, string> = {},
+): LayerSource & { readonly blob: ReturnType<typeof blobInParts> } {
+  const made = blobInParts(blob);
+  return {
+    blob: made,
+    diffId: digestOf(tar),
+    descriptor: { mediaType: MEDIA.layer, digest: digestOf(blob), size: blob.length, annotations },
+    name: 'a layer',
+    open: () => Promise.resolve(made),
+  };
+}
+
+/** All that the index keeps of a layer, row by row. */
+export function told({ rows }: ReadLayer): {
+  readonly paths: readonly string[];
+  readonly links: readonly string[];
+  readonly columns: readonly (readonly number[])[];
+  readonly hashes: readonly string[];
+  readonly trees: readonly string[];
+} {
+  const n = rows.length;
+  const digests = [rows.files, rows.paths, rows.links, rows.xattrs];
+  const hashes = digests.map((all) =>
+    createHash('sha256')
+      .update(all.subarray(0, n * 32))
+      .digest('hex'),
+  );
+  const numbers = [rows.kind, rows.mode, rows.size, rows.uid, rows.gid, rows.seconds];
+  const columns = [...numbers, rows.nanoseconds, rows.device].map((all) => [...all.subarray(0, n)]);
+  const trees = [rows.treeDigest, rows.metadataDigest].map((digest) => digest.toString('hex'));
+  return { paths: rows.pathText, links: rows.linkText, columns, hashes, trees };
 }

@@ -1,15 +1,14 @@
 /** Tables of contents: what they tell of a layer is what its tar tells, and only stretches of the blob are read. */
 import assert from 'node:assert/strict';
-import { createHash } from 'node:crypto';
 import { gunzipSync, gzipSync } from 'node:zlib';
 import { test } from 'uvu';
 import { createChunkedCompressor } from '../../chunked/writer.ts';
-import type { Blob, ByteRange } from '../../image.ts';
-import { digestOf, MEDIA } from '../../oci.ts';
+import { digestOf } from '../../oci.ts';
 import { pathFromText } from '../../path.ts';
 import { NO_XATTRS, type TarFields } from '../../tar.ts';
 import { END_OF_ARCHIVE, encodeEntry, paddingOf } from '../../tarwriter.ts';
-import { type LayerSource, type ReadLayer, readLayer } from './read.ts';
+import { readLayer } from './read.ts';
+import { partialSource, told } from './samples.conformance.ts';
 
 const BASE: Omit<TarFields, 'type' | 'path'> = {
   ...{ mode: 0o644, uid: 1, gid: 2, mtime: 1_600_000_000_123_456_789n, size: 0, link: '' },
@@ -40,57 +39,11 @@ function tarOf(entries: typeof ENTRIES): Buffer {
   return Buffer.concat([...parts, END_OF_ARCHIVE]);
 }
 
-/** A blob that says which stretches of it were read. */
-function blobOf(bytes: Buffer): Blob & { readonly parts: ByteRange[]; whole: number } {
-  const made = {
-    parts: [] as ByteRange[],
-    whole: 0,
-    stream: async function* () {
-      made.whole++;
-      yield bytes;
-    },
-    part: (range: ByteRange) => {
-      made.parts.push(range);
-      return Promise.resolve(bytes.subarray(range.offset, range.offset + range.size));
-    },
-  };
-  return made;
-}
-
-function sourceOf(
-  tar: Buffer,
-  blob: Buffer,
-  annotations: Record<string, string> = {},
-): LayerSource & { readonly blob: ReturnType<typeof blobOf> } {
-  const made = blobOf(blob);
-  return {
-    blob: made,
-    diffId: digestOf(tar),
-    descriptor: { mediaType: MEDIA.layer, digest: digestOf(blob), size: blob.length, annotations },
-    name: 'a layer',
-    open: () => Promise.resolve(made),
-  };
-}
-
-/** All that the index keeps of a layer, row by row. */
-function told({ rows }: ReadLayer): object {
-  const n = rows.length;
-  const digests = [rows.files, rows.paths, rows.links, rows.xattrs];
-  const hashes = digests.map((all) =>
-    createHash('sha256')
-      .update(all.subarray(0, n * 32))
-      .digest('hex'),
-  );
-  const numbers = [rows.kind, rows.mode, rows.size, rows.uid, rows.gid, rows.seconds];
-  const columns = [...numbers, rows.nanoseconds, rows.device].map((all) => [...all.subarray(0, n)]);
-  const trees = [rows.treeDigest, rows.metadataDigest].map((digest) => digest.toString('hex'));
-  return { paths: rows.pathText, links: rows.linkText, columns, hashes, trees };
-}
-
 const tar = tarOf(ENTRIES);
-const whole = await readLayer(sourceOf(tar, gzipSync(tar)));
+const whole = await readLayer(partialSource(tar, gzipSync(tar)));
 
-test('a zstd:chunked layer is indexed by its table of contents', async () => {
+/** The tar as a zstd:chunked layer. */
+async function chunkedSource(tar: Buffer): Promise<ReturnType<typeof partialSource>> {
   const parts: Buffer[] = [];
   const compressor = createChunkedCompressor(undefined, {
     inFlight: 2,
@@ -101,12 +54,46 @@ test('a zstd:chunked layer is indexed by its table of contents', async () => {
   await compressor.push(tar);
   await compressor.finish();
   const result = compressor.result();
-  assert.ok('annotations' in result);
-  const source = sourceOf(tar, Buffer.concat(parts), result.annotations);
+  assert.ok('annotations' in result, JSON.stringify(result));
+  return partialSource(tar, Buffer.concat(parts), result.annotations);
+}
+
+test('a zstd:chunked layer is indexed by its table of contents', async () => {
+  const source = await chunkedSource(tar);
   const read = await readLayer(source);
   assert.equal(read.origin, 'toc');
   assert.equal(source.blob.whole, 0);
   assert.deepEqual(told(read), told(whole));
+});
+
+test('documents of a zstd:chunked layer are read from its stretches, with their zeros and by their links', async () => {
+  const fields = { ...BASE, type: 'file' } as const;
+  const noise = Buffer.from(Array.from({ length: 200_000 }, (_, i) => (i * i * 31 + i) >> 5));
+  const holes = [noise, Buffer.alloc(9000), noise.subarray(0, 70_000), Buffer.alloc(5000)];
+  const database = Buffer.concat([Buffer.alloc(3000), ...holes]);
+  const files: typeof ENTRIES = [
+    [{ ...fields, path: pathFromText('large'), size: noise.length }, noise],
+    [{ ...fields, path: pathFromText('db'), size: database.length }, database],
+    [{ ...fields, path: pathFromText('stored'), size: 7 }, Buffer.from('linked\n')],
+    [{ ...BASE, type: 'link', path: pathFromText('the-doc'), link: 'stored' }],
+    [{ ...fields, path: pathFromText('z'), size: noise.length }, noise],
+  ];
+  const source = await chunkedSource(tarOf(files));
+  const keep = {
+    isDocument: (path: string): boolean => path === 'db' || path === 'the-doc',
+    isDigested: () => false,
+  };
+  const read = await readLayer(source, { keep });
+  assert.deepEqual([read.origin, source.blob.whole], ['toc', 0]);
+  const kept = read.kept?.documents.map(({ content }) => content.length);
+  assert.deepEqual(kept, [database.length, 7]);
+  assert.ok(read.kept?.documents[0]?.content.equals(database));
+  const { kept: whole } = await readLayer(
+    { ...source, descriptor: { ...source.descriptor, annotations: {} } },
+    { keep },
+  );
+  assert.deepEqual(whole?.documents, read.kept?.documents);
+  assert.equal(source.blob.whole, 2);
 });
 
 /** As stargz-snapshotter writes it: files, then a gzip member with the table, then the footer. */
@@ -139,7 +126,7 @@ const KEY = 'containerd.io/snapshot/stargz/toc.digest';
 test('an eStargz layer is indexed by its table of contents', async () => {
   const { blob, digest } = estargz(TOC);
   assert.equal(gunzipSync(blob).subarray(0, 512).equals(tar.subarray(0, 512)), true);
-  const source = sourceOf(tar, blob, { [KEY]: digest });
+  const source = partialSource(tar, blob, { [KEY]: digest });
   const read = await readLayer(source);
   assert.equal(read.origin, 'toc');
   assert.equal(source.blob.whole, 0);
@@ -156,7 +143,7 @@ for (const [what, annotations, damage] of [
     const { blob, digest } = estargz(TOC);
     const named =
       KEY in annotations && annotations[KEY] === 'right' ? { [KEY]: digest } : annotations;
-    const source = sourceOf(gunzipSync(blob), damage(blob), named);
+    const source = partialSource(gunzipSync(blob), damage(blob), named);
     const read = readLayer(source);
     if (what.startsWith('without')) await assert.rejects(read, { name: 'RechunkError' });
     else assert.equal((await read).origin, 'tar');
@@ -165,7 +152,7 @@ for (const [what, annotations, damage] of [
 }
 
 test('a layer whose diffID is not what the image says is refused', async () => {
-  const source = { ...sourceOf(tar, gzipSync(tar)), diffId: digestOf('other') };
+  const source = { ...partialSource(tar, gzipSync(tar)), diffId: digestOf('other') };
   await assert.rejects(readLayer(source), { code: 'digest-mismatch' });
 });
 
