@@ -58,9 +58,13 @@ function tableOf({ title, columns, rows, whole }: TablePart, most: number): stri
 
 /** `text` in which nothing is markup, a mention or a link. */
 function plain(text: string): string {
-  return text
-    .replace(/[\\`*_{}[\]#+!|<>@~&]/g, (char) => `\\${char}`)
-    .replace(/:(?=\/\/)|(?<=www)\./gi, (char) => `\\${char}`);
+  return (
+    text
+      .replace(/[\\`*_{}[\]#+!|<>@~&]/g, (char) => `\\${char}`)
+      .replace(/:(?=\/\/)|(?<=www)\./gi, (char) => `\\${char}`)
+      // GitHub takes what stands between two for mathematics, and no backslash for an answer.
+      .replaceAll('$', '<span>$</span>')
+  );
 }
 
 /** A title begins with a word of ours. */

@@ -92,7 +92,7 @@ export function describeDeletion({ patterns, tags, freed, blobs }: Deletion): st
 export function describeNode(report: Report, { holds, platform, mbit }: NodeReport): string {
   const names = holds.slice(0, 5).map((tag) => oneLine(fullName(report, tag)));
   const more = holds.length > 5 ? ` and ${holds.length - 5} more` : '';
-  return `a ${platform} node that holds ${names.join(', ')}${more} pulls${mbit ? ` (at ${mbit} Mbit/s)` : ''}`;
+  return `a ${oneLine(platform)} node that holds ${names.join(', ')}${more} pulls${mbit ? ` (at ${mbit} Mbit/s)` : ''}`;
 }
 
 /** `12.3 s`, `4 min`. */
