@@ -20,7 +20,7 @@ import { IndexReader } from '../registry/report/index/reader.ts';
 import { LayerRows, type RowEntry } from '../registry/report/index/rows.ts';
 import { type IndexedTag, writeSnapshot } from '../registry/report/index/snapshot.ts';
 import { sqlTexts } from '../registry/report/index/sql.ts';
-import { IndexWriter } from '../registry/report/index/writer.ts';
+import { IndexWriter, PARTS } from '../registry/report/index/writer.ts';
 
 const { values } = parseArgs({
   options: {
@@ -124,7 +124,7 @@ function layerRows(number: number, count: number, files: number): LayerRows {
 
 function diskBytes(directory: string): Record<string, number> {
   const sizes: Record<string, number> = {};
-  for (const file of globSync('parts/*/**/*.parquet', { cwd: directory })) {
+  for (const file of globSync(`${PARTS}/*/**/*.parquet`, { cwd: directory })) {
     const table = file.split('/')[2] as string;
     sizes[table] = (sizes[table] ?? 0) + statSync(join(directory, file)).size;
   }
@@ -152,7 +152,14 @@ async function write(directory: string, share: number): Promise<void> {
     const count = Math.round((rows / layers) * (0.25 + (1.5 * mix(number, 3)) / 2 ** 32));
     const layer = layerRows(number, count, files);
     const diffId = diffIdOf(number);
-    await writer.add({ diffId, rows: layer, origin: 'tar', uncompressed: 1, bytesRead: 0 });
+    await writer.add({
+      diffId,
+      rows: layer,
+      origin: 'tar',
+      uncompressed: 1,
+      bytesRead: 0,
+      blob: diffId,
+    });
   }
   await writer.flush();
   await writer.close();

@@ -1,14 +1,22 @@
 /** `report --files` and `report index` where layers cannot be read, or say what is not so. */
 import assert from 'node:assert/strict';
-import { mkdtempSync, rmSync } from 'node:fs';
+import { mkdirSync, mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { test } from 'uvu';
 import { digestOf } from '../../registry/oci.ts';
 import type { IndexSummary } from '../../registry/report/index/index.ts';
+import { TARGETS } from '../../registry/report/index/snapshot.ts';
+import { PARTS } from '../../registry/report/index/writer.ts';
 import type { Report } from '../../registry/report/report.ts';
 import { runHere } from '../../test-images/cli.ts';
-import { type OddImage, soundLayer, writeOddLayout } from '../../test-images/odd.ts';
+import {
+  type OddImage,
+  type OddLayer,
+  soundLayer,
+  tabled,
+  writeOddLayout,
+} from '../../test-images/odd.ts';
 import { noise } from '../../test-images/sample.ts';
 
 const work = mkdtempSync(join(tmpdir(), 'rechunk-reportfiles-'));
@@ -86,6 +94,99 @@ test('report index goes on with the other layers, tells what it left out, and en
   assert.deepEqual([again.status, again.found.known, again.found.skipped.length], [1, 2, 1]);
   const { stdout } = await runHere(['report', 'index', target, '--index', index]);
   assert.match(stdout, /\nlayer 1 of .*:1 is left out: .* is not in /);
+});
+
+/** A blob whose table claims `files`, and that it were another layer. */
+const claim = (diffId: OddLayer['diffId'], files: readonly object[]): OddLayer => ({
+  ...tabled(files.map((file, i) => ({ name: `f${i}`, type: 'reg', mode: 0o644, ...file }))),
+  diffId,
+});
+const evil = { digest: digestOf('evil'), size: 1_000_000 };
+
+test('what a table of contents claims of a diffID says nothing of layers of others', async () => {
+  const victim: OddImage = { tag: 'victim', layers: [base] };
+  const forger: OddImage = { tag: 'forger', layers: [claim(base.diffId, [evil])] };
+  // Both at once, or one after the other in either order.
+  const orders = [
+    [[victim, forger]],
+    [[victim], [victim, forger]],
+    [[forger], [victim, forger]],
+    [[forger], [victim]],
+  ];
+  for (const [at, runs] of orders.entries()) {
+    let last: Report | undefined;
+    for (const images of runs) last = (await files(layoutOf(...images), `claim-${at}`)).found;
+    assert.deepEqual([last?.files?.contents, last?.files?.bytes], [1, 3000], `order ${at}`);
+    assert.equal(last?.skipped, undefined);
+  }
+  const alone = await files(layoutOf(forger), 'claim-0');
+  assert.deepEqual([alone.found.files?.contents, alone.found.files?.bytes], [1, 3000]);
+  const believed = await files(layoutOf(forger), 'claim-alone');
+  assert.deepEqual([believed.found.files?.contents, believed.found.files?.bytes], [1, 1_000_000]);
+});
+
+test('sizes that no layer can hold are in no sum', async () => {
+  const huge = { digest: digestOf('huge'), size: 2 ** 53 - 1 };
+  const lying = claim(
+    digestOf('none'),
+    Array.from({ length: 2000 }, () => huge),
+  );
+  const target = layoutOf({ tag: '1', layers: [base] }, { tag: '2', layers: [lying] });
+  const { status, found, stderr } = await files(target, 'huge');
+  assert.equal(status, 0, stderr);
+  assert.equal(found.files?.bytes, 3000);
+  assert.deepEqual(
+    found.skipped?.map(({ name }) => name),
+    [`layer 1 of ${target}:2`],
+  );
+});
+
+test('a part of an index that is damaged is named with the remedy, one of another version passed over', async () => {
+  const index = join(work, 'damaged');
+  const target = layoutOf({ tag: '1', layers: [base, first] });
+  await files(target, 'damaged');
+  mkdirSync(join(index, 'parts/0-of-1-0/layers'), { recursive: true });
+  const again = await runHere(['report', target, '--files', '--index', index]);
+  assert.equal(again.status, 0, again.stderr);
+  assert.match(
+    again.stderr,
+    /another version's index is not read, and may be removed: .*\/parts\n/,
+  );
+  const [part = ''] = readdirSync(join(index, PARTS));
+  const damaged = join(index, PARTS, part);
+  const [entries = ''] = readdirSync(join(damaged, 'entries'));
+  for (const [file, tell] of [
+    [`entries/${entries}/part.parquet`, /entries/],
+    ['layers/part.parquet', /layers/],
+  ] as const) {
+    const bytes = readFileSync(join(damaged, file));
+    writeFileSync(join(damaged, file), bytes.subarray(0, bytes.length / 2));
+    const { status, stderr } = await runHere(['report', target, '--files', '--index', index]);
+    assert.equal(status, 2);
+    assert.ok(stderr.includes(`the part ${damaged} is damaged`), stderr);
+    assert.match(stderr, tell);
+    assert.match(stderr, /; remove it, and its layers are read again\n/);
+    if (file.startsWith('entries')) writeFileSync(join(damaged, file), bytes);
+  }
+  rmSync(damaged, { recursive: true });
+  const { found } = await files(target, 'damaged');
+  assert.equal(found.files?.bytes, 4000);
+});
+
+test('an index has what its targets hold once, wherever they are named from', async () => {
+  const index = join(work, 'targets');
+  const [one, other] = [
+    layoutOf({ tag: '1', layers: [base] }),
+    layoutOf({ tag: '1', layers: [first] }),
+  ];
+  for (const targets of [[one], [other], [one, other], [one]])
+    await run('report', 'index', ...targets, '--index', index);
+  const before = process.cwd();
+  process.chdir(one.slice('oci:'.length));
+  await run('report', 'index', 'oci:.', '--index', index);
+  process.chdir(before);
+  // Of one alone, and of both.
+  assert.equal(readdirSync(join(index, TARGETS)).length, 2);
 });
 
 test('a report of files is made where no layer can be read', async () => {

@@ -1,5 +1,5 @@
 /** `rechunk report index`, and the index that `rechunk report --files` rests on. */
-import { mkdir, mkdtemp, rm } from 'node:fs/promises';
+import { mkdir, mkdtemp, readdir, rm } from 'node:fs/promises';
 import { join, resolve } from 'node:path';
 import type { Command } from 'commander';
 import { RechunkError } from '../../registry/errors.ts';
@@ -12,8 +12,9 @@ import {
 } from '../../registry/report/index/index.ts';
 import { type IndexMemory, queryMemory, shareMemory } from '../../registry/report/index/memory.ts';
 import { IndexReader } from '../../registry/report/index/reader.ts';
-import { writeSnapshot } from '../../registry/report/index/snapshot.ts';
+import { TARGETS, writeSnapshot } from '../../registry/report/index/snapshot.ts';
 import { type StoredLayers, storedLayers } from '../../registry/report/index/stored.ts';
+import { PARTS } from '../../registry/report/index/writer.ts';
 import type { Skipped } from '../../registry/report/report.ts';
 import type { Survey } from '../../registry/report/survey.ts';
 import { parseTarget } from '../../registry/report/target.ts';
@@ -31,6 +32,9 @@ import {
 import { print, type Session, withSession } from './session.ts';
 import { requestsOption, withSurvey } from './survey.ts';
 import { oneLine } from './values.ts';
+
+/** What this version has in an index. */
+const FOLDERS: ReadonlySet<string> = new Set([PARTS, TARGETS]);
 
 /** What follows the cache's directory in the name of the one that has the index. */
 const BESIDE_CACHE = '-files';
@@ -135,6 +139,30 @@ async function openIndex(
   }
 }
 
+/** A target that means the same wherever it is said. */
+function resolved(text: string): string {
+  const target = parseTarget(text);
+  switch (target.kind) {
+    case 'registry':
+      return `docker://${target.host}`;
+    case 'repository': {
+      const tags = target.pattern === undefined ? '' : `:${target.pattern}`;
+      return `docker://${target.host}/${target.repository}${tags}`;
+    }
+    default:
+      return `${target.kind === 'layout' ? 'oci' : target.kind}:${resolve(target.path)}`;
+  }
+}
+
+/** Says which folders of an index no version reads any more. */
+async function tellOld(directory: string, { reporter }: Session): Promise<void> {
+  const names = await readdir(directory).catch(() => []);
+  const old = names.filter((name) => /^(parts|targets)(-\d+)?$/.test(name) && !FOLDERS.has(name));
+  if (old.length === 0) return;
+  const what = old.map((name) => join(directory, name)).join(', ');
+  reporter.notice(`another version's index is not read, and may be removed: ${what}`);
+}
+
 /** What indexing works with. */
 interface Filling extends Omit<OpenIndex, 'close'> {
   readonly session: Session;
@@ -148,6 +176,7 @@ async function fill<T>(
   work: (summary: IndexSummary, stored: StoredLayers) => Promise<T> | T,
 ): Promise<T> {
   const { transport, reporter } = session;
+  await tellOld(directory, session);
   const stored = storedLayers(survey, remoteOf(transport));
   try {
     const summary = await indexLayers(engine, stored.layers, {
@@ -158,7 +187,7 @@ async function fill<T>(
       onProgress: ({ done, total, doneBytes, totalBytes }) =>
         reporter.count('layers', done, total, { done: doneBytes, total: totalBytes }),
     });
-    await writeSnapshot(engine, directory, survey.targets, stored.tags);
+    await writeSnapshot(engine, directory, survey.targets.map(resolved), stored.tags);
     return await work(summary, stored);
   } finally {
     await stored.close();
@@ -186,7 +215,7 @@ export async function withIndex<T>(
   try {
     return await fill(survey, { ...open, session }, async ({ skipped }, stored) => {
       await open.engine.setMemory(queryMemory(memoryLimit(values)));
-      return work(await IndexReader.open(open.engine, directory, survey.targets), stored, skipped);
+      return work(await IndexReader.open(open.engine, directory, stored.tags), stored, skipped);
     });
   } finally {
     await open.close();

@@ -11,8 +11,16 @@ import type { Digest } from '../../oci.ts';
 /** Partitions of files, references and paths, by the first hex digit of a digest. */
 export const PARTITIONS = 16;
 
-/** The bytes of a digest; of one that is no sha256, the sha256 of its text. */
-export function digestBytes(digest: Digest): Buffer {
+/** What layers are known by: a diffID that was proven, or the blob whose table of contents alone was read, with the diffID that it claims. */
+export type LayerKey = Digest | `toc:${string}`;
+
+/** What rows by a table of contents are known by: they never stand in for what others say of the same diffID. */
+export function tableKey(diffId: Digest, blob: Digest): LayerKey {
+  return `toc:${diffId}@${blob}`;
+}
+
+/** The bytes of a digest; of what is no sha256, the sha256 of its text. */
+export function digestBytes(digest: LayerKey): Buffer {
   const [algorithm, hex = ''] = digest.split(':');
   return algorithm === 'sha256' ? Buffer.from(hex, 'hex') : hash('sha256', digest, 'buffer');
 }

@@ -6,7 +6,7 @@ import { type ErrorCode, RechunkError } from '../../errors.ts';
 import type { Digest } from '../../oci.ts';
 import type { Skipped } from '../report.ts';
 import type { Engine } from './engine.ts';
-import { digestBytes } from './ids.ts';
+import { digestBytes, tableKey } from './ids.ts';
 import type { KeepRule } from './kept.ts';
 import { type LayerSource, type ReadLayer, readLayer } from './read.ts';
 import { IndexWriter, type WriterOptions } from './writer.ts';
@@ -117,7 +117,7 @@ export async function indexLayers(
     ...(keptDigests !== undefined && { keptDigests }),
   });
   try {
-    const wanted = [...chosen].flatMap(([diffId, blobs]) => (writer.has(diffId) ? [] : [blobs]));
+    const wanted = [...chosen.values()].filter((blobs) => !isKnown(writer, blobs));
     const run = new Run(writer, wanted, options);
     await run.finish();
     signal?.throwIfAborted();
@@ -127,6 +127,17 @@ export async function indexLayers(
   } finally {
     await writer.close();
   }
+}
+
+/** Whether several blobs claim the diffID: then only reading one whole tells what it is. */
+function isContested(blobs: readonly LayerSource[]): boolean {
+  return new Set(blobs.map(({ descriptor }) => descriptor.digest)).size > 1;
+}
+
+function isKnown(writer: IndexWriter, blobs: readonly LayerSource[]): boolean {
+  const [{ diffId, descriptor }] = blobs as readonly [LayerSource];
+  const isByTable = !isContested(blobs) && writer.has(tableKey(diffId, descriptor.digest));
+  return writer.has(diffId) || isByTable;
 }
 
 /** Stored bytes of the blob that is tried first. */
@@ -189,7 +200,7 @@ class Run {
     let first: RechunkError | undefined;
     for (const source of blobs) {
       try {
-        return await this.#read(source, sizeOf(blobs));
+        return await this.#read(source, blobs);
       } catch (error) {
         this.#options.signal?.throwIfAborted();
         if (!(error instanceof RechunkError && OF_ONE_LAYER.has(error.code))) throw error;
@@ -202,8 +213,8 @@ class Run {
     return undefined;
   }
 
-  /** Reads a blob; when it is read, all of its layer's `size` counts as done, however much there was to read. */
-  async #read(source: LayerSource, size: number): Promise<ReadLayer> {
+  /** Reads a blob; when it is read, all of its layer counts as done, however much there was to read. */
+  async #read(source: LayerSource, blobs: readonly LayerSource[]): Promise<ReadLayer> {
     let seen = 0;
     const count = (bytes: number): void => {
       seen += bytes;
@@ -212,8 +223,9 @@ class Run {
     };
     const { keep, signal } = this.#options;
     try {
-      const layer = await readLayer(source, { keep, signal, onBytes: count });
-      count(size - seen);
+      const origin = isContested(blobs) ? 'tar' : undefined;
+      const layer = await readLayer(source, { keep, origin, signal, onBytes: count });
+      count(sizeOf(blobs) - seen);
       return layer;
     } catch (error) {
       count(-seen);

@@ -12,7 +12,7 @@ import { indexLayers } from './index.ts';
 import { IndexReader } from './reader.ts';
 import { sourceOf, startEngine, tagOf } from './samples.conformance.ts';
 import { writeSnapshot } from './snapshot.ts';
-import { listParts } from './writer.ts';
+import { listParts, PARTS } from './writer.ts';
 
 const LAYERS = 45;
 const FILES = 12;
@@ -114,7 +114,7 @@ async function tests(): Promise<void> {
     assert.equal(await check(shared), LAYERS);
     assert.deepEqual(await entriesOf(shared), await entriesOf(join(directory, 'whole')));
     const [rows] = await engine.query(
-      `SELECT count(*) AS n FROM read_parquet(${literal(join(shared, 'parts/*/layers/part.parquet'))})`,
+      `SELECT count(*) AS n FROM read_parquet(${literal(join(shared, PARTS, '*/layers/part.parquet'))})`,
     );
     assert.equal(rows?.['n'], LAYERS);
   });

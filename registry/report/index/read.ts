@@ -30,6 +30,8 @@ export interface LayerSource {
 /** What was read of a layer. */
 export interface ReadLayer {
   readonly diffId: Digest;
+  /** The blob that was read. */
+  readonly blob: Digest;
   readonly rows: LayerRows;
   /** `tar` if every byte was read and checked, `toc` if the table of contents was taken at the manifest's word. */
   readonly origin: 'tar' | 'toc';
@@ -45,6 +47,8 @@ export interface ReadLayer {
 export interface ReadOptions {
   /** What is kept of content; default nothing. */
   readonly keep?: KeepRule | undefined;
+  /** `tar` where only that will do, since a table of contents proves no diffID; default either. */
+  readonly origin?: 'tar' | undefined;
   readonly signal?: AbortSignal | undefined;
   /** Is told of stored bytes as they are read. */
   readonly onBytes?: ((bytes: number) => void) | undefined;
@@ -159,7 +163,7 @@ async function readOnce(
     throw new RechunkError('digest-mismatch', `got diffID ${found}, want ${diffId}`);
   }
   const read = { origin: 'tar', uncompressed, bytesRead: descriptor.size } as const;
-  return { diffId, ...sink.finish(), ...read };
+  return { diffId, blob: descriptor.digest, ...sink.finish(), ...read };
 }
 
 /**
@@ -171,7 +175,9 @@ export function readLayer(source: LayerSource, options: ReadOptions = {}): Promi
     const blob = await source.open();
     const annotations = source.annotations ? await source.annotations() : undefined;
     const told = annotations ? { ...source.descriptor, annotations } : source.descriptor;
-    const table = await readTable({ ...source, descriptor: told }, blob, options.keep);
-    return table ?? (await readTar({ ...source, descriptor: told }, blob, options));
+    const wantsTable = options.origin === undefined;
+    const table =
+      wantsTable && (await readTable({ ...source, descriptor: told }, blob, options.keep));
+    return table || (await readTar({ ...source, descriptor: told }, blob, options));
   });
 }

@@ -4,8 +4,9 @@
  */
 import { join } from 'node:path';
 import { RechunkError } from '../../errors.ts';
+import { queryParts, readParts } from './damage.ts';
 import { type Engine, literal, type Parameters, type Row } from './engine.ts';
-import { SNAPSHOT_TABLES, snapshotName, TARGETS } from './snapshot.ts';
+import { type IndexedTag, loadSnapshot, loadSnapshots } from './snapshot.ts';
 import { queryText, sqlTexts } from './sql.ts';
 import { partFolders, TABLE_NAMES } from './staging.ts';
 import { listParts, PARTS } from './writer.ts';
@@ -13,8 +14,8 @@ import { listParts, PARTS } from './writer.ts';
 /** Parameters that are digests of images. */
 const IMAGE_PARAMETERS: readonly string[] = ['image', 'from', 'to'];
 
-/** What leaves out the layers of other targets. */
-const OF_TARGETS = 'WHERE layer_id IN (SELECT layer_id FROM image_layers)';
+/** Tables of which a report's own layers are taken. */
+const OF_LAYERS: readonly string[] = ['layers', 'entries'];
 
 /** Functions of Spark's that the queries use and DuckDB has not. */
 const MACROS: readonly string[] = [
@@ -24,48 +25,67 @@ const MACROS: readonly string[] = [
 /** An index that is read. */
 export class IndexReader {
   readonly #engine: Engine;
+  /** Where the parts are. */
   readonly #directory: string;
   readonly #parts: readonly string[];
   #last: Promise<unknown> = Promise.resolve();
 
   private constructor(engine: Engine, directory: string, parts: readonly string[]) {
     this.#engine = engine;
-    this.#directory = directory;
+    this.#directory = join(directory, PARTS);
     this.#parts = parts;
   }
 
   /**
-   * Makes views of what the index holds by now: all of it, or what belongs to the images of `targets`. Throws `not-found` where that is
-   * nothing.
+   * Makes views of what the index holds by now: all of it, or what belongs to the images of `tags`. What others write later changes
+   * nothing. Throws `not-found` where it has no parts.
    */
   static async open(
     engine: Engine,
     directory: string,
-    targets?: readonly string[],
+    tags?: readonly IndexedTag[],
   ): Promise<IndexReader> {
     const parts = await listParts(directory);
     if (parts.length === 0)
       throw new RechunkError('not-found', `reading the index ${directory}: it has no parts`);
-    const view = (name: string, files: readonly string[], rest: string): Promise<void> =>
-      engine.run(
-        `CREATE OR REPLACE VIEW ${name} AS SELECT ${rest.replace('FROM', `FROM read_parquet([${files.map(literal).join(', ')}], hive_partitioning = false)`)}`,
-      );
-    const folder = targets ? snapshotName(targets) : '*';
-    for (const table of SNAPSHOT_TABLES)
-      await view(table, [join(directory, TARGETS, folder, `${table}.parquet`)], 'DISTINCT * FROM');
+    if (tags) await loadSnapshot(engine, tags);
+    else await loadSnapshots(engine, directory);
+    const reader = new IndexReader(engine, directory, parts);
+    await readParts(engine, reader.#directory, () => reader.#makeViews(tags));
+    return reader;
+  }
+
+  async #makeViews(tags: readonly IndexedTag[] | undefined): Promise<void> {
+    const engine = this.#engine;
     for (const table of TABLE_NAMES) {
       // Partition by partition, so that what is counted of one content is counted at one time.
       const files = partFolders(table).flatMap((below) =>
-        parts.map((part) => join(directory, PARTS, part, below, 'part.parquet')),
+        this.#parts.map((part) => literal(join(this.#directory, part, below, 'part.parquet'))),
       );
-      const isOfLayers = table === 'entries' || table === 'layers';
-      const own = targets && isOfLayers ? OF_TARGETS : '';
-      await view(table, files, `* FROM ${own}`);
+      const name = OF_LAYERS.includes(table) ? `indexed_${table}` : table;
+      await engine.run(
+        `CREATE OR REPLACE VIEW ${name} AS SELECT * FROM read_parquet([${files.join(', ')}], hive_partitioning = false)`,
+      );
     }
+    for (const [name, text] of Object.entries(sqlTexts().tables))
+      await engine.run(`CREATE OR REPLACE VIEW ${name} AS ${text}`);
+    const own = await this.#own(tags ? 'image_layers' : 'layers');
+    for (const table of OF_LAYERS)
+      await engine.run(`CREATE OR REPLACE VIEW ${table} AS SELECT * FROM indexed_${table} ${own}`);
     for (const macro of MACROS) await engine.run(`CREATE OR REPLACE MACRO ${macro}`);
-    const reader = new IndexReader(engine, directory, parts);
-    await reader.#choose([]);
-    return reader;
+    await this.#choose([]);
+  }
+
+  /** Makes `own_layers`, those that the view names; gives what leaves out the others, if there are some. */
+  async #own(view: string): Promise<string> {
+    await this.#engine.run(
+      `CREATE OR REPLACE TABLE own_layers AS SELECT DISTINCT layer_id FROM ${view}`,
+    );
+    const own = '(SELECT layer_id FROM own_layers)';
+    const [others] = await this.#engine.query(
+      `SELECT count(*) AS count FROM indexed_layers WHERE layer_id NOT IN ${own}`,
+    );
+    return others?.['count'] === 0 ? '' : `WHERE layer_id IN ${own}`;
   }
 
   /** Runs one of `queries/`; its first lines say what for, `:name` is a parameter. One runs at a time. */
@@ -76,7 +96,7 @@ export class IndexReader {
       const images = named.flatMap((one) => parameters[one] ?? []);
       if (images.length > 0) await this.#choose(images.map(String));
       try {
-        return await this.#engine.query(text, parameters);
+        return await queryParts(this.#engine, this.#directory, text, parameters);
       } finally {
         if (images.length > 0) await this.#choose([]);
       }
@@ -102,7 +122,7 @@ export class IndexReader {
 
   async #chosenEntries(): Promise<string> {
     const file = (part: string, below: string): string =>
-      join(this.#directory, PARTS, part, below, 'part.parquet');
+      join(this.#directory, part, below, 'part.parquet');
     const lists = this.#parts.map((part) => literal(file(part, 'layers')));
     const found = await this.#engine.query(
       `SELECT l.layer_id, l.filename FROM read_parquet([${lists.join(', ')}], filename = true) l
@@ -124,6 +144,6 @@ export class IndexReader {
 
   /** Runs a query of the caller's own over the same tables. */
   sql(text: string, parameters: Parameters = {}): Promise<Row[]> {
-    return this.#alone(() => this.#engine.query(text, parameters));
+    return this.#alone(() => queryParts(this.#engine, this.#directory, text, parameters));
   }
 }

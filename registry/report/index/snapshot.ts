@@ -3,15 +3,16 @@
  * by one rename. Layers never change; what a tag names does.
  */
 import { createHash } from 'node:crypto';
-import { mkdir, rename, rm } from 'node:fs/promises';
+import { mkdir, readdir, readFile, rename, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { systemCode } from '../../errors.ts';
 import { flushFiles } from '../../flush.ts';
-import { makeDirectories, makeIngest } from '../../ingest.ts';
+import { type Ingest, makeDirectories, makeIngest } from '../../ingest.ts';
 import type { Descriptor, Digest } from '../../oci.ts';
 import { Appender, type ColumnData, STAGED } from './append.ts';
 import { type Engine, literal } from './engine.ts';
 import { digestBytes } from './ids.ts';
+import { INDEX_VERSION } from './writer.ts';
 
 /** One image that a tag names, for one platform. */
 export interface IndexedImage {
@@ -32,7 +33,9 @@ export interface IndexedTag {
 }
 
 /** The folder of an index that says what its targets hold. */
-export const TARGETS = 'targets';
+export const TARGETS: string = `targets-${INDEX_VERSION}`;
+/** The file that names them. */
+const NAMES = 'targets.json';
 
 const SHAPES: Readonly<
   Record<
@@ -58,11 +61,15 @@ const SHAPES: Readonly<
   },
 };
 
-/** The tables of a snapshot. */
-export const SNAPSHOT_TABLES: readonly string[] = Object.keys(SHAPES);
+/** The tables of a snapshot by what the engine has them as; `queries/tables` makes the others of what images name. */
+export const SNAPSHOT_TABLES: Readonly<Record<string, string>> = {
+  ...{ tags: 'tags', images: 'images', image_layers: 'named_image_layers', blobs: 'named_blobs' },
+};
 
 const DIGEST_BYTES = 32;
 const NAME_DIGITS = 20;
+/** How often another run may come between. */
+const REPLACE_TRIES = 20;
 
 function ids(digests: readonly Digest[]): ColumnData {
   return { type: 'id', digests: Buffer.concat(digests.map(digestBytes)), stride: DIGEST_BYTES };
@@ -74,9 +81,9 @@ function numbers(values: readonly number[]): ColumnData {
   return { type: 'double', values: Float64Array.from(values) };
 }
 
-/** `items` without those whose key came before. */
+/** The first of `items` for each key. */
 function distinct<T>(items: readonly T[], keyOf: (item: T) => string): T[] {
-  return [...new Map(items.map((item) => [keyOf(item), item])).values()];
+  return [...new Map(items.toReversed().map((item) => [keyOf(item), item])).values()].reverse();
 }
 
 /** Columns of each table. */
@@ -126,9 +133,43 @@ function lengthOf(column: ColumnData): number {
   return column.type === 'id' ? column.digests.length / column.stride : column.values.length;
 }
 
+/** Makes the engine's table `name` of what `tags` say for `table`. */
+async function fill(
+  engine: Engine,
+  [table, columns]: readonly [string, readonly ColumnData[]],
+  name: string,
+): Promise<void> {
+  const { staged, written } = SHAPES[table] as (typeof SHAPES)[string];
+  const types = Object.entries(staged).map(([column, type]) => `${column} ${STAGED[type]}`);
+  await engine.run(`CREATE OR REPLACE TABLE snapshot (${types.join(', ')})`);
+  const appender = await Appender.open(engine, 'snapshot', Object.values(staged));
+  appender.append(lengthOf(columns[0] as ColumnData), columns);
+  appender.close();
+  await engine.run(
+    `CREATE OR REPLACE TABLE ${name} AS SELECT DISTINCT ${written} FROM snapshot ORDER BY ALL`,
+  );
+  await engine.run('DROP TABLE snapshot');
+}
+
+/** Makes the engine's tables of what `tags` say, for a reader of its own. */
+export async function loadSnapshot(engine: Engine, tags: readonly IndexedTag[]): Promise<void> {
+  for (const one of Object.entries(columnsOf(tags)))
+    await fill(engine, one, SNAPSHOT_TABLES[one[0]] as string);
+}
+
+/** Makes the engine's tables of what all targets of an index hold. */
+export async function loadSnapshots(engine: Engine, directory: string): Promise<void> {
+  for (const [table, name] of Object.entries(SNAPSHOT_TABLES)) {
+    const files = literal(join(directory, TARGETS, '*', `${table}.parquet`));
+    await engine.run(
+      `CREATE OR REPLACE TABLE ${name} AS SELECT DISTINCT * FROM read_parquet(${files})`,
+    );
+  }
+}
+
 /**
- * Writes what `targets` (as the user named them) hold: `tags` oldest first within a repository. Replaces what an earlier run said of
- * the same targets.
+ * Writes what `targets` hold, directories among them absolute: `tags` oldest first within a repository. Replaces what an earlier run
+ * said of the same targets, or of fewer.
  */
 export async function writeSnapshot(
   engine: Engine,
@@ -140,48 +181,73 @@ export async function writeSnapshot(
   try {
     const draft = ingest.newPath();
     await mkdir(draft);
-    const files: string[] = [];
-    for (const [table, columns] of Object.entries(columnsOf(tags))) {
-      const { staged, written } = SHAPES[table] as (typeof SHAPES)[string];
-      const types = Object.entries(staged).map(([column, type]) => `${column} ${STAGED[type]}`);
-      await engine.run(`CREATE OR REPLACE TABLE snapshot (${types.join(', ')})`);
-      const appender = await Appender.open(engine, 'snapshot', Object.values(staged));
-      appender.append(lengthOf(columns[0] as ColumnData), columns);
-      appender.close();
-      const file = join(draft, `${table}.parquet`);
-      await engine.run(
-        `COPY (SELECT ${written} FROM snapshot ORDER BY ALL) TO ${literal(file)} (FORMAT parquet, COMPRESSION zstd)`,
-      );
+    const names = join(draft, NAMES);
+    await writeFile(names, JSON.stringify(targets));
+    const files = [names];
+    for (const one of Object.entries(columnsOf(tags))) {
+      const file = join(draft, `${one[0]}.parquet`);
+      await fill(engine, one, 'written');
+      await engine.run(`COPY written TO ${literal(file)} (FORMAT parquet, COMPRESSION zstd)`);
       files.push(file);
     }
-    await engine.run('DROP TABLE snapshot');
+    await engine.run('DROP TABLE written');
     await flushFiles([...files, draft]);
-    const name = createHash('sha256')
-      .update([...targets].sort().join('\n'))
-      .digest('hex');
     await makeDirectories(join(directory, TARGETS));
-    await replace(draft, join(directory, TARGETS, name.slice(0, NAME_DIGITS)), ingest.newPath());
+    const name = snapshotName(targets);
+    await replace(draft, join(directory, TARGETS, name), ingest);
+    for (const other of await readdir(join(directory, TARGETS)))
+      if (other !== name && (await isCovered(join(directory, TARGETS, other), targets)))
+        await moveAside(join(directory, TARGETS, other), ingest);
   } finally {
     await ingest.remove();
   }
 }
 
 /** The folder of what `targets` hold. */
-export function snapshotName(targets: readonly string[]): string {
+function snapshotName(targets: readonly string[]): string {
   const text = [...targets].sort().join('\n');
   return createHash('sha256').update(text).digest('hex').slice(0, NAME_DIGITS);
 }
 
-/** Puts the directory `draft` in the place of `place`; what was there goes to `aside`. */
-async function replace(draft: string, place: string, aside: string): Promise<void> {
-  for (;;) {
+/** Whether all that the snapshot in `folder` tells of is among `targets`; not where that cannot be told. */
+async function isCovered(folder: string, targets: readonly string[]): Promise<boolean> {
+  try {
+    const names = JSON.parse(await readFile(join(folder, NAMES), 'utf8')) as readonly string[];
+    return names.every((name) => targets.some((target) => covers(target, name)));
+  } catch {
+    return false;
+  }
+}
+
+/** A registry has its repositories, and a repository its tags. */
+function covers(target: string, other: string): boolean {
+  if (target === other) return true;
+  const isRegistry = /^docker:\/\/[^/]+$/.test(target);
+  const isRepository = /^docker:\/\/[^/]+\/[^:@]+$/.test(target);
+  return (
+    (isRegistry && other.startsWith(`${target}/`)) ||
+    (isRepository && other.startsWith(`${target}:`))
+  );
+}
+
+/** Puts the directory `draft` in the place of `place`. */
+async function replace(draft: string, place: string, ingest: Ingest): Promise<void> {
+  for (let tries = 1; ; tries++) {
     try {
-      await rename(draft, place);
-      return;
+      return await rename(draft, place);
     } catch (error) {
-      if (!['ENOTEMPTY', 'EEXIST'].includes(systemCode(error) ?? '')) throw error;
+      const isThere = ['ENOTEMPTY', 'EEXIST'].includes(systemCode(error) ?? '');
+      if (!isThere || tries === REPLACE_TRIES) throw error;
     }
-    await rename(place, aside).catch(() => undefined);
-    await rm(aside, { recursive: true, force: true });
+    await moveAside(place, ingest);
+  }
+}
+
+/** Takes away a directory, which others may do at the same time. */
+async function moveAside(place: string, ingest: Ingest): Promise<void> {
+  try {
+    await rename(place, ingest.newPath());
+  } catch (error) {
+    if (systemCode(error) !== 'ENOENT') throw error;
   }
 }

@@ -2,8 +2,9 @@
 import { readdirSync, readFileSync } from 'node:fs';
 import { RechunkError } from '../../errors.ts';
 
-/** Text of SQL by name: queries, and the views that they rest on, in the order in which they are made. */
+/** Text of SQL by name: queries, and the views that they rest on, in the order in which they are made: `tables`, then `views`. */
 export interface SqlTexts {
+  readonly tables: Readonly<Record<string, string>>;
   readonly queries: Readonly<Record<string, string>>;
   readonly views: Readonly<Record<string, string>>;
 }
@@ -35,7 +36,8 @@ export function sqlTexts(): SqlTexts {
 
 /** What lies in the folder `queries`. */
 export function readSql(folder: URL): SqlTexts {
-  return { queries: textsIn(folder), views: textsIn(new URL('views/', folder)) };
+  const [tables, views] = ['tables/', 'views/'].map((name) => textsIn(new URL(name, folder)));
+  return { queries: textsIn(folder), tables: tables ?? {}, views: views ?? {} };
 }
 
 /** A query's text; throws `usage` for one that there is not. */

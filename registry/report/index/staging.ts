@@ -80,10 +80,16 @@ const TABLES: Readonly<Record<TableName, TableShape>> = {
   },
   layers: {
     staged: {
-      ...{ layer: 'constant', diff_id: 'text', origin: 'text', uncompressed: 'double' },
+      ...{
+        layer: 'constant',
+        diff_id: 'text',
+        blob: 'text',
+        origin: 'text',
+        uncompressed: 'double',
+      },
       ...{ entries: 'double', tree: 'id', metadata: 'id', kept: 'text' },
     },
-    written: `layer AS layer_id, diff_id, origin, nullif(uncompressed, -1)::BIGINT AS uncompressed,
+    written: `layer AS layer_id, diff_id, blob, origin, nullif(uncompressed, -1)::BIGINT AS uncompressed,
       entries::BIGINT AS entries, tree AS tree_id, metadata AS metadata_id, kept`,
     order: 'layer',
   },

@@ -212,7 +212,8 @@ export async function readTable(
     const plan = keep && planDocuments(table.entries, table.end, keep);
     const kept = plan && (await readDocuments(plan, (range) => readPart(blob, range)));
     const bytesRead = table.bytesRead + (plan?.size ?? 0);
-    return { diffId: source.diffId, rows, origin: 'toc', bytesRead, kept };
+    const { diffId, descriptor } = source;
+    return { diffId, blob: descriptor.digest, rows, origin: 'toc', bytesRead, kept };
   } catch (error) {
     // A damaged table says nothing of the layer, which is then read whole; what cannot be fetched is the caller's.
     const isDamaged =

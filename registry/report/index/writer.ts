@@ -3,7 +3,7 @@
  * appears by one rename. So a layer's rows are complete or absent whatever is killed when, and several writers, on one machine or on
  * many that share the directory, need nobody to coordinate them.
  *
- * `parts/SHARD-CONTENT/TABLE/[prefix=H/]part.parquet`: CONTENT is a digest of the part's layers, so the same work gives the same name.
+ * `parts-VERSION/SHARD-CONTENT/TABLE/[prefix=H/]part.parquet`: CONTENT is a digest of the part's layers, so the same work gives the same name.
  */
 import { createHash } from 'node:crypto';
 import { mkdir, readdir, rename } from 'node:fs/promises';
@@ -12,11 +12,11 @@ import { systemCode } from '../../errors.ts';
 import { flushFiles } from '../../flush.ts';
 import { type Ingest, makeDirectories, makeIngest } from '../../ingest.ts';
 import { withLock } from '../../lock.ts';
-import type { Digest } from '../../oci.ts';
 import { showPath } from '../../path.ts';
 import type { ColumnData } from './append.ts';
+import { queryParts } from './damage.ts';
 import { type Engine, literal } from './engine.ts';
-import { DigestSet, digestBytes, idOf } from './ids.ts';
+import { DigestSet, digestBytes, idOf, type LayerKey, tableKey } from './ids.ts';
 import { type Kept, NOTHING_KEPT } from './kept.ts';
 import type { ReadLayer } from './read.ts';
 import { DIGEST_SIZE } from './records.ts';
@@ -47,8 +47,10 @@ export interface WriterOptions {
   readonly keptDigests?: number;
 }
 
+/** Of the tables. What another version wrote is passed over: it lies in folders of other names. */
+export const INDEX_VERSION = 2;
 /** The folder of an index that holds its parts. */
-export const PARTS = 'parts';
+export const PARTS: string = `parts-${INDEX_VERSION}`;
 /** Where what is not finished lies. */
 const INGEST = '.ingest';
 
@@ -68,10 +70,10 @@ export class IndexWriter {
   readonly #options: WriterOptions;
   readonly #ingest: Ingest;
   readonly #staging: Staging;
-  /** Parts whose layers are known, and these layers' diffIDs. */
+  /** Parts whose layers are known, and these layers. */
   readonly #parts = new Set<string>();
-  readonly #known = new Set<Digest>();
-  readonly #waiting = new Set<Digest>();
+  readonly #known = new Set<LayerKey>();
+  readonly #waiting = new Set<LayerKey>();
   readonly #files = new DigestSet();
   readonly #paths = new DigestSet();
   readonly #xattrs = new DigestSet();
@@ -99,8 +101,8 @@ export class IndexWriter {
   }
 
   /** Whether the layer is in the index, or waits to be written. */
-  has(diffId: Digest): boolean {
-    return this.#known.has(diffId) || this.#waiting.has(diffId);
+  has(key: LayerKey): boolean {
+    return this.#known.has(key) || this.#waiting.has(key);
   }
 
   /** Layers that are written. */
@@ -110,8 +112,9 @@ export class IndexWriter {
 
   /** Adds a layer; one that is there already is passed over. A part that is full is written. */
   async add(layer: ReadLayer): Promise<void> {
-    if (this.has(layer.diffId)) return;
-    this.#waiting.add(layer.diffId);
+    const key = keyOf(layer);
+    if (this.has(key)) return;
+    this.#waiting.add(key);
     this.#stage(layer);
     this.#entries += layer.rows.length;
     this.#bytes += layer.bytesRead;
@@ -140,8 +143,9 @@ export class IndexWriter {
     await this.#ingest.remove();
   }
 
-  #stage({ diffId, rows, origin, uncompressed = -1, kept = NOTHING_KEPT }: ReadLayer): void {
-    const value = idOf(digestBytes(diffId));
+  #stage(layer: ReadLayer): void {
+    const { diffId, blob, rows, origin, uncompressed = -1, kept = NOTHING_KEPT } = layer;
+    const value = idOf(digestBytes(keyOf(layer)));
     this.#staging.append('entries', rows.length, [
       { type: 'constant', value },
       ...[rows.files, rows.paths, rows.links, rows.xattrs].map(idColumn),
@@ -155,7 +159,7 @@ export class IndexWriter {
     this.#stageKept(kept);
     this.#staging.append('layers', 1, [
       { type: 'constant', value },
-      ...[diffId, origin].map((text) => ({ type: 'text', values: [text] }) as const),
+      ...[diffId, blob, origin].map((text) => ({ type: 'text', values: [text] }) as const),
       ...[uncompressed, rows.length].map((number) => doubleColumn(Float64Array.of(number))),
       ...[rows.treeDigest, rows.metadataDigest].map(idColumn),
       { type: 'text', values: [kept.extent] },
@@ -226,17 +230,22 @@ export class IndexWriter {
   }
 
   /** Learns which layers parts hold that were not known; gives them. */
-  async #learn(): Promise<Digest[]> {
+  async #learn(): Promise<LayerKey[]> {
     const { directory } = this.#options;
     const fresh = (await listParts(directory)).filter((name) => !this.#parts.has(name));
-    const learnt: Digest[] = [];
+    const learnt: LayerKey[] = [];
     for (const name of fresh) {
       const file = join(directory, PARTS, name, 'layers', 'part.parquet');
-      const rows = await this.#engine.query(`SELECT diff_id FROM read_parquet(${literal(file)})`);
-      learnt.push(...rows.map((row) => row['diff_id'] as Digest));
+      const sql = `SELECT diff_id, blob, origin FROM read_parquet(${literal(file)})`;
+      const rows = await queryParts(this.#engine, join(directory, PARTS), sql);
+      learnt.push(
+        ...rows.map(({ diff_id, blob, origin }) =>
+          keyOf({ diffId: diff_id, blob, origin } as Keyed),
+        ),
+      );
       this.#parts.add(name);
     }
-    for (const diffId of learnt) this.#known.add(diffId);
+    for (const key of learnt) this.#known.add(key);
     return learnt;
   }
 
@@ -252,20 +261,26 @@ export class IndexWriter {
     await flushFiles([...files, ...new Set(files.map(dirname)), draft]);
     const place = join(directory, PARTS, name);
     return withLock(join(directory, INGEST, 'lock'), this.#ingest, async () => {
-      const taken = (await this.#learn()).filter((diffId) => this.#waiting.has(diffId));
+      const taken = (await this.#learn()).filter((key) => this.#waiting.has(key));
       if (taken.length > 0) {
-        await this.#staging.remove(taken.map((diffId) => idOf(digestBytes(diffId))));
-        for (const diffId of taken) this.#waiting.delete(diffId);
+        await this.#staging.remove(taken.map((key) => idOf(digestBytes(key))));
+        for (const key of taken) this.#waiting.delete(key);
         return false;
       }
       if (this.#parts.has(name)) return true;
       await rename(draft, place);
       await flushFiles([dirname(place)]);
       this.#parts.add(name);
-      for (const diffId of layers) this.#known.add(diffId);
+      for (const key of layers) this.#known.add(key);
       return true;
     });
   }
+}
+
+type Keyed = Pick<ReadLayer, 'diffId' | 'blob' | 'origin'>;
+
+function keyOf({ diffId, blob, origin }: Keyed): LayerKey {
+  return origin === 'toc' ? tableKey(diffId, blob) : diffId;
 }
 
 function idColumn(digests: Buffer): ColumnData {

@@ -17,8 +17,10 @@ from pyspark.sql import SparkSession
 
 QUERIES = os.path.join(os.path.dirname(os.path.abspath(__file__)), '..', 'queries')
 PARTITIONED = ('entries', 'files', 'paths')
+OF_LAYERS = ('layers', 'entries')
 SINGLE = ('layers', 'xattrs', 'documents', 'digests')
-TARGETS = ('tags', 'images', 'image_layers', 'blobs')
+TARGETS = {'tags': 'tags', 'images': 'images', 'image_layers': 'named_image_layers', 'blobs': 'named_blobs'}
+VERSION = 2
 
 
 def read(path):
@@ -28,16 +30,30 @@ def read(path):
 
 def make_views(spark, index):
     """The tables as `reader.ts` makes them."""
-    parts = sorted(glob.glob(os.path.join(index, 'parts', '*')))
+    parts = sorted(glob.glob(os.path.join(index, f'parts-{VERSION}', '*')))
     if not parts:
         sys.exit(f'{index}: no index')
     for table in PARTITIONED + SINGLE:
         below = 'prefix=*/part.parquet' if table in PARTITIONED else 'part.parquet'
         files = [os.path.join(part, table, below) for part in parts]
-        spark.read.parquet(*files).createOrReplaceTempView(table)
-    for table in TARGETS:
-        files = os.path.join(index, 'targets', '*', f'{table}.parquet')
-        spark.read.parquet(files).distinct().createOrReplaceTempView(table)
+        name = f'indexed_{table}' if table in OF_LAYERS else table
+        spark.read.parquet(*files).createOrReplaceTempView(name)
+    for table, name in TARGETS.items():
+        files = os.path.join(index, f'targets-{VERSION}', '*', f'{table}.parquet')
+        spark.read.parquet(files).distinct().createOrReplaceTempView(name)
+    make_all(spark, 'tables')
+    # Nearly always nothing is left out, and then all rows need not be asked for their layers.
+    unread = spark.sql('SELECT layer_id FROM indexed_layers EXCEPT SELECT layer_id FROM layers').count()
+    entries = spark.table('indexed_entries')
+    if unread:
+        entries = entries.join(spark.table('layers').select('layer_id'), 'layer_id', 'left_semi')
+    entries.createOrReplaceTempView('entries')
+
+
+def make_all(spark, folder):
+    for view in sorted(glob.glob(os.path.join(QUERIES, folder, '*.sql'))):
+        name = re.sub(r'^\d+-|\.sql$', '', os.path.basename(view))
+        spark.sql(read(view)).createOrReplaceTempView(name)
 
 
 def choose(spark, images):
@@ -48,9 +64,7 @@ def choose(spark, images):
     chosen.select('image_id').createOrReplaceTempView('chosen')
     # The reader of the embedded engine leaves out the parts that hold none of their layers.
     spark.table('entries').createOrReplaceTempView('held')
-    for view in sorted(glob.glob(os.path.join(QUERIES, 'views', '*.sql'))):
-        name = re.sub(r'^\d+-|\.sql$', '', os.path.basename(view))
-        spark.sql(read(view)).createOrReplaceTempView(name)
+    make_all(spark, 'views')
 
 
 def parameter(text):

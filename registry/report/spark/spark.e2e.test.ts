@@ -18,6 +18,7 @@ import { IndexReader } from '../index/reader.ts';
 import { sourceOf, startEngine, tagOf } from '../index/samples.conformance.ts';
 import { writeSnapshot } from '../index/snapshot.ts';
 import { sqlTexts } from '../index/sql.ts';
+import { PARTS } from '../index/writer.ts';
 
 const work = mkdtempSync(join(tmpdir(), 'rechunk-spark-'));
 const children: ChildProcess[] = [];
@@ -165,7 +166,7 @@ const spark = await askSpark(await startCluster(), directory, queries);
 for (const child of children) child.kill('SIGTERM');
 
 test('the index has several parts', () => {
-  assert.ok(readdirSync(join(directory, 'parts')).length > 2);
+  assert.ok(readdirSync(join(directory, PARTS)).length > 2);
 });
 
 for (const [name] of queries) {
