@@ -52,7 +52,7 @@ export function describeUpdates({ updates }: Report): string | undefined {
 /** What a store holds that nothing needs, a sentence each. */
 export function describeUnreferenced(report: Report, one: Unreferenced): string[] {
   const store = oneLine(report.stores[one.store] ?? '');
-  const { dangling, blobs, bytes, untagged, untaggedBytes, copies = 0 } = one;
+  const { dangling, blobs, bytes, untagged, untaggedBytes, copies = 0, uploads } = one;
   const lost = dangling.length
     ? [`${store}: ${countOf(dangling.length, 'manifest')} whose subject is gone`]
     : [];
@@ -67,6 +67,9 @@ export function describeUnreferenced(report: Report, one: Unreferenced): string[
       : []),
     ...(copies > 0
       ? [`${store}: ${formatSize(copies)} in files that hold what another holds too`]
+      : []),
+    ...(uploads && uploads.count > 0
+      ? [`${store}: ${countOf(uploads.count, 'unfinished upload')}, ${formatSize(uploads.bytes)}`]
       : []),
     ...lost,
   ];

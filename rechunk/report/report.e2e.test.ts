@@ -1,4 +1,4 @@
-// needs: docker-registry, python3
+// needs: docker-registry, python3, zstd
 /**
  * `rechunk report` on a real registry with 40 tags in 4 repositories, two products as they were built and rechunked. Every figure is
  * compared with sums of file sizes in the registry's directory (`sums.py`), and what a deletion frees with what the registry's own
@@ -7,7 +7,6 @@
 import assert from 'node:assert/strict';
 import { mkdtemp, rm, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
-import { fileURLToPath } from 'node:url';
 import { suite } from 'uvu';
 import * as v from 'valibot';
 import { collect } from '../../registry/report/collect.ts';
@@ -18,6 +17,13 @@ import { openDestination, openSource } from '../../registry/transport.ts';
 import { runHere } from '../../test-images/cli.ts';
 import { command } from '../../test-images/command.ts';
 import { copyImage } from '../../test-images/copyimage.ts';
+import {
+  compareReport,
+  type Figures,
+  type Independent,
+  independentFigures,
+  isSame,
+} from '../../test-images/figures.ts';
 import { type Registry, startRegistry } from '../../test-images/registry.ts';
 import { writeReleases } from '../../test-images/releases.ts';
 import { rechunk } from '../rechunk.ts';
@@ -31,22 +37,9 @@ const report = suite('report');
 let work: string;
 let registry: Registry;
 
-/** What `sums.py` tells. */
-interface Sums {
-  readonly stored: number;
-  readonly logical: number;
-  readonly blobs: number;
-  readonly onDisk: number;
-  readonly repositories: Readonly<Record<string, { total: number; unique: number }>>;
-  readonly tags: Readonly<Record<string, { total: number; unique: number; across: number }>>;
-  readonly updates: Readonly<Record<string, [number, number]>>;
-  readonly matrices: Readonly<Record<string, number[][]>>;
-}
-
-async function sums(): Promise<Sums> {
-  const script = fileURLToPath(new URL('sums.py', import.meta.url));
-  return JSON.parse((await command('python3', [script, registry.storage])).toString()) as Sums;
-}
+/** What the script says of the registry by now. */
+const sums = (asked: Independent = {}): Promise<Figures> =>
+  independentFigures(registry.storage, asked);
 
 async function copy(from: string, to: string): Promise<void> {
   await copyImage(await openSource(from, transport), await openDestination(to, transport));
@@ -95,59 +88,45 @@ function checked(made: Report): Report {
   return made;
 }
 
-/** Figures of a report under names that do not tell where it came from. */
-function figuresOf(made: Report): Sums {
-  const short = (repository: number): string =>
-    (made.repositories[repository]?.name ?? '').split('/').at(-1) as string;
-  const tag = (at: number): string =>
-    `${short(made.tags[at]?.repository as number)}:${made.tags[at]?.tag}`;
-  return {
-    stored: made.headline.stored.compressed,
-    logical: made.headline.logical.compressed,
-    blobs: made.headline.blobs,
-    onDisk: made.headline.stored.compressed,
-    repositories: Object.fromEntries(
-      made.repositories.map(({ total, unique }, i) => [
-        short(i),
-        { total: total.compressed, unique: unique.compressed },
-      ]),
-    ),
-    tags: Object.fromEntries(
-      made.tags.map(({ total, unique, sharedAcross }, i) => [
-        tag(i),
-        { total: total.compressed, unique: unique.compressed, across: sharedAcross.compressed },
-      ]),
-    ),
-    updates: Object.fromEntries(
-      made.updates.map(({ to, bytes, chainBytes }) => [tag(to), [bytes, chainBytes]]),
-    ),
-    matrices: Object.fromEntries(
-      made.matrices.map(({ repository, bytes }) => [short(repository), bytes as number[][]]),
-    ),
-  };
+/** Asserts that `made` says what the script says. */
+function isSum(made: Report, want: Figures): void {
+  const all = [...compareReport(made, want)];
+  assert.ok(all.length > 500, `${all.length}`);
+  assert.deepEqual(
+    all.filter((one) => !isSame(one)),
+    [],
+  );
 }
 
 report(
   'every figure is the sum of files on the registry’s disk, by its interface and by its directory',
   async () => {
-    const want = await sums();
-    const made = await reportOn(`docker://${registry.host}`);
+    const patterns = { deleted: ['one:1.[1-3]', 'two-rechunked:*'], holds: ['one:1.1'] };
+    const questions = { ifDeleted: ['one:1.1', 'one:1.2', 'one:1.3', 'two-rechunked:*'] };
+    const want = await sums(patterns);
+    const made = await reportOn(`docker://${registry.host}`, { ...questions, holds: ['one:1.1'] });
     assert.deepEqual([made.headline.repositories, made.headline.tags], [4, 4 * RELEASES]);
-    assert.deepEqual(figuresOf(made), want);
+    isSum(made, want);
     for (const { total, unique, sharedInRepository, sharedAcross } of made.tags) {
       const parts = unique.compressed + sharedInRepository.compressed + sharedAcross.compressed;
       assert.equal(parts, total.compressed);
     }
     // The two products share their base.
-    assert.ok(Object.values(want.tags).some(({ across }) => across > 0));
-    const stored = await reportOn(`storage:${registry.storage}`);
-    assert.deepEqual(figuresOf(stored), want);
-    assert.deepEqual(
-      stored.unreferenced.map(({ blobs, untagged }) => [blobs, untagged]),
-      [[[], []]],
-    );
+    assert.ok(made.tags.some(({ sharedAcross }) => sharedAcross.compressed > 0));
+    const { deletion: _, pulls: _pulls, ...figures } = want;
+    isSum(await reportOn(`storage:${registry.storage}`), figures);
   },
 );
+
+report('every figure of files is what a script counts that unpacks all layers', async () => {
+  const index = join(work, 'index');
+  const args = ['report', `storage:${registry.storage}`, '--files', '--index', index, '--json'];
+  const { stdout, status, stderr } = await runHere([...args, '--quiet']);
+  assert.equal(status, 0, stderr);
+  const { generated: _, limits: _limits, ...made } = JSON.parse(stdout) as Report;
+  isSum(checked(made), await sums({ files: true }));
+  assert.ok(made.matrices.every(({ floor }) => floor?.flat().some((bytes) => bytes > 0)));
+});
 
 report('rechunked tags pull less and are stored in less', async () => {
   const made = await reportOn(`docker://${registry.host}`);
@@ -220,7 +199,7 @@ report('what a deletion frees is what garbage collection then frees', async () =
   const patterns = ['one:1.1', 'one:1.2', 'one-rechunked:1.?'];
   const made = await reportOn(`docker://${registry.host}`, { ifDeleted: patterns });
   assert.equal(made.deletion?.tags.length, 2 + 9);
-  const before = (await sums()).onDisk;
+  const before = Number((await sums())['onDisk']);
   const chosen = made.deletion?.tags.map((at) => made.tags[at]) ?? [];
   const gone = [
     ...chosen.map((tag) => `${made.repositories[tag?.repository ?? -1]?.name}@${tag?.digest}`),
@@ -237,7 +216,7 @@ report('what a deletion frees is what garbage collection then frees', async () =
   const storage = { filesystem: { rootdirectory: registry.storage }, delete: { enabled: true } };
   await writeFile(config, JSON.stringify({ version: 0.1, storage }));
   await command('docker-registry', ['garbage-collect', config]);
-  const freed = before - (await sums()).onDisk;
+  const freed = before - Number((await sums())['onDisk']);
   assert.equal(freed, (made.deletion?.freed.compressed ?? 0) + (store?.untaggedBytes ?? 0));
   const after = await reportOn(`storage:${registry.storage}`);
   assert.deepEqual(
@@ -245,6 +224,16 @@ report('what a deletion frees is what garbage collection then frees', async () =
     [[0, []]],
   );
   assert.ok((after.repositories.find(({ name }) => name.endsWith('/one'))?.links?.stale ?? 0) > 0);
+});
+
+report('uploads that were begun and not ended are told of', async () => {
+  const begun = await fetch(`http://${registry.host}/v2/one/blobs/uploads/`, { method: 'POST' });
+  const to = new URL(begun.headers.get('location') ?? '', `http://${registry.host}`);
+  const headers = { 'content-type': 'application/octet-stream' };
+  const sent = await fetch(to, { method: 'PATCH', headers, body: 'half of a layer' });
+  assert.equal(sent.status, 202);
+  const { unreferenced } = await reportOn(`storage:${registry.storage}`);
+  assert.deepEqual(unreferenced[0]?.uploads, { count: 1, bytes: 15 });
 });
 
 report(

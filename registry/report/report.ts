@@ -39,7 +39,7 @@ export interface Headline {
   readonly stored: Bytes;
   /** Of `stored`, layers. */
   readonly layers: Bytes;
-  /** Each file's content once, over all stores (depth `files`); `compressed` is in proportion to the layers'. */
+  /** Each file's content once, over all stores (depth `files`); `compressed` in proportion to the compression of a layer that has it. */
   readonly uniqueFiles?: Bytes;
   /** What would be stored after rechunking (what-if). */
   readonly rechunked?: Bytes;
@@ -175,6 +175,7 @@ export interface Matrix {
   readonly tags: readonly number[];
   /** `bytes[i][j]`: pulled for `tags[j]` by a node that has `tags[i]`. */
   readonly bytes: readonly (readonly number[])[];
+  /** `floor[i][j]`: of `bytes[i][j]`, what files bring whose content `tags[i]` lacks, as `UpdateReport.floor` (depth `files`). */
   readonly floor?: readonly (readonly number[])[];
 }
 
@@ -220,6 +221,8 @@ export interface Unreferenced {
   readonly bytes: number;
   /** Bytes of files that hold what another file holds too (zot without deduplication). */
   readonly copies?: number;
+  /** Uploads that were begun and not ended, and what they hold; a registry's directory alone has them. They are in no other figure. */
+  readonly uploads?: { readonly count: number; readonly bytes: number };
   /** Manifests that no tag reaches, with the bytes that would be freed with each alone, most first. */
   readonly untagged: readonly (Sized & {
     readonly repository: string;

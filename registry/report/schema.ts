@@ -79,6 +79,7 @@ const retarred = named('Retarred', { layers: indexes, files: size, wasted: size 
 const unreferenced = named('Unreferenced', {
   ...{ store: index, unknown: v.exactOptional(text), blobs: listOf(named('Sized', sized)) },
   ...{ bytes: size, copies: v.exactOptional(size) },
+  uploads: v.exactOptional(v.object({ count: size, bytes: size })),
   untagged: listOf(v.object({ ...sized, repository: text, bytes: size })),
   untaggedBytes: size,
   dangling: listOf(v.object({ ...sized, repository: text, subject: digest })),

@@ -113,7 +113,27 @@ async function surveyDistribution(
     repositories.push(await surveyLinks(directory, `${name}/${one}`, { local, skipped }));
   }
   const held = await distributionBlobs(blobs);
-  return { name, repositories, documents: local.documents, held, ...local.doubts, locate };
+  const begun = await findBelow(join(root, 'repositories'), '_uploads');
+  const uploads = await uploadsIn(begun.map((one) => join(root, 'repositories', one, '_uploads')));
+  return { name, repositories, documents: local.documents, held, uploads, ...local.doubts, locate };
+}
+
+/** What lies in directories of unfinished uploads: an entry for each, a file (zot) or a directory with one (distribution). */
+async function uploadsIn(
+  directories: readonly string[],
+): Promise<NonNullable<SurveyedStore['uploads']>> {
+  let [count, bytes] = [0, 0];
+  for (const directory of directories) {
+    for (const name of await namesIn(directory)) {
+      const path = join(directory, name);
+      const found = (await fileAt(path)) ?? (await fileAt(join(path, 'data')));
+      // Distribution leaves what it began with of uploads that ended.
+      if (!found || found.size === 0) continue;
+      count++;
+      bytes += found.size;
+    }
+  }
+  return { count, bytes };
 }
 
 async function distributionBlobs(directory: string): Promise<Map<Digest, number>> {
@@ -211,5 +231,6 @@ async function surveyZot(
   const once = sum(held.values());
   const copies = sum(inodes.values()) - once;
   const { documents, doubts } = local;
-  return { name, repositories, documents, held, copies, ...doubts, locate };
+  const uploads = await uploadsIn(layouts.map((layout) => join(directory, layout, '.uploads')));
+  return { name, repositories, documents, held, copies, uploads, ...doubts, locate };
 }

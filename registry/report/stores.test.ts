@@ -1,6 +1,6 @@
 /** What is found in layouts, in zot's directory, and on registries that answer in their own ways (a server that says what it is told to). */
 import assert from 'node:assert/strict';
-import { linkSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs';
+import { linkSync, mkdirSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs';
 import type { ServerResponse } from 'node:http';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
@@ -120,6 +120,8 @@ stores(
     writeLayout(b, documentsOf(two), [named(two, '2.0'), named(one, '1.0')]);
     for (const document of documentsOf(one)) linkSync(fileOf(a, document), fileOf(b, document));
     const copy = one.layers[0] as Document;
+    mkdirSync(join(a, '.uploads'));
+    writeFileSync(join(a, '.uploads', '5f2c'), 'half');
     rmSync(fileOf(b, copy));
     writeFileSync(fileOf(b, copy), copy.bytes);
     const report = await reportOn(`storage:${directory}`);
@@ -130,6 +132,7 @@ stores(
     assert.equal(report.headline.stored.compressed, sizeOf(one) + sizeOf(two));
     const [found] = report.unreferenced;
     assert.equal(found?.copies, copy.bytes.length);
+    assert.deepEqual(found?.uploads, { count: 1, bytes: 4 });
     assert.deepEqual(
       found?.untagged.map(({ digest, bytes }) => [digest, bytes]),
       [[lost.root.descriptor.digest, sizeOf(lost)]],

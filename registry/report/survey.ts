@@ -75,6 +75,8 @@ export interface SurveyedStore {
   readonly claimed?: ReadonlySet<Digest>;
   /** Bytes of files that hold what another file holds too (zot without deduplication). */
   readonly copies?: number;
+  /** Storage only: uploads that were begun and not ended, and their bytes. */
+  readonly uploads?: { readonly count: number; readonly bytes: number };
   /** Why it cannot be told what nothing needs. */
   readonly unknown?: string;
 }

@@ -41,6 +41,7 @@ export function unreferencedOf(counted: CountedStore, store: number): Unreferenc
     blobs: blobs.sort(bySize),
     bytes: blobs.reduce((all, { size }) => all + size, 0),
     ...(found.copies !== undefined && { copies: found.copies }),
+    ...(found.uploads !== undefined && { uploads: found.uploads }),
     untagged: untagged.sort((a, b) => b.bytes - a.bytes || bySize(a, b)),
     untaggedBytes: sum(users.keys()),
     dangling,

@@ -1,6 +1,7 @@
 import assert from 'node:assert/strict';
 import { test } from 'uvu';
 import { madeUpReport } from '../../../test-images/reports.ts';
+import { formatSize } from '../../size.ts';
 import { visible } from '../../visible.ts';
 import { html, scriptJson } from './markup.ts';
 import { pageData } from './pagedata.ts';
@@ -8,6 +9,7 @@ import { matcher } from './pattern.ts';
 import { cellsOf, groupLayers, holdingsOf, pullMatrix, sizeClasses } from './sharing.ts';
 import { STYLE } from './style.ts';
 import { ROW_LIMIT, table } from './tables.ts';
+import { matrices } from './updates.ts';
 import { duration, grouped, percent, ratio } from './words.ts';
 
 test('what goes into a template is text, whatever it says', () => {
@@ -121,6 +123,14 @@ test('pictures come to the figures of the report', () => {
   );
   const left = holdingsOf(data, (tag) => tag === 0);
   assert.equal(left[0]?.size, report.tags[0]?.total.compressed);
+});
+
+test('a matrix shows floors where they are known', () => {
+  const report = madeUpReport({ files: true, tags: 3, layers: 9 });
+  const [matrix] = report.matrices;
+  const cell = `>${formatSize(matrix?.bytes[0]?.[1] ?? 0)}<br><span class="dim">${formatSize(matrix?.floor?.[0]?.[1] ?? 0)}</span><`;
+  assert.ok(matrices(report).text.includes(cell), cell);
+  assert.ok(!matrices(madeUpReport({ tags: 3, layers: 9 })).text.includes('floor'));
 });
 
 test('a blob that two stores hold is stored twice', () => {

@@ -192,7 +192,7 @@ function strays(report: Report, found: Unreferenced): Markup {
   const store = report.stores[found.store] ?? '';
   if (found.unknown !== undefined)
     return html`<p><b>${store}</b>: not known, ${found.unknown}.</p>`;
-  const { blobs, untagged, dangling, copies } = found;
+  const { blobs, untagged, dangling, copies, uploads } = found;
   const rows = [
     ...untagged.map((one) => ({ ...one, kind: 'manifest without a tag', freed: one.bytes })),
     ...dangling.map((one) => ({ ...one, kind: 'its subject is gone', freed: one.size })),
@@ -202,8 +202,11 @@ function strays(report: Report, found: Unreferenced): Markup {
   ];
   const words = `${counted(blobs.length, 'blob')} that no manifest needs (${formatSize(found.bytes)}), ${counted(untagged.length, 'manifest')} without a tag (${formatSize(found.untaggedBytes)})`;
   const twice = copies === undefined ? '' : `, ${formatSize(copies)} in second copies`;
-  if (rows.length === 0) return html`<p><b>${store}</b>: nothing${twice}.</p>`;
-  return html`<p><b>${store}</b>: ${words}${twice}.</p>${table({
+  const begun = uploads?.count
+    ? `, ${counted(uploads.count, 'unfinished upload')} (${formatSize(uploads.bytes)})`
+    : '';
+  if (rows.length === 0) return html`<p><b>${store}</b>: nothing${twice}${begun}.</p>`;
+  return html`<p><b>${store}</b>: ${words}${twice}${begun}.</p>${table({
     caption: `Not needed in ${store}`,
     rows,
     columns: [

@@ -73,7 +73,7 @@ function causeOf({ component, why, bytes, detail }: Cause): Markup {
 /** Tags of a matrix that the page shows as a table. */
 const MATRIX_TAGS = 10;
 
-/** What every one of the newest tags costs from every other one. */
+/** What every one of the newest tags costs from every other one, and at least, where that is known. */
 export function matrices(report: Report): Markup {
   return html`${report.matrices.map((matrix) => {
     const start = Math.max(0, matrix.tags.length - MATRIX_TAGS);
@@ -81,14 +81,21 @@ export function matrices(report: Report): Markup {
     const cells = matrix.bytes.slice(start).map((row) => row.slice(start));
     const largest = cells.flat().reduce((a, b) => Math.max(a, b), 0);
     const name = report.repositories[matrix.repository]?.name;
-    const caption = `${name}, ${matrix.platform}: from each (rows) of the newest ${shown.length} tags to each other`;
+    const least = (i: number, j: number): Markup | undefined => {
+      const bytes = matrix.floor?.[start + i]?.[start + j];
+      return bytes === undefined
+        ? undefined
+        : html`<br><span class="dim">${formatSize(bytes)}</span>`;
+    };
+    const floors = matrix.floor ? '; below it the floor by files' : '';
+    const caption = `${name}, ${matrix.platform}: from each (rows) of the newest ${shown.length} tags to each other${floors}`;
     return html`<div class="scroll" role="region" aria-label="${caption}" tabindex="0" data-repository="${matrix.repository}"><table class="heat"><caption>${caption}</caption>
 <thead><tr><th scope="col">from \\ to</th>${shown.map((tag) => html`<th scope="col">${report.tags[tag]?.tag}</th>`)}</tr></thead>
 <tbody>${shown.map(
       (tag, i) =>
         html`<tr><th scope="row">${report.tags[tag]?.tag}</th>${cells[i]?.map(
           (bytes, j) =>
-            html`<td style="--v:${ratio(bytes, largest)}">${i === j ? '' : formatSize(bytes)}</td>`,
+            html`<td style="--v:${ratio(bytes, largest)}">${i === j ? '' : html`${formatSize(bytes)}${least(i, j)}`}</td>`,
         )}</tr>`,
     )}</tbody></table></div>`;
   })}`;

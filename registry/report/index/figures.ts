@@ -1,7 +1,8 @@
 /** What a report says of files: asked of the index by the queries, put into the report's words. */
 import type { Digest } from '../../oci.ts';
-import type { FilesReport, Report, Retarred, UpdateReport } from '../report.ts';
+import type { FilesReport, Matrix, Report, Retarred, Skipped, UpdateReport } from '../report.ts';
 import type { Row } from './engine.ts';
+import { askFloors, FLOOR_ENTRIES, type Floors } from './floors.ts';
 import type { IndexReader } from './reader.ts';
 
 /** Contents that are listed, and paths of each. */
@@ -26,19 +27,22 @@ export async function uncompressedSizes(reader: IndexReader): Promise<Map<Digest
  */
 export async function withFiles(report: Report, reader: IndexReader): Promise<Report> {
   const [headline] = await reader.query('headline');
+  const floors = await askFloors(report, reader);
   const whole = new Set((await reader.query('whole')).map((row) => row['digest']));
-  const updates = await Promise.all(
-    report.updates.map((update) => floorOf(report, update, reader, whole)),
+  const metadata = await Promise.all(
+    report.updates.map((update) => metadataOf(report, update, reader, whole)),
   );
   const bytes = number(headline, 'bytes');
   const uniqueBytes = number(headline, 'content_bytes');
-  const share = bytes > 0 ? uniqueBytes / bytes : 1;
-  const compressed = Math.round(report.headline.layers.compressed * share);
+  const compressed = number(headline, 'content_compressed');
+  const skipped = [...(report.skipped ?? []), ...skippedFloors(report, floors)];
   return {
     ...report,
     depth: 'files',
+    ...(skipped.length > 0 && { skipped }),
     headline: { ...report.headline, uniqueFiles: { compressed, uncompressed: uniqueBytes } },
-    updates: updates.map(({ update }) => update),
+    updates: report.updates.map((update) => withFloor(update, floors)),
+    matrices: report.matrices.map((matrix) => withFloors(matrix, floors)),
     retarred: await retarredOf(report, reader),
     files: {
       contents: number(headline, 'contents'),
@@ -48,7 +52,7 @@ export async function withFiles(report: Report, reader: IndexReader): Promise<Re
       duplicates: await duplicatesOf(report, reader),
       lorenz: lorenzOf(await reader.query('lorenz')),
       byCopies: byCopies(await reader.query('copies')),
-      metadataOnly: updates.flatMap(({ metadata }) => metadata),
+      metadataOnly: metadata.flat(),
     },
   };
 }
@@ -124,26 +128,45 @@ async function retarredOf(report: Report, reader: IndexReader): Promise<Retarred
   });
 }
 
-/** The floor of one update, and what it sends again for its metadata alone; neither where an image is not in the index as a whole. */
-async function floorOf(
+/** In proportion to its layers a file may come to more than the layers that are new. */
+function withFloor(update: UpdateReport, floors: Floors): UpdateReport {
+  const floor = floors.between(update);
+  return floor === undefined ? update : { ...update, floor: Math.min(update.bytes, floor) };
+}
+
+/** With floors where those of all cells are known. */
+function withFloors(matrix: Matrix, floors: Floors): Matrix {
+  const { tags, platform, bytes } = matrix;
+  const floor = tags.map((from, i) =>
+    tags.map((to, j) => {
+      const least = floors.between({ platform, from, to });
+      return least === undefined ? Number.NaN : Math.min(least, bytes[i]?.[j] ?? 0);
+    }),
+  );
+  return floor.some((row) => row.some(Number.isNaN)) ? matrix : { ...matrix, floor };
+}
+
+/** Repositories whose floors were left out. */
+function skippedFloors(report: Report, { skipped }: Floors): Skipped[] {
+  return skipped.map(({ repository, entries }) => ({
+    name: `floors of ${report.repositories[repository]?.name}`,
+    why: `its images have ${entries} files, of ${FLOOR_ENTRIES} at most in a report; name fewer tags`,
+  }));
+}
+
+/** What an update sends again for its metadata alone; none where an image is not in the index as a whole. */
+async function metadataOf(
   report: Report,
-  update: UpdateReport,
+  { repository, platform, from, to }: UpdateReport,
   reader: IndexReader,
   whole: ReadonlySet<unknown>,
-): Promise<{ readonly update: UpdateReport; readonly metadata: FilesReport['metadataOnly'] }> {
-  const { repository, platform, from, to } = update;
-  const digestOf = (tag: number): Digest | undefined =>
-    report.tags[tag]?.images.find((image) => image.platform === platform)?.digest;
-  const [old, next] = [digestOf(from), digestOf(to)];
-  if (old === undefined || next === undefined || !whole.has(old) || !whole.has(next))
-    return { update, metadata: [] };
-  const [floor] = await reader.query('floor', { from: old, to: next });
+): Promise<FilesReport['metadataOnly']> {
+  const [old, next] = [from, to].map(
+    (tag) => report.tags[tag]?.images.find((image) => image.platform === platform)?.digest,
+  );
+  if (old === undefined || next === undefined || !whole.has(old) || !whole.has(next)) return [];
   const same = await reader.query('metadata', { from: old, to: next });
   const files = same.reduce((sum, row) => sum + number(row, 'files'), 0);
   const bytes = same.reduce((sum, row) => sum + number(row, 'bytes'), 0);
-  return {
-    // In proportion to its layers a file may come to more than the layers that are new.
-    update: { ...update, floor: Math.min(update.bytes, number(floor, 'compressed')) },
-    metadata: files > 0 ? [{ repository, platform, from, to, files, bytes }] : [],
-  };
+  return files > 0 ? [{ repository, platform, from, to, files, bytes }] : [];
 }

@@ -9,7 +9,9 @@ import { CASES, type Case } from '../../../test-images/cases.ts';
 import { command } from '../../../test-images/command.ts';
 import { factsOf, packLayer } from '../../../test-images/member.ts';
 import { showPath } from '../../path.ts';
+import type { Report } from '../report.ts';
 import type { Row } from './engine.ts';
+import { askFloors } from './floors.ts';
 import { indexLayers, isInShard, parseShard } from './index.ts';
 import { IndexReader } from './reader.ts';
 import { sourceOf, startEngine, tagOf } from './samples.conformance.ts';
@@ -142,15 +144,17 @@ test('figures are those that a script counts from the tars', async () => {
   const counted = JSON.parse(String(await command('python3', ['-c', COUNT, ...names])));
   const [headline] = await reader.query('headline');
   const { files, bytes, contents, content_bytes } = counted;
-  const shown = { ...headline, layers: undefined };
-  assert.deepEqual(shown, { files, bytes, contents, content_bytes, layers: undefined });
+  const { layers: _, ...shown } = headline ?? {};
+  // These layers are not compressed.
+  const told = { files, bytes, contents, content_bytes, content_compressed: content_bytes };
+  assert.deepEqual(shown, told);
   const duplicates = await reader.query('duplicates', { limit: 1000 });
-  const told = duplicates.map((row) => {
+  const wasted = duplicates.map((row) => {
     return [row['digest'], row['size'], row['copies'], row['layers'], row['wasted']];
   });
   const byWaste = (a: unknown[], b: unknown[]): number =>
     Number(b[4]) - Number(a[4]) || (String(a[0]) < String(b[0]) ? -1 : 1);
-  assert.deepEqual(told.sort(byWaste), counted.wasted);
+  assert.deepEqual(wasted.sort(byWaste), counted.wasted);
   const own = await reader.query('layers', { limit: 1000 });
   assert.equal(own.length, tars.size);
   for (const row of own)
@@ -164,6 +168,50 @@ test('figures are those that a script counts from the tars', async () => {
     lorenz.reduce((all, row) => all + Number(row['wasted']), 0),
     bytes - content_bytes,
   );
+});
+
+/** A report that asks for the floors of every pair of the cases. */
+function allPairs(): Report {
+  const blobs = new Map(layers.map((layer) => [layer.diffId, layer]));
+  const diffIds = [...blobs.keys()];
+  const images = tags.map(({ images: [{ digest, platform, layers: own }] }) => ({
+    digest,
+    platform,
+    layers: own.map(({ diffId }) => diffIds.indexOf(diffId)),
+  }));
+  const report = {
+    repositories: [{ name: 'cases' }],
+    tags: images.map((image) => ({ repository: 0, images: [image] })),
+    layers: [...blobs.values()].map(({ diffId, descriptor }) => {
+      return { diffId, size: descriptor.size, uncompressed: descriptor.size };
+    }),
+    matrices: [{ repository: 0, platform: 'linux/amd64', tags: images.map((_, i) => i) }],
+    updates: [],
+  };
+  return report as unknown as Report;
+}
+
+test('floors of all pairs at once are those that are asked for one by one', async () => {
+  const floors = await askFloors(allPairs(), reader);
+  assert.deepEqual(floors.skipped, []);
+  let brings = 0;
+  for (const [to, { images }] of tags.entries()) {
+    // One pair for each image: every pair of the other way is a query of its own.
+    const from = (to * 7 + 1) % tags.length;
+    const pair = { from: tags[from]?.images[0].digest as string, to: images[0].digest };
+    const [row] = await reader.query('floor', pair);
+    const told = floors.between({ platform: 'linux/amd64', from, to });
+    assert.equal(told, row?.['compressed'], `${tags[from]?.tag} -> ${tags[to]?.tag}`);
+    if (told) brings++;
+  }
+  assert.ok(brings > 10, `${brings}`);
+});
+
+test('repositories that are too large for floors are named', async () => {
+  const floors = await askFloors(allPairs(), reader, 10);
+  assert.equal(floors.skipped.length, 1);
+  assert.ok((floors.skipped[0]?.entries ?? 0) > 10);
+  assert.equal(floors.between({ platform: 'linux/amd64', from: 0, to: 1 }), undefined);
 });
 
 test('no id stands for two things, and no layer is missing', async () => {

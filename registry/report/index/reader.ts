@@ -4,6 +4,7 @@
  */
 import { join } from 'node:path';
 import { RechunkError } from '../../errors.ts';
+import type { Digest } from '../../oci.ts';
 import { queryParts, readParts } from './damage.ts';
 import { type Engine, literal, type Parameters, type Row } from './engine.ts';
 import { type IndexedTag, loadSnapshot, loadSnapshots } from './snapshot.ts';
@@ -88,12 +89,15 @@ export class IndexReader {
     return others?.['count'] === 0 ? '' : `WHERE layer_id IN ${own}`;
   }
 
-  /** Runs one of `queries/`; its first lines say what for, `:name` is a parameter. One runs at a time. */
-  query(name: string, parameters: Parameters = {}): Promise<Row[]> {
+  /**
+   * Runs one of `queries/`; its first lines say what for, `:name` is a parameter. One runs at a time. Those that rest on `chosen` tell of
+   * `images`, by digest: by default of those that parameters name, else of all.
+   */
+  query(name: string, parameters: Parameters = {}, chosen?: readonly Digest[]): Promise<Row[]> {
     return this.#alone(async () => {
       const text = queryText(name);
       const named = IMAGE_PARAMETERS.filter((one) => text.includes(`:${one}`));
-      const images = named.flatMap((one) => parameters[one] ?? []);
+      const images = chosen ?? named.flatMap((one) => parameters[one] ?? []);
       if (images.length > 0) await this.#choose(images.map(String));
       try {
         return await queryParts(this.#engine, this.#directory, text, parameters);
