@@ -265,6 +265,7 @@ export function madeUpReport(options: ReportOptions = {}): Report {
         })),
         metadataOnly: updates.slice(0, 5).map(({ repository, from, to }) => ({
           ...{ repository, platform, from, to, files: 1234, bytes: 5_678_901 },
+          unchanged: { files: 1000, bytes: 5_000_000 },
         })),
       },
       whatIf: {

@@ -228,13 +228,18 @@ function filesParts(report: Report, files: FilesReport): Part[] {
       ]),
     },
     {
-      title: 'updates that send files again of which metadata alone changed (unpacked)',
-      columns: [name(), text('platform'), number('files'), number('bytes')],
+      title: 'updates that send files again though their content is the same (unpacked)',
+      columns: [
+        ...[name(), text('platform'), number('files'), number('bytes')],
+        ...[number('metadata differs'), number('nothing differs')],
+      ],
       rows: metadata.map((one) => [
         updateName(report, one),
         oneLine(one.platform),
         String(one.files),
         formatSize(one.bytes),
+        formatSize(one.bytes - one.unchanged.bytes),
+        formatSize(one.unchanged.bytes),
       ]),
     },
     {

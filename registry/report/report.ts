@@ -306,7 +306,7 @@ export interface FilesReport {
     readonly contents: number;
     readonly bytes: number;
   }[];
-  /** Files of an update whose content `from` has at the same path: owner, mode, time or xattrs alone differ. */
+  /** Files of an update whose content `from` has at the same path: owner, mode, time or xattrs alone differ, or nothing but the layer. */
   readonly metadataOnly: readonly {
     readonly repository: number;
     readonly platform: string;
@@ -314,6 +314,8 @@ export interface FilesReport {
     readonly to: number;
     readonly files: number;
     readonly bytes: number;
+    /** Of these, files of which nothing differs but the layer that they are in. */
+    readonly unchanged: { readonly files: number; readonly bytes: number };
   }[];
 }
 

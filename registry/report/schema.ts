@@ -105,6 +105,7 @@ const files = named('FilesReport', {
   metadataOnly: listOf(
     v.object({
       ...{ repository: index, platform: text, from: index, to: index, files: size, bytes: size },
+      unchanged: v.object({ files: size, bytes: size }),
     }),
   ),
 });

@@ -174,7 +174,8 @@ export function files(report: Report, found: FilesReport): Markup {
     ],
   });
   const metadata = table({
-    caption: 'Files whose owner, mode, time or attributes alone changed',
+    caption:
+      'Files that are sent again though their content is the same: only owner, mode, time or attributes differ, or nothing but the layer',
     rows: found.metadataOnly,
     tag: ({ to }) => to,
     columns: [
@@ -182,6 +183,11 @@ export function files(report: Report, found: FilesReport): Markup {
       { name: 'From', cell: ({ from }) => report.tags[from]?.tag },
       { name: 'Files', cell: (row) => row.files, sort: (row) => row.files },
       { name: 'Bytes', cell: ({ bytes }) => size(bytes), sort: ({ bytes }) => bytes },
+      {
+        name: 'Of these, nothing differs',
+        cell: ({ unchanged }) => size(unchanged.bytes),
+        sort: ({ unchanged }) => unchanged.bytes,
+      },
     ],
   });
   return html`<p>${grouped(found.references)} files have ${grouped(found.contents)} contents: ${size(twice)} of ${size(found.bytes)} (unpacked) are further copies.</p>

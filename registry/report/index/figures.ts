@@ -11,6 +11,9 @@ const PLACES = 5;
 /** Numbers of copies that are told one by one; the rest are one row. */
 const COPIES = 50;
 
+/** What may differ between two files of one content. */
+const DIFFERENCES = ['other_mode', 'other_owner', 'other_time', 'other_xattrs'] as const;
+
 const number = (row: Row | undefined, name: string): number => Number(row?.[name] ?? 0);
 
 /** Uncompressed sizes of the layers whose tars were read, by diffID. */
@@ -115,10 +118,10 @@ function byCopies(rows: readonly Row[]): FilesReport['byCopies'] {
 
 async function retarredOf(report: Report, reader: IndexReader): Promise<Retarred[]> {
   const layers = layersByDiffId(report);
-  const rows = (await reader.query('retarred')).filter(
-    (row) => row['same_metadata'] === true && layers.has(row['diff_id'] as string),
+  const rows = (await reader.query('retarred')).filter((row) =>
+    layers.has(row['diff_id'] as string),
   );
-  const groups = [...Map.groupBy(rows, (row) => row['tree_id']).values()];
+  const groups = [...Map.groupBy(rows, (row) => row['metadata_id']).values()];
   return groups.flatMap((group) => {
     if (group.length < 2) return [];
     const own = group.map((row) => layers.get(row['diff_id'] as string) as number);
@@ -166,7 +169,11 @@ async function metadataOf(
   );
   if (old === undefined || next === undefined || !whole.has(old) || !whole.has(next)) return [];
   const same = await reader.query('metadata', { from: old, to: next });
-  const files = same.reduce((sum, row) => sum + number(row, 'files'), 0);
-  const bytes = same.reduce((sum, row) => sum + number(row, 'bytes'), 0);
-  return files > 0 ? [{ repository, platform, from, to, files, bytes }] : [];
+  const sums = (rows: readonly Row[]): { readonly files: number; readonly bytes: number } => ({
+    files: rows.reduce((sum, row) => sum + number(row, 'files'), 0),
+    bytes: rows.reduce((sum, row) => sum + number(row, 'bytes'), 0),
+  });
+  const all = sums(same);
+  const unchanged = sums(same.filter((row) => !DIFFERENCES.some((name) => row[name] === true)));
+  return all.files > 0 ? [{ repository, platform, from, to, ...all, unchanged }] : [];
 }
