@@ -104,6 +104,13 @@ test('of zstd:chunked layers only the table of contents is read, and it says wha
     return { contents, references, bytes, uniqueBytes, lorenz, byCopies };
   };
   assert.deepEqual(figures(a), figures(b));
+  const floors = [a, b].map((report) => {
+    const { floor = 0, bytes = 0 } = report?.updates[0] ?? {};
+    return floor / bytes;
+  });
+  const [known = 0, estimated = 0] = floors;
+  // The tar's size is not in a table; the shares of what an update pulls are told by sizes of entries.
+  assert.ok(known > 0 && known < 0.95 && Math.abs(estimated / known - 1) < 0.05, `${floors}`);
   // Databases of packages are read, too. That /etc/passwd is no more as its package shipped it, only its content would tell.
   const causes = (report: Report | undefined): unknown[] =>
     (report?.updates[0]?.causes ?? [])

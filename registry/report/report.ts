@@ -162,8 +162,6 @@ export interface UpdateReport {
   readonly total: number;
   /** Bytes of files whose content `from` lacks, in proportion to their layers' compression (depth `files`). */
   readonly floor?: number;
-  /** What zstd:chunked clients would pull at best. */
-  readonly chunkedFloor?: number;
   readonly causes?: readonly Cause[];
 }
 

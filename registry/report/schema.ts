@@ -64,7 +64,7 @@ const update = named('UpdateReport', {
   ...{ repository: index, platform: text, from: index, to: index },
   layers: v.object({ kept: size, new: size }),
   ...{ bytes: size, chainBytes: size, total: size },
-  ...{ floor: v.exactOptional(size), chunkedFloor: v.exactOptional(size) },
+  floor: v.exactOptional(size),
   causes: v.exactOptional(listOf(cause)),
 });
 const matrix = named('Matrix', {

@@ -56,11 +56,6 @@ export function updates(report: Report): Markup {
       sort: ({ chainBytes }) => chainBytes,
     },
     { name: 'Floor by files', cell: () => '', ...optional(({ floor }) => floor) },
-    {
-      name: 'Floor for zstd:chunked',
-      cell: () => '',
-      ...optional(({ chunkedFloor }) => chunkedFloor),
-    },
     { name: 'Why', cell: ({ causes = [] }) => causes.slice(0, SHOWN_CAUSES).map(causeOf) },
   ];
   return table({ caption: 'Updates', rows: report.updates, columns, tag: ({ to }) => to });

@@ -39,7 +39,7 @@ export async function askFloors(
 ): Promise<Floors> {
   const entries = await entriesOf(reader);
   const [kept, skipped] = choose(report, entries, most);
-  const ratios = ratiosOf(report);
+  const ratios = await ratiosOf(reader);
   const series = await seriesOf(reader);
   for (const images of batches(kept.values(), entries)) {
     const classes = groupBySeries(await reader.query('classes', {}, images));
@@ -93,16 +93,10 @@ function groupBySeries(rows: readonly Row[]): Map<Cell, Row[]> {
   return Map.groupBy(rows, (row) => row['series'] as Cell);
 }
 
-/** Compressed bytes a byte of each layer's tar, by diffID: of the smallest blob. Absent where the tar's size is not known. */
-function ratiosOf({ layers }: Report): Map<Digest, number> {
-  const sizes = new Map<Digest, number>();
-  for (const { diffId, size } of layers)
-    if (diffId) sizes.set(diffId, Math.min(size, sizes.get(diffId) ?? size));
-  return new Map(
-    layers.flatMap(({ diffId, uncompressed = 0 }) =>
-      diffId && uncompressed > 0 ? [[diffId, (sizes.get(diffId) ?? 0) / uncompressed]] : [],
-    ),
-  );
+/** Compressed bytes a byte of each layer's tar, by diffID. */
+async function ratiosOf(reader: IndexReader): Promise<Map<Digest, number>> {
+  const rows = await reader.sql('SELECT diff_id, ratio FROM ratios');
+  return new Map(rows.map((row) => [row['diff_id'] as Digest, Number(row['ratio'])]));
 }
 
 /** The repositories whose images are within `most` entries, and the others. */

@@ -14,12 +14,7 @@ new AS (
   LEFT JOIN had h ON h.file_id = v.file_id
   WHERE i.digest = :to AND v.file_id IS NOT NULL AND h.file_id IS NULL
   GROUP BY v.file_id
-),
-stored AS (
-  SELECT layer_id, min(size) AS size FROM blobs GROUP BY layer_id
 )
-SELECT count(*) AS contents, coalesce(sum(n.size), 0) AS bytes,
-  coalesce(round(sum(CASE WHEN l.uncompressed > 0 THEN n.size * cast(s.size AS DOUBLE) / l.uncompressed ELSE n.size END)), 0) AS compressed
+SELECT count(*) AS contents, coalesce(sum(n.size), 0) AS bytes, coalesce(round(sum(n.size * r.ratio)), 0) AS compressed
 FROM new n
-JOIN layers l ON l.layer_id = n.layer_id
-JOIN stored s ON s.layer_id = n.layer_id
+JOIN ratios r ON r.layer_id = n.layer_id

@@ -10,14 +10,10 @@ shares AS (
   SELECT layer_id, sum(copies) AS files, sum(copies * size) AS bytes, count(*) AS contents, sum(size) AS content_bytes
   FROM placed
   GROUP BY layer_id
-),
-stored AS (
-  SELECT layer_id, min(size) AS size FROM blobs GROUP BY layer_id
 )
 SELECT coalesce(sum(h.files), 0) AS files, sum(h.bytes) AS bytes,
   (SELECT count(*) FROM (SELECT DISTINCT layer_id FROM entries WHERE kind = 'file') d) AS layers,
   coalesce(sum(h.contents), 0) AS contents, sum(h.content_bytes) AS content_bytes,
-  round(sum(CASE WHEN l.uncompressed > 0 THEN h.content_bytes * cast(s.size AS DOUBLE) / l.uncompressed ELSE h.content_bytes END)) AS content_compressed
+  round(sum(h.content_bytes * r.ratio)) AS content_compressed
 FROM shares h
-JOIN layers l ON l.layer_id = h.layer_id
-JOIN stored s ON s.layer_id = h.layer_id
+JOIN ratios r ON r.layer_id = h.layer_id
