@@ -14,6 +14,7 @@ export type {
   ComponentKind,
   ComponentRepo,
   Detection,
+  DetectOptions,
 } from './components.ts';
 export type { RunOptions } from './context.ts';
 export {
