@@ -52,5 +52,7 @@ function checkReport({ status, stdout, stderr }: CliResult, { code, says }: Trou
   assert.equal(error['code'], code, String(error['message']));
   assert.equal(error['advice'], ADVICE[code]);
   assert.equal(typeof error['details'], 'object');
-  assert.ok(stderr.endsWith(`rechunk: ${error['message']}\n  ${ADVICE[code]}\n`), stderr);
+  // What follows the first line of a message is indented.
+  const told = String(error['message']).replace(/\n(?!\s)/g, '\n  ');
+  assert.ok(stderr.endsWith(`rechunk: ${told}\n  ${ADVICE[code]}\n`), stderr);
 }
