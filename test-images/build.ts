@@ -100,7 +100,10 @@ async function putLayer(
   input: LayerInput | StoredLayer,
 ): Promise<{ descriptor: BuiltDescriptor; diffId: string }> {
   if ('file' in input) {
-    await link(input.file, blobPath(dir, input.descriptor.digest));
+    await link(input.file, blobPath(dir, input.descriptor.digest)).catch((error) => {
+      // Another image has it.
+      if (error.code !== 'EEXIST') throw error;
+    });
     return input;
   }
   const { tar, compression = 'gzip', annotations } = input;

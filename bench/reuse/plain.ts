@@ -24,7 +24,8 @@ const BASE = new URL(
   import.meta.url,
 );
 
-function readBaseSources(): ReadonlySet<string> {
+/** Sources of the packages that the base has, as ids of components. */
+export function readBaseSources(): ReadonlySet<string> {
   const { packages } = JSON.parse(readFileSync(fileURLToPath(BASE), 'utf8')) as {
     packages: readonly { readonly source: string }[];
   };

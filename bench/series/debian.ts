@@ -6,8 +6,8 @@
  * that it uses by default; no package is installed. Needs root, mmdebstrap, apt and dpkg-deb.
  */
 import { existsSync } from 'node:fs';
-import { mkdir, readdir, writeFile } from 'node:fs/promises';
-import { join } from 'node:path';
+import { mkdir, readdir, stat, writeFile } from 'node:fs/promises';
+import { basename, join } from 'node:path';
 import { dpkg } from '../../rechunk/repos/dpkg.ts';
 import { command } from '../../test-images/command.ts';
 import { controlField, type Deb, readDeb } from './deb.ts';
@@ -108,19 +108,56 @@ export async function readNewest(work: string, spool: ContentSpool): Promise<Deb
   return packages.map((versions) => versions.at(-1) as Deb);
 }
 
-async function recordDebian(work: string, spool: ContentSpool): Promise<Release[]> {
-  const packages = await readVersions(await fetchDebs(work), spool);
+/** A release before it is taken apart. */
+export interface DebianRelease {
+  /** The day, `2026-09-20`. */
+  readonly name: string;
+  /** The same, seconds since the epoch. */
+  readonly date: number;
+  /** What is installed. */
+  readonly debs: readonly Deb[];
+}
+
+/** A part of the series; by default all of it. */
+export interface DebianPart {
+  /** The newest of them. */
+  readonly releases?: number;
+  /** Packages of at most so many bytes, as they are fetched. */
+  readonly packageBytes?: number;
+}
+
+/** Files of the packages of which no version has more than `most` bytes. */
+async function smallPackages(files: readonly string[], most: number): Promise<string[]> {
+  const sizes = await Promise.all(files.map(async (file) => (await stat(file)).size));
+  const nameOf = (file: string): string => basename(file).replace(/_.*/, '');
+  const large = new Set(files.filter((_, i) => (sizes[i] ?? 0) > most).map(nameOf));
+  return files.filter((file) => !large.has(nameOf(file)));
+}
+
+/** What releases have installed, in order; contents go to `spool`, `work` keeps what was fetched. */
+export async function resolveDebian(
+  work: string,
+  spool: ContentSpool,
+  { releases = Number.POSITIVE_INFINITY, packageBytes = Number.POSITIVE_INFINITY }: DebianPart = {},
+): Promise<DebianRelease[]> {
+  const files = await smallPackages(await fetchDebs(work), packageBytes);
+  const packages = await readVersions(files, spool);
   const days = updateDays(packages);
   const dates = [...new Set(days.values())].sort((a, b) => a - b);
-  const recorder = new Recorder([dpkg], (sha256) => spool.get(sha256));
   const first = (dates[0] ?? 0) - DAY_SECONDS;
-  for (const date of [first, ...dates]) {
-    const installed = packages.map((versions) =>
+  return [first, ...dates].slice(-releases).map((date) => ({
+    name: new Date(date * MS_PER_SECOND).toISOString().slice(0, 10),
+    date,
+    debs: packages.map((versions) =>
       versions.findLast((deb, i) => i === 0 || (days.get(deb) as number) <= date),
-    ) as Deb[];
-    const name = new Date(date * MS_PER_SECOND).toISOString().slice(0, 10);
-    await recorder.add(name, date, layOutSystem(installed, date, spool));
-  }
+    ) as Deb[],
+  }));
+}
+
+async function recordDebian(work: string, spool: ContentSpool): Promise<Release[]> {
+  const recorder = new Recorder([dpkg], (sha256) => spool.get(sha256));
+  for (const { name, date, debs } of await resolveDebian(work, spool))
+    await recorder.add(name, date, layOutSystem(debs, date, spool));
   return recorder.releases;
 }
 

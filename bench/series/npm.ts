@@ -9,6 +9,7 @@ import { existsSync } from 'node:fs';
 import { mkdir, readFile, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { node } from '../../rechunk/repos/node.ts';
+import type { Tree } from '../../rechunk/tree.ts';
 import { command, output } from '../../test-images/command.ts';
 import { cachedTarball, Installer } from './install.ts';
 import {
@@ -20,7 +21,7 @@ import {
 } from './lockfile.ts';
 import { Recorder } from './record.ts';
 import type { Release } from './series.ts';
-import { withSpool } from './spool.ts';
+import { type ContentSpool, withSpool } from './spool.ts';
 
 /** What the application depends on: as in `../../test-images/packages/npm/lock-series`. */
 const APPLICATION = {
@@ -93,24 +94,40 @@ async function fetchPackages(locks: readonly Lockfile[], cache: string): Promise
   }
 }
 
-/** Makes the series; `work` keeps what npm resolved. Some 20 minutes the first time, of which npm takes all but one. */
-export async function makeNpm(work: string): Promise<Release[]> {
+/** A release before it is taken apart. */
+export interface NpmRelease {
+  /** The day, `2026-09-20`. */
+  readonly name: string;
+  /** The same, seconds since the epoch. */
+  readonly date: number;
+  readonly tree: Tree;
+}
+
+/** Lays out the newest `releases` in order; contents go to `spool`, `work` keeps what npm resolved. */
+export async function* layOutNpm(
+  work: string,
+  spool: ContentSpool,
+  releases: number = WEEKS,
+): AsyncGenerator<NpmRelease> {
   const cache = await output('npm', ['config', 'get', 'cache']);
-  const days = releaseDates().map((date) => ({
-    date,
-    day: new Date(date * MS_PER_SECOND).toISOString().slice(0, 10),
-  }));
+  const days = releaseDates()
+    .slice(-releases)
+    .map((date) => ({ date, name: new Date(date * MS_PER_SECOND).toISOString().slice(0, 10) }));
   const texts: Buffer[] = [];
-  for (const { day } of days) texts.push(await resolveDay(work, day));
+  for (const { name } of days) texts.push(await resolveDay(work, name));
   await fetchPackages(texts.map(parseLockfile), cache);
+  const installer = new Installer(cache, spool);
+  const application = Buffer.from(JSON.stringify(APPLICATION));
+  for (const [i, day] of days.entries())
+    yield { ...day, tree: await installer.install(application, texts[i] as Buffer, day.date) };
+}
+
+/** Makes the series; `work` keeps what npm resolved. Some 20 minutes the first time, of which npm takes all but one. */
+export function makeNpm(work: string): Promise<Release[]> {
   return withSpool(work, async (spool) => {
-    const installer = new Installer(cache, spool);
     const recorder = new Recorder([node], (sha256) => spool.get(sha256));
-    const application = Buffer.from(JSON.stringify(APPLICATION));
-    for (const [i, { day, date }] of days.entries()) {
-      const tree = await installer.install(application, texts[i] as Buffer, date);
-      await recorder.add(day, date, tree);
-    }
+    for await (const { name, date, tree } of layOutNpm(work, spool))
+      await recorder.add(name, date, tree);
     return recorder.releases;
   });
 }
