@@ -1,5 +1,15 @@
 import assert from 'node:assert/strict';
-import { mkdir, mkdtemp, readdir, rm, stat, symlink, utimes, writeFile } from 'node:fs/promises';
+import {
+  lutimes,
+  mkdir,
+  mkdtemp,
+  readdir,
+  rm,
+  stat,
+  symlink,
+  utimes,
+  writeFile,
+} from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join, relative } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
@@ -104,6 +114,23 @@ test('one at a time holds the lock; that of a dead process is taken away', async
     { message: 'inner' },
   );
   assert.ok(!(await readdir(parent)).includes('lock'));
+});
+
+test('the lock of a process that nobody here can ask for counts as left behind when it is old, where that is allowed', async () => {
+  const parent = join(root, 'elsewhere');
+  const run = await makeIngest(parent);
+  const path = join(parent, 'lock');
+  const owner = run.name.replace(/[0-9a-f]{8}$/, 'deadbeef');
+  await symlink(owner, path);
+  let isLeft = false;
+  const waiting = withLock(path, run, async () => assert.ok(isLeft), { leftAfterMs: 60_000 });
+  await sleep(100);
+  isLeft = true;
+  const old = Date.now() / 1000 - 120;
+  await lutimes(path, old, old);
+  await waiting;
+  assert.ok(!(await readdir(parent)).includes('lock'));
+  await run.remove();
 });
 
 test.run();

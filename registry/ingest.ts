@@ -73,6 +73,12 @@ export function isAlive(name: string): boolean {
   return now !== undefined && String(now) === start;
 }
 
+/** Whether the name is of a process on another machine or in another container, of which nobody here can say whether it runs. */
+export function isFromElsewhere(name: string): boolean {
+  const where = NAME_PATTERN.exec(name)?.[4];
+  return where !== undefined && where !== machine();
+}
+
 /** The directories below `parent` that belong to other runs. */
 export async function otherRuns(parent: string, own: string): Promise<string[]> {
   const names = await readdir(parent);

@@ -1,13 +1,22 @@
 /** A lock between processes: a symlink whose target names the owner's ingest directory, so that making it is atomic. */
-import { readlink, rename, symlink, unlink } from 'node:fs/promises';
+import { lstat, readlink, rename, symlink, unlink } from 'node:fs/promises';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { RechunkError, systemCode } from './errors.ts';
-import { type Ingest, isAlive } from './ingest.ts';
+import { type Ingest, isAlive, isFromElsewhere } from './ingest.ts';
 
 /** Pause between two tries, ms. */
 const RETRY_MS = 10;
 /** How long to wait for others, each of whom holds the lock for the moves and flushes of one commit, ms. */
 const WAIT_MS = 60_000;
+
+/** How a lock is waited for. */
+export interface LockOptions {
+  /**
+   * After how long the lock of a process on another machine, or in another container, counts as left behind, ms, and is waited for; nobody
+   * can ask whether that process runs. Much longer than the work takes; default never.
+   */
+  readonly leftAfterMs?: number;
+}
 
 /**
  * Runs `work` while this process alone holds the lock at `path`, which lies on the file system of `ingest`. Waits up to a
@@ -17,8 +26,9 @@ export async function withLock<T>(
   path: string,
   ingest: Ingest,
   work: () => Promise<T>,
+  options: LockOptions = {},
 ): Promise<T> {
-  await acquire(path, ingest);
+  await acquire(path, ingest, options);
   try {
     return await work();
   } finally {
@@ -26,8 +36,13 @@ export async function withLock<T>(
   }
 }
 
-async function acquire(path: string, ingest: Ingest): Promise<void> {
-  const end = performance.now() + WAIT_MS;
+async function acquire(
+  path: string,
+  ingest: Ingest,
+  { leftAfterMs = Number.POSITIVE_INFINITY }: LockOptions,
+): Promise<void> {
+  const patience = leftAfterMs < Number.POSITIVE_INFINITY ? leftAfterMs : 0;
+  const end = performance.now() + WAIT_MS + patience;
   for (;;) {
     try {
       return await symlink(ingest.name, path);
@@ -36,14 +51,21 @@ async function acquire(path: string, ingest: Ingest): Promise<void> {
     }
     const owner = await ownerOf(path);
     if (owner === undefined) continue;
-    if (!isAlive(owner)) await breakLock(path, ingest, owner);
+    const isLeft = isFromElsewhere(owner) && (await ageOf(path)) > leftAfterMs;
+    if (isLeft || !isAlive(owner)) await breakLock(path, ingest, owner);
     else if (performance.now() > end) {
       throw new RechunkError(
         'io',
-        `waiting for ${path}: ${owner} has held it for a minute; remove it if that run is gone`,
+        `waiting for ${path}: ${owner} has held it for ${Math.round((WAIT_MS + patience) / 1000)} s; remove it if that run is gone`,
       );
     } else await sleep(RETRY_MS);
   }
+}
+
+/** How long the lock has been there, ms; 0 where it is gone. */
+async function ageOf(path: string): Promise<number> {
+  const found = await lstat(path).catch(() => undefined);
+  return found ? Date.now() - found.mtimeMs : 0;
 }
 
 /** What the lock says of its owner; undefined where it is gone by now. Throws for what is no lock. */

@@ -2,6 +2,7 @@
 import assert from 'node:assert/strict';
 import { test } from 'uvu';
 import { createReporter } from './reporter.ts';
+import { saying } from './say.ts';
 
 test('a step of many things tells bytes and the time that is left, from when it began', async () => {
   const lines: string[] = [];
@@ -35,7 +36,7 @@ test('a notice gives no orders to the terminal, and no line of it passes for one
   const reporter = await createReporter(stream as never, { quiet: false, now: () => 0 });
   reporter.notice('oci:a:gone\x1b[31m\u202e is left out:\rwhy\nrechunk: all is well\n  advice');
   assert.deepEqual(lines, [
-    'note: oci:a:gone\\u{1b}[31m\\u{202e} is left out:\\u{d}why\n  rechunk: all is well\n  advice\n',
+    'note: oci:a:gone\\u{1b}[31m\\u{202e} is left out:\\u{d}why rechunk: all is well advice\n',
   ]);
 });
 
@@ -46,6 +47,14 @@ test('nothing is told with quiet', async () => {
   reporter.count('tags', 1, 40);
   reporter.notice('a note');
   assert.deepEqual(lines, []);
+});
+
+test('what strangers chose is no order to a CI host, however it is broken into lines', () => {
+  assert.equal(saying('note', 'a\n::error::b'), 'note: a ::error::b\n');
+  assert.equal(
+    saying('rechunk', 'a\n::error::b\n  ##[group]c\nd'),
+    'rechunk: a\n  | ::error::b\n  | ##[group]c\n  d\n',
+  );
 });
 
 test.run();

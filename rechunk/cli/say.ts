@@ -4,14 +4,22 @@ import { visible } from '../../registry/visible.ts';
 /** Whose word it is: `note` of what went another way, `rechunk` of what ends a run. */
 export type Speaker = 'note' | 'rechunk';
 
+/** What CI hosts take for an order to them, wherever a line is indented to. */
+const ORDER = /^\s*(?=::|##\[)/;
+
 /**
  * `text` as it is told, with a line's end. Names that strangers chose may be in it: a terminal would obey their control characters, and
- * a line of theirs could pass for one of ours, so what follows the first line is indented.
+ * a line of theirs could pass for one of ours or for an order to a CI host. A note is one line; of an error, what follows the first line is
+ * indented.
  */
 export function saying(speaker: Speaker, text: string): string {
   const lines = text.split('\n').map((line) => visible(line.replaceAll('\t', '  ')));
-  const told = lines.map((line, i) => (i === 0 || /^\s/.test(line) ? line : `  ${line}`));
-  return `${speaker}: ${told.join('\n')}\n`;
+  if (speaker === 'note') return `note: ${lines.map((line) => line.trim()).join(' ')}\n`;
+  const told = lines.map((line, i) => {
+    if (i === 0) return line;
+    return ORDER.test(line) ? line.replace(ORDER, '  | ') : line.replace(/^(?=\S)/, '  ');
+  });
+  return `rechunk: ${told.join('\n')}\n`;
 }
 
 /** Tells people `text`. */

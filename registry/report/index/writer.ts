@@ -53,6 +53,8 @@ export const INDEX_VERSION = 2;
 export const PARTS: string = `parts-${INDEX_VERSION}`;
 /** Where what is not finished lies. */
 const INGEST = '.ingest';
+/** A pod that was killed leaves its lock; publishing takes a second. */
+const LEFT_AFTER_MS = 120_000;
 
 /** The names of the parts that are there. */
 export async function listParts(directory: string): Promise<string[]> {
@@ -260,7 +262,7 @@ export class IndexWriter {
     const files = await this.#staging.write(draft);
     await flushFiles([...files, ...new Set(files.map(dirname)), draft]);
     const place = join(directory, PARTS, name);
-    return withLock(join(directory, INGEST, 'lock'), this.#ingest, async () => {
+    const publish = async (): Promise<boolean> => {
       const taken = (await this.#learn()).filter((key) => this.#waiting.has(key));
       if (taken.length > 0) {
         await this.#staging.remove(taken.map((key) => idOf(digestBytes(key))));
@@ -273,7 +275,9 @@ export class IndexWriter {
       this.#parts.add(name);
       for (const key of layers) this.#known.add(key);
       return true;
-    });
+    };
+    const lock = join(directory, INGEST, 'lock');
+    return withLock(lock, this.#ingest, publish, { leftAfterMs: LEFT_AFTER_MS });
   }
 }
 
