@@ -4,6 +4,7 @@ import {
   mkdir,
   mkdtemp,
   readdir,
+  readlink,
   rm,
   stat,
   symlink,
@@ -131,6 +132,18 @@ test('the lock of a process that nobody here can ask for counts as left behind w
   await waiting;
   assert.ok(!(await readdir(parent)).includes('lock'));
   await run.remove();
+});
+
+test('who was taken for left behind does not take the lock away from the next', async () => {
+  const parent = join(root, 'taken');
+  const [slow, next] = [await makeIngest(parent), await makeIngest(parent)];
+  const path = join(parent, 'lock');
+  await withLock(path, slow, async () => {
+    await rm(path);
+    await symlink(next.name, path);
+  });
+  assert.equal(await readlink(path), next.name);
+  for (const run of [slow, next]) await run.remove();
 });
 
 test.run();

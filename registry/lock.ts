@@ -32,7 +32,9 @@ export async function withLock<T>(
   try {
     return await work();
   } finally {
-    await unlink(path).catch(() => undefined);
+    // Whoever took it for left behind holds it by now.
+    const owner = await readlink(path).catch(() => undefined);
+    if (owner === ingest.name) await unlink(path).catch(() => undefined);
   }
 }
 
