@@ -1,6 +1,7 @@
 /** What a report tells people, part by part: tables and sentences, which the terminal and Markdown each set in their own way. */
 import { fullName } from '../../registry/report/figures.ts';
 import type { Bytes, FilesReport, Report, UpdateReport } from '../../registry/report/report.ts';
+import { OTHERS } from '../report/causes.ts';
 import { countOf } from './difftext.ts';
 import {
   describeBytes,
@@ -18,9 +19,6 @@ import {
   describeWhatIf,
 } from './reporttext.ts';
 import { formatSize, oneLine } from './values.ts';
-
-/** What causes call components that they do not name. */
-const OTHERS = '(others)';
 
 /** A column: names that strangers chose, words of ours, or numbers. */
 export interface Column {

@@ -40,7 +40,7 @@ const ENTRIES_AT_ONCE = 500_000;
 /** Components that are told of one update; what the rest comes to is one cause more. */
 const SHOWN = 20;
 /** What stands for components that are not told. */
-const OTHERS = '(others)';
+export const OTHERS = '(others)';
 /** Why a layer is new in which nothing differs that is seen. */
 const ARCHIVE = '(archive)';
 /** Bytes that a file weighs besides its content. */
