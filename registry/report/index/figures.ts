@@ -74,18 +74,19 @@ async function duplicatesOf(
 ): Promise<FilesReport['duplicates']> {
   const limits = { limit: DUPLICATES, places: PLACES };
   const rows = await reader.query('duplicates', limits);
-  const places = Map.groupBy(await reader.query('places', limits), (row) => row['file_id']);
-  const holders = Map.groupBy(await reader.query('holders', limits), (row) => row['file_id']);
+  const content = (row: Row): string => `${row['file_id']} ${row['size']}`;
+  const places = Map.groupBy(await reader.query('places', limits), content);
+  const holders = Map.groupBy(await reader.query('holders', limits), content);
   const layers = layersByDiffId(report);
   return rows.map((row) => ({
     digest: `sha256:${row['digest']}` as const,
     size: number(row, 'size'),
     copies: number(row, 'copies'),
     wasted: number(row, 'wasted'),
-    layers: (holders.get(row['file_id'] as never) ?? [])
+    layers: (holders.get(content(row)) ?? [])
       .flatMap(({ diff_id }) => layers.get(diff_id as string) ?? [])
       .sort((a, b) => a - b),
-    paths: (places.get(row['file_id'] as never) ?? []).map(({ path }) => String(path)),
+    paths: (places.get(content(row)) ?? []).map(({ path }) => String(path)),
   }));
 }
 

@@ -3,8 +3,10 @@ import { createHash } from 'node:crypto';
 import { mkdtempSync, rmSync } from 'node:fs';
 import { join } from 'node:path';
 import { gzipSync } from 'node:zlib';
+import { tabled } from '../../../test-images/odd.ts';
 import type { Blob, ByteRange } from '../../image.ts';
 import { digestOf, MEDIA } from '../../oci.ts';
+import { packTar } from '../../tarwriter.ts';
 import { Engine } from './engine.ts';
 import type { LayerSource, ReadLayer } from './read.ts';
 import type { IndexedTag } from './snapshot.ts';
@@ -91,6 +93,14 @@ export function partialSource(
     name: 'a layer',
     open: () => Promise.resolve(made),
   };
+}
+
+/** A layer whose table of contents claims that its file `liar`, with the content `content`, has `size` bytes. */
+export function claimsOf(content: string, size: number): ReturnType<typeof partialSource> {
+  const tar = packTar([{ path: 'liar', content }]);
+  const claim = { name: 'liar', type: 'reg', size, digest: digestOf(content), mode: 0o644 };
+  const { blob, annotations = {} } = tabled([claim], gzipSync(tar.subarray(0, -1024)));
+  return partialSource(tar, blob, annotations);
 }
 
 /** All that the index keeps of a layer, row by row. */

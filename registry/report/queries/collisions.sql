@@ -1,4 +1,5 @@
--- Proves that no two contents, paths, sets of xattrs or layers have one id by chance: there must be no row.
+-- Proves that no two contents, paths, sets of xattrs or layers have one id by chance: there must be no row. A table of contents that claims a
+-- wrong size for a content of others shows here, too.
 SELECT 'file' AS kind, file_id AS id FROM (SELECT DISTINCT file_id, digest FROM files) f GROUP BY file_id HAVING count(*) > 1
 UNION ALL
 SELECT 'path' AS kind, path_id AS id FROM (SELECT DISTINCT path_id, path FROM paths) p GROUP BY path_id HAVING count(*) > 1

@@ -1,10 +1,10 @@
 -- What the layers hold: files as they are stored, and each content once. A hard link stores nothing. `content_compressed` is in proportion
 -- to how the blob of one of the content's layers is compressed.
 WITH placed AS (
-  SELECT count(*) AS copies, max(size) AS size, min(layer_id) AS layer_id
+  SELECT size, count(*) AS copies, min(layer_id) AS layer_id
   FROM entries
   WHERE kind = 'file'
-  GROUP BY file_id
+  GROUP BY file_id, size
 ),
 shares AS (
   SELECT layer_id, sum(copies) AS files, sum(copies * size) AS bytes, count(*) AS contents, sum(size) AS content_bytes

@@ -1,9 +1,9 @@
 -- For each layer: bytes of its files, and of those whose content no other layer has ("freed if the layer goes", uncompressed).
 WITH contents AS (
-  SELECT file_id, max(size) AS size, min(layer_id) AS first_layer, max(layer_id) AS last_layer
+  SELECT file_id, size, min(layer_id) AS first_layer, max(layer_id) AS last_layer
   FROM entries
   WHERE kind = 'file'
-  GROUP BY file_id
+  GROUP BY file_id, size
 ),
 own AS (
   SELECT first_layer AS layer_id, count(*) AS contents, sum(size) AS bytes
