@@ -102,6 +102,27 @@ report(
   },
 );
 
+report(
+  'a limit is not kept where the newest tag cannot be read, and what is said names it',
+  async () => {
+    const images = ['1.0', '1.1', '1.2'].map((tag) => [tag, sampleImage({ seed: tag })] as const);
+    const target = layout('unread', images);
+    const [, , [, { root }]] = images as [never, never, (typeof images)[number]];
+    rmSync(join(work, 'unread', 'blobs', root.descriptor.digest.replace(':', '/')));
+    const { status, stdout, stderr } = await runHere([
+      'report',
+      target,
+      '--max-update-bytes',
+      '1GB',
+    ]);
+    assert.equal(status, 1);
+    const told =
+      /not held: --max-update-bytes 1\.0 GB: \S*unread:1\.2, the newest of its stream, cannot be read/;
+    assert.match(stdout, told);
+    assert.match(stderr, told);
+  },
+);
+
 report('names that images bring are no markup, no links and no orders to a terminal', async () => {
   const hostile = '<img src=x>|`a` [b](http://c) $m$ http://h www.w @d\u001b[31m\u202e\n# e';
   const target = layout('hostile', [
@@ -114,7 +135,10 @@ report('names that images bring are no markup, no links and no orders to a termi
     ...found,
     ...(found.node && { node: { ...found.node, platform: hostile } }),
     layers: found.layers.map((layer) => ({ ...layer, createdBy: hostile })),
-    thresholds: [{ name: 'max-update-bytes', limit: 1, found: 2, crossed: true, where: hostile }],
+    thresholds: [
+      { name: 'max-update-bytes', limit: 1, found: 2, crossed: true, where: hostile },
+      { name: 'min-shared', limit: 1, crossed: true, where: hostile },
+    ],
     skipped: [{ name: hostile, why: hostile }],
   };
   for (const text of [formatText(made, { rows: 10 }), formatMarkdown(made, { rows: 10 })])

@@ -108,10 +108,16 @@ export function describeSeconds(seconds: number): string {
 export function describeThreshold({ name, limit, found, crossed, where }: Threshold): string {
   const show = (value: number): string =>
     name === 'min-shared' ? `${(100 * value).toFixed(1)} %` : formatSize(value);
-  if (found === undefined)
-    return `not held: --${name} ${show(limit)}: there is no update from one tag to the next of its stream`;
+  if (found === undefined) return `not held: --${name} ${show(limit)}: ${describeUnheld(where)}`;
   const place = where === undefined ? '' : ` for ${oneLine(where)}`;
   return `${crossed ? 'crossed' : 'kept'}: --${name} ${show(limit)}, found ${show(found)}${place}`;
+}
+
+/** Why a limit is held against nothing; `where` names a tag that cannot be read. */
+function describeUnheld(where: string | undefined): string {
+  return where === undefined
+    ? 'there is no update from one tag to the next of its stream'
+    : `${oneLine(where)}, the newest of its stream, cannot be read`;
 }
 
 /** Limits that tags exceed, a sentence each: how many tags, and the worst. */

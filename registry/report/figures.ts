@@ -55,7 +55,7 @@ const POPULAR = 300;
 export function makeReport(survey: Survey, questions: Questions = {}): Report {
   const counting = layOut(survey, questions.uncompressed);
   const updates = updatesOf(counting);
-  const thresholds = thresholdsOf(updates, counting, questions);
+  const thresholds = thresholdsOf(updates, counting, { ...questions, skipped: survey.skipped });
   const skipped = [...survey.skipped, ...missingOf(counting)];
   return {
     version: REPORT_VERSION,

@@ -345,10 +345,10 @@ export interface Threshold {
   /** Such as `max-update-bytes`. */
   readonly name: string;
   readonly limit: number;
-  /** Absent where there is no update. */
+  /** Absent where there is no update, or the newest is of a tag that cannot be read. */
   readonly found?: number;
   readonly crossed: boolean;
-  /** Where `found` was found. */
+  /** Where `found` was found; without it, the tag that cannot be read. */
   readonly where?: string;
 }
 

@@ -1,7 +1,7 @@
 /** Limits for CI, held against the newest update of every stream: what was pushed long ago cannot be mended. */
 import type { Counting } from './counting.ts';
-import { streamOf } from './order.ts';
-import type { Threshold, UpdateReport } from './report.ts';
+import { areVersions, compareVersions, streamOf } from './order.ts';
+import type { Skipped, Threshold, UpdateReport } from './report.ts';
 
 /** What must hold. */
 export interface Thresholds {
@@ -12,15 +12,16 @@ export interface Thresholds {
 }
 
 /**
- * The limits that were set, and what was found; nothing where no limit was set. One that has no update to be held against is crossed: a
- * gate that cannot be checked must not look as if it had been.
+ * The limits that were set, and what was found; nothing where no limit was set. One that has no update to be held against is crossed, and
+ * so is one where the newest version of a stream is among `skipped`: a gate that cannot be checked must not look as if it had been.
  */
 export function thresholdsOf(
   updates: readonly UpdateReport[],
   counting: Counting,
-  { maxUpdateBytes, minShared }: Thresholds,
+  { maxUpdateBytes, minShared, skipped }: Thresholds & { readonly skipped: readonly Skipped[] },
 ): Threshold[] {
   const newest = newestOf(updates, counting);
+  const unread = skipped.find(({ name }) => isNewest(name, counting))?.name;
   const worst = (measure: (update: UpdateReport) => number): UpdateReport | undefined =>
     newest.reduce<UpdateReport | undefined>(
       (most, update) => (most && measure(most) >= measure(update) ? most : update),
@@ -32,10 +33,9 @@ export function thresholdsOf(
     update: UpdateReport | undefined,
     measure: (update: UpdateReport) => { readonly found: number; readonly crossed: boolean },
   ): void => {
-    const told = update
-      ? { ...measure(update), where: whereOf(update, counting) }
-      : { crossed: true };
-    found.push({ name, limit, ...told });
+    const told = update && { ...measure(update), where: whereOf(update, counting) };
+    const unknown = { crossed: true, ...(unread !== undefined && { where: unread }) };
+    found.push({ name, limit, ...(told && (told.crossed || !unread) ? told : unknown) });
   };
   if (maxUpdateBytes !== undefined)
     hold(
@@ -65,6 +65,18 @@ function newestOf(updates: readonly UpdateReport[], { tags }: Counting): UpdateR
     if (!known || known.to < update.to) newest.set(stream, update);
   }
   return [...newest.values()];
+}
+
+/** Whether `name` (`REPOSITORY:TAG`) is a later version than all of its stream in `counting`, of which there must be one. */
+function isNewest(name: string, { repositories, tags }: Counting): boolean {
+  return repositories.some(({ found, tags: own }) => {
+    if (!name.startsWith(`${found.name}:`)) return false;
+    const tag = name.slice(found.name.length + 1);
+    const stream = streamOf(tag);
+    const others = own.map((at) => tags[at]?.tag ?? '').filter((one) => streamOf(one) === stream);
+    if (stream === '' || others.length === 0 || !areVersions([tag, ...others])) return false;
+    return others.every((one) => compareVersions(tag, one) > 0);
+  });
 }
 
 function whereOf(update: UpdateReport, { tags, repositories }: Counting): string {

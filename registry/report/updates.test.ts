@@ -68,6 +68,25 @@ test('commits follow each other in time', () => {
   assert.deepEqual(updatesOf(made), ['b3f2a9c -> a1f2a9c']);
 });
 
+test('a limit is not held against the update before one whose tag cannot be read', () => {
+  const tags = { '1.0': 'a', '1.1': 'b', '1.0-slim': 'c', '1.1-slim': 'd' };
+  const fixture = new Fixture();
+  for (const name of Object.values(tags)) fixture.image(name, [[`own ${name}`, 10]]);
+  const survey = fixture.survey(fixture.repository('host:5000/a', tags));
+  const heldWithout = (tag: string, maxUpdateBytes = 10): object[] | undefined => {
+    const skipped = [{ name: `host:5000/a:${tag}`, why: 'its manifest is damaged' }];
+    return makeReport({ ...survey, skipped }, { maxUpdateBytes }).thresholds as object[];
+  };
+  const limit = { name: 'max-update-bytes', limit: 10 };
+  for (const tag of ['1.2', '1.1.1-slim', 'v2'])
+    assert.deepEqual(heldWithout(tag), [{ ...limit, crossed: true, where: `host:5000/a:${tag}` }]);
+  const kept = { found: 10, crossed: false, where: 'host:5000/a:1.0 -> 1.1 (linux/amd64)' };
+  for (const tag of ['0.9', '1.0.5', '1.2-alpine', 'latest', '2f3a9bc'])
+    assert.deepEqual(heldWithout(tag), [{ ...limit, ...kept }], tag);
+  // What is known to be too much is told.
+  assert.deepEqual(heldWithout('1.2', 9), [{ ...limit, limit: 9, ...kept, crossed: true }]);
+});
+
 test('a limit that has no update to be held against does not pass', () => {
   for (const tags of [{ '1.0': 'a' }, { bookworm: 'a', trixie: 'b' }, {}]) {
     const made = reportOn(tags as Record<string, string>, { maxUpdateBytes: 1e9, minShared: 0 });

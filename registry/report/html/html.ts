@@ -179,7 +179,9 @@ function thresholdList(thresholds: readonly Threshold[]): Markup | undefined {
     const shown = (value: number): string =>
       name === 'min-shared' ? percent(value, 1) : formatSize(value);
     if (found === undefined)
-      return html`<li class="bad"><b>Not held</b> <code>--${name} ${shown(limit)}</code>: there is no update</li>`;
+      return html`<li class="bad"><b>Not held</b> <code>--${name} ${shown(limit)}</code>: ${
+        where === undefined ? 'there is no update' : `${where} cannot be read`
+      }</li>`;
     const at = where === undefined ? '' : ` at ${where}`;
     return html`<li class="${crossed ? 'bad' : 'good'}"><b>${crossed ? 'Crossed' : 'Kept'}</b> <code>--${name} ${shown(limit)}</code>: found ${shown(found)}${at}</li>`;
   });
