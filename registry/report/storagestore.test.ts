@@ -89,6 +89,27 @@ storage('where a manifest cannot be read at all, what nothing needs is not known
 });
 
 storage(
+  'what cannot be read is named by its tags, or by its digest where it has none',
+  async () => {
+    const damaged = ['a tag', 'no tag'].map((name) =>
+      documentOf(Buffer.from(name), MEDIA.manifest),
+    );
+    const [tagged, untagged] = damaged.map(({ descriptor }) => descriptor.digest);
+    const absent = blob('absent', 9).descriptor.digest;
+    assert.ok(tagged && untagged);
+    const tags = { '1.0': image.root.descriptor.digest, '1.1': tagged, '1.2': absent };
+    writeDistribution(work, 'a', [...documentsOf(image), ...damaged], tags);
+    const { skipped = [], tags: found } = await reportOn();
+    assert.deepEqual(
+      found.map(({ tag }) => tag),
+      ['1.0'],
+    );
+    const names = skipped.map(({ name }) => name.replace(`storage:${work}/`, ''));
+    assert.deepEqual(names, ['a:1.1', 'a:1.2', `a@${untagged}`]);
+  },
+);
+
+storage(
   'a foreign layer is needed where it is held, and costs nothing where it is not',
   async () => {
     const foreign = 'application/vnd.docker.image.rootfs.foreign.diff.tar.gzip';

@@ -159,48 +159,50 @@ interface Reading {
 async function surveyLinks(
   directory: string,
   name: string,
-  reading: Reading,
+  { local, skipped }: Reading,
 ): Promise<SurveyedRepository> {
   const manifests = join(directory, '_manifests');
   const revisions = await linked(join(manifests, 'revisions'));
-  for (const digest of revisions)
-    if (!(await readRevision(digest, name, reading))) revisions.delete(digest);
-  const { documents } = reading.local;
-  const attached = attachedBySubject(revisions, documents);
+  const unread = new Map<Digest, string>();
+  for (const digest of revisions) {
+    const why = await readRevision(digest, local);
+    if (why !== undefined) unread.set(digest, why);
+  }
+  for (const digest of unread.keys()) revisions.delete(digest);
+  const attached = attachedBySubject(revisions, local.documents);
   const tags = new Map<string, Digest>();
   const standIns = new Map<Digest, Digest>();
+  const named = new Set<Digest>();
   for (const tag of await namesIn(join(manifests, 'tags'))) {
     const digest = await readLink(join(manifests, 'tags', tag, 'current', 'link'));
     // A tag whose manifest was deleted stays as a directory without a link.
-    if (digest === undefined || !revisions.has(digest)) continue;
+    if (digest === undefined) continue;
     const to = attachedTo(tag);
-    if (!to || !revisions.has(to.subject)) tags.set(tag, digest);
+    if (!revisions.has(digest)) {
+      named.add(digest);
+      const why = unread.get(digest) ?? `its manifest ${digest} is not there`;
+      skipped.push({ name: `${name}:${tag}`, why });
+    } else if (!to || !revisions.has(to.subject)) tags.set(tag, digest);
     else if (to.isStandIn) standIns.set(to.subject, digest);
     else attached.set(to.subject, [...(attached.get(to.subject) ?? []), { digest, by: 'tag' }]);
   }
+  for (const [digest, why] of unread)
+    if (!named.has(digest)) skipped.push({ name: `${name}@${digest}`, why });
   const links = await linked(join(directory, '_layers'));
   return { name, tags, attached, standIns, revisions, links };
 }
 
-async function readRevision(
-  digest: Digest,
-  name: string,
-  { local, skipped }: Reading,
-): Promise<boolean> {
+/** Reads what a repository links to; why it cannot be read, if so. */
+async function readRevision(digest: Digest, local: LocalDocuments): Promise<string | undefined> {
   try {
     const facts = await local.manifest(digest);
-    if (facts) await local.follow(facts);
-    else
-      skipped.push({
-        name: `${name}@${digest}`,
-        why: 'the repository links to it, and it is not there',
-      });
-    return facts !== undefined;
+    if (!facts) return 'the repository links to it, and it is not there';
+    await local.follow(facts);
+    return undefined;
   } catch (error) {
     if (!(error instanceof RechunkError)) throw error;
     await local.claim(digest);
-    skipped.push({ name: `${name}@${digest}`, why: error.message });
-    return false;
+    return error.message;
   }
 }
 
