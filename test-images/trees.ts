@@ -1,10 +1,10 @@
 /** File systems in memory, for tests of what reads a {@link Tree}. */
-import { createHash } from 'node:crypto';
+import { hash } from 'node:crypto';
 import { Readable } from 'node:stream';
 import { gunzipSync } from 'node:zlib';
 import { extract, type Header } from 'tar-stream';
 import { type Contents, type Entry, type FileDigest, type Inode, Tree } from '../rechunk/tree.ts';
-import { ancestorsOf, type Path } from '../registry/path.ts';
+import { type Path, parentOf } from '../registry/path.ts';
 import { NO_XATTRS } from '../registry/tar.ts';
 
 /** One name of a tree; a file with empty content where nothing else is said. */
@@ -32,8 +32,13 @@ export interface FileSpec {
   };
 }
 
-const digest = (algorithm: string, content: Buffer): string =>
-  createHash(algorithm).update(content).digest('hex');
+const digest = (algorithm: string, content: Buffer): string => hash(algorithm, content, 'hex');
+
+const EMPTY = Buffer.alloc(0);
+const EMPTY_SHA256 = digest('sha256', EMPTY);
+
+const sha256Of = (content: Buffer): string =>
+  content === EMPTY ? EMPTY_SHA256 : digest('sha256', content);
 
 function inodeOf(spec: FileSpec, content: Buffer): Inode {
   const type = spec.type ?? (spec.target === undefined ? 'file' : 'symlink');
@@ -48,7 +53,7 @@ function inodeOf(spec: FileSpec, content: Buffer): Inode {
     devMajor: 0,
     devMinor: 0,
     xattrs: spec.xattrs ?? NO_XATTRS,
-    sha256: type === 'file' ? (spec.absent?.digests.sha256 ?? digest('sha256', content)) : '',
+    sha256: type === 'file' ? (spec.absent?.digests.sha256 ?? sha256Of(content)) : '',
     layer: spec.layer ?? 0,
   };
 }
@@ -64,14 +69,17 @@ export function memoryTree(specs: Iterable<FileSpec>): Tree {
     const path = spec.path as Path;
     const linked = spec.link === undefined ? undefined : inodes.get(spec.link as Path);
     if (spec.link !== undefined && !linked) throw new Error(`${path}: no ${spec.link} to link to`);
-    const content = Buffer.from(spec.content ?? '');
+    const content = spec.content ? Buffer.from(spec.content) : EMPTY;
     const inode = linked ?? inodeOf(spec, content);
     if (!linked) contents.set(inode, { spec, content });
     if (!linked && !spec.absent) CONTENTS.set(inode.sha256, { spec, content });
     inodes.set(path, inode);
   }
-  for (const path of ['' as Path, ...[...inodes.keys()].flatMap(ancestorsOf)]) {
-    if (!inodes.has(path)) inodes.set(path, inodeOf({ path, type: 'dir' }, Buffer.alloc(0)));
+  const root = '' as Path;
+  if (!inodes.has(root)) inodes.set(root, inodeOf({ path: root, type: 'dir' }, EMPTY));
+  for (const path of [...inodes.keys()]) {
+    for (let above = parentOf(path); !inodes.has(above); above = parentOf(above))
+      inodes.set(above, inodeOf({ path: above, type: 'dir' }, EMPTY));
   }
   const entries = [...inodes].map(([path, inode]): Entry => ({ path, inode }));
   return new Tree(entries, memoryContents(contents));
