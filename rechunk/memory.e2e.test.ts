@@ -6,7 +6,7 @@ import { cpSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:f
 import { join } from 'node:path';
 import { suite } from 'uvu';
 import { type ImageInput, writeLayout } from '../test-images/build.ts';
-import { runCli, runJson } from '../test-images/cli.ts';
+import { jsonHere, runHere } from '../test-images/cli.ts';
 import { file, packMembers } from '../test-images/member.ts';
 import { type Registry, startRegistry } from '../test-images/registry.ts';
 import type { Inspection } from './inspect.ts';
@@ -44,16 +44,16 @@ memory.after(async () => {
 
 const source = (tag: string): string => `oci:${sources}-${tag}:${tag}`;
 const build = (from: string, to: string, ...more: readonly string[]): Promise<BuildResult> =>
-  runJson<BuildResult>(['build', source(from), to, ...options, ...more]);
+  jsonHere<BuildResult>(['build', source(from), to, ...options, ...more]);
 /** Builds, which must succeed, and gives the notes that were printed. */
 async function notesOf(from: string, to: string, ...more: readonly string[]): Promise<string> {
-  const { status, stderr } = await runCli(['build', source(from), to, ...options, ...more]);
+  const { status, stderr } = await runHere(['build', source(from), to, ...options, ...more]);
   assert.equal(status, 0, stderr);
   return stderr;
 }
 
 const inspect = (reference: string): Promise<Inspection> =>
-  runJson<Inspection>(['inspect', reference]);
+  jsonHere<Inspection>(['inspect', reference]);
 const digests = async (reference: string): Promise<string[]> =>
   (await inspect(reference)).layers.map(({ digest }) => digest).sort();
 
@@ -131,7 +131,7 @@ memory('--reuse-from takes layers of an image whose plan is not continued', asyn
   const { images } = await build('one', elsewhere, '--reuse-from', `oci:${other}:x`);
   assert.ok(images[0]?.layers.every(({ known, reused }) => known && !reused));
   assert.deepEqual(await digests(elsewhere), await digests(`oci:${other}:x`));
-  const verified = await runCli(['verify', source('one'), elsewhere, '--quiet']);
+  const verified = await runHere(['verify', source('one'), elsewhere, '--quiet']);
   assert.equal(verified.status, 0);
 });
 
@@ -165,7 +165,7 @@ memory('a blob that the earlier image lost is made anew', async () => {
   const to = `oci:${join(work, 'found')}:x`;
   const stderr = await notesOf('one', to, '--previous', `oci:${lost}:x`);
   assert.match(stderr, /lacks its layer sha256:[0-9a-f]+: it is made anew/);
-  assert.equal((await runCli(['verify', source('one'), to, '--quiet'])).status, 0);
+  assert.equal((await runHere(['verify', source('one'), to, '--quiet'])).status, 0);
 });
 
 memory('forged fingerprints are not believed, unless the user vouches for the image', async () => {
@@ -176,18 +176,18 @@ memory('forged fingerprints are not believed, unless the user vouches for the im
   const previous = ['--previous', `oci:${dir}:forged`];
   const stderr = await notesOf('one', to, ...previous);
   assert.match(stderr, /forged records a plan that is not of its layers: layer \d is made anew/);
-  assert.equal((await runCli(['verify', source('one'), to, '--quiet'])).status, 0);
+  assert.equal((await runHere(['verify', source('one'), to, '--quiet'])).status, 0);
   assert.deepEqual(await digests(to), await digests(`oci:${dir}:true`));
   // Whoever vouches for a forger gets what the forger wrote: it shows that nothing was hashed.
   const naive = `oci:${join(work, 'naive')}:x`;
   await build('one', naive, ...previous, '--trust-previous', digest);
-  assert.equal((await runCli(['verify', source('one'), naive, '--quiet'])).status, 0);
+  assert.equal((await runHere(['verify', source('one'), naive, '--quiet'])).status, 0);
   const swapped = await inspect(naive);
   const honest = await inspect(`oci:${dir}:true`);
   const home = (image: Inspection): [string, string][] =>
     image.layers.map(({ diffId, components = [] }) => [diffId, components.join(' ')]);
   assert.notEqual(Object.fromEntries(home(swapped)), Object.fromEntries(home(honest)));
-  const guarded = await runCli([
+  const guarded = await runHere([
     'build',
     source('one'),
     `${naive}2`,
@@ -217,7 +217,7 @@ memory('an earlier image whose blobs are not what its config says: --verify find
   });
   const arguments_ = ['build', source('one'), `oci:${join(work, 'victim')}:x`, ...options];
   const forged = ['--previous', `oci:${dir}:forged`, '--verify'];
-  const { status, stderr } = await runCli([...arguments_, ...forged]);
+  const { status, stderr } = await runHere([...arguments_, ...forged]);
   assert.equal(status, 2, stderr);
   assert.match(stderr, /digest-mismatch|diffID|not equal/);
 });
@@ -261,7 +261,7 @@ memory('layers of an earlier image in another repository are mounted, not sent',
 
 /** In which updates components changed, by the record of an image. */
 async function changes(reference: string): Promise<{ observed: number; changes: Json }> {
-  const { labels, layers } = await runJson<Inspection>(['inspect', reference, '--insecure']);
+  const { labels, layers } = await jsonHere<Inspection>(['inspect', reference, '--insecure']);
   const diffIds = layers.map(({ diffId }) => diffId);
   const record = parseRecord(labels[PLAN_LABEL] ?? '', diffIds);
   assert.ok(record);
@@ -305,7 +305,7 @@ memory(
       [0b111, 0b011, 0, 0].join(' '),
     );
     const learn = ['--previous', `oci:${raw}:h2`, '--history', '3'];
-    const learnt = await runCli([
+    const learnt = await runHere([
       'build',
       `oci:${raw}:h3`,
       `oci:${work}/learnt:x`,
@@ -334,7 +334,7 @@ memory('a plan too long for the label is attached to the image, and read from th
   const after = await make('after', (name) => (name.endsWith(hash(77)) ? 'other' : name));
   for (const to of [`oci:${long}:out`, `docker://${registry.host}/team/long:out`]) {
     const run = (from: string): Promise<BuildResult> =>
-      runJson(['build', from, to, '--map', longMap, '--max-layers', '12', '--insecure']);
+      jsonHere(['build', from, to, '--map', longMap, '--max-layers', '12', '--insecure']);
     const first = await run(before);
     const same = await run(before);
     assert.equal(same.digest, first.digest, 'the record is read, or the update would be new');
@@ -346,7 +346,7 @@ memory('a plan too long for the label is attached to the image, and read from th
       changed.map(([id]) => id.replace(/.*:/, '')),
       [hash(77)],
     );
-    const { status, stderr } = await runCli(['verify', after, to, '--insecure', '--quiet']);
+    const { status, stderr } = await runHere(['verify', after, to, '--insecure', '--quiet']);
     assert.equal(status, 0, stderr);
   }
 });
@@ -392,7 +392,7 @@ memory('options that contradict each other are refused', async () => {
     [['--history', '3x/y:z:q'], /history|reference|3x/],
     [['--trust-previous', 'latest'], /digest/],
   ] as const) {
-    const result = await runCli([
+    const result = await runHere([
       'build',
       source('one'),
       `oci:${work}/none:x`,
@@ -402,7 +402,7 @@ memory('options that contradict each other are refused', async () => {
     assert.equal(result.status, 2);
     assert.match(result.stderr, says);
   }
-  const plan = await runCli([
+  const plan = await runHere([
     'build',
     source('one'),
     `oci-archive:${work}/a.tar`,
