@@ -1,4 +1,4 @@
-// needs: root, buildah, podman, skopeo, dpkg-deb, dpkg, mmdebstrap, getfattr, docker-registry
+// needs: root, buildah, podman, skopeo, dpkg-deb, dpkg, mmdebstrap, bsdtar, getfattr, docker-registry
 /** Images laid over untouched bases, made by a real buildah: which blobs are shared, and what a real podman shows of them. */
 import assert from 'node:assert/strict';
 import { mkdirSync, readFileSync, rmSync, statSync, writeFileSync } from 'node:fs';
@@ -9,7 +9,7 @@ import { writeLayout } from '../test-images/build.ts';
 import { openBuildah } from '../test-images/buildah.ts';
 import { jsonHere } from '../test-images/cli.ts';
 import { command, output } from '../test-images/command.ts';
-import { debianImage } from '../test-images/debian.ts';
+import { slimDebianImage } from '../test-images/debian.ts';
 import { compareListings, listTree } from '../test-images/oracle.ts';
 import { startRegistry } from '../test-images/registry.ts';
 import { unpackWith } from '../test-images/runtime.ts';
@@ -168,7 +168,7 @@ async function makePackage(): Promise<string> {
 }
 
 base('a commit on Debian over its base, under each policy', async () => {
-  const debian = `oci:${await debianImage()}:latest`;
+  const debian = `oci:${await slimDebianImage()}:latest`;
   const source = `${layout}:debian`;
   await buildah.commit(debian, source, CHANGES(await makePackage()));
   const original = await unpackWith('podman-overlay', source, join(work, 'original'));

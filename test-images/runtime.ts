@@ -48,7 +48,7 @@ async function copy(from: string, to: string, ...options: string[]): Promise<voi
 /** The image as an OCI layout with gzip layers: umoci 0.4.7 reads no zstd. diffIDs stay as they are. */
 async function gzipLayout(image: ToolReference, dir: string): Promise<string> {
   await copy(image, `dir:${dir}/plain`, '--dest-decompress');
-  await copy(`dir:${dir}/plain`, `oci:${dir}/layout:image`);
+  await copy(`dir:${dir}/plain`, `oci:${dir}/layout:image`, '--dest-compress-level', '1');
   return `${dir}/layout:image`;
 }
 
