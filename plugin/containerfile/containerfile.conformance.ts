@@ -258,12 +258,18 @@ export function testContainerfile(suite: Suite): ReturnType<typeof tests> {
     assert.ok(bytesOf(freshOf(two, one)) < bytesOf(two.layers) / 50);
   });
 
-  /** What a build says that must fail; `edit` changes its Containerfile. What is to be split is one file, but where the final stage is not to wait for it. */
+  /** The page's Containerfile, where what is to be split is one file. */
+  const little = (): string => {
+    const whole = readFileSync(file('Containerfile'), 'utf8');
+    const text = whole.replace(/^FROM .* AS builder\n(?:.+\n)+/m, LITTLE);
+    assert.notEqual(text, whole);
+    return text;
+  };
+
+  /** What a build says that must fail; `edit` changes its Containerfile, which is the little one but where the final stage is not to wait for it. */
   const complaint = async (flags: string, edit: (text: string) => string): Promise<string> => {
     const whole = readFileSync(file('Containerfile'), 'utf8');
-    const little = whole.replace(/^FROM .* AS builder\n(?:.+\n)+/m, LITTLE);
-    assert.notEqual(little, whole);
-    writeFileSync(file('Containerfile.bad'), edit(flags.includes('--jobs') ? whole : little));
+    writeFileSync(file('Containerfile.bad'), edit(flags.includes('--jobs') ? whole : little()));
     const failed = await run(
       `if buildah build -f Containerfile.bad ${flags} . >log 2>&1; then echo it did not fail; fi; cat log`,
     );
@@ -325,10 +331,8 @@ export function testContainerfile(suite: Suite): ReturnType<typeof tests> {
       Shell: ['/bin/bash'],
     };
     writeFileSync(file('rich.json'), JSON.stringify({ ...rich, config: settings }));
-    writeFileSync(
-      file('Containerfile.more'),
-      `${readFileSync(file('Containerfile'), 'utf8')}LABEL more=1\n`,
-    );
+    writeFileSync(file('Containerfile.little'), little());
+    writeFileSync(file('Containerfile.more'), `${little()}LABEL more=1\n`);
     const build = `buildah build ${FLAGS} --build-arg RECHUNK_ARGS='--config rich.json'`;
     const said = await loud(`${build} -f Containerfile.more -t localhost/more .`);
     assert.match(
@@ -345,7 +349,7 @@ export function testContainerfile(suite: Suite): ReturnType<typeof tests> {
       [],
     );
     assert.equal(more.config.Labels['org.opencontainers.image.title'], 'greeting');
-    await loud(`${build} -f Containerfile -t localhost/same .`);
+    await loud(`${build} -f Containerfile.little -t localhost/same .`);
     const same = await inspect('localhost/same');
     assert.deepEqual(same['org.example.unknown'], { a: 1 });
     assert.deepEqual((same['config'] as Record<string, unknown>)['Shell'], ['/bin/bash']);
@@ -353,7 +357,9 @@ export function testContainerfile(suite: Suite): ReturnType<typeof tests> {
 
   once('annotations become labels where that is asked for', async () => {
     const args = '--config config.json --annotations-to-labels --label own=1';
-    await run(`buildah build ${FLAGS} --build-arg RECHUNK_ARGS='${args}' -t localhost/labels .`);
+    writeFileSync(file('Containerfile.little'), little());
+    const build = `buildah build ${FLAGS} -f Containerfile.little --build-arg RECHUNK_ARGS='${args}'`;
+    await run(`${build} -t localhost/labels .`);
     const { ImageAnnotations: plain } = JSON.parse(readFileSync(file('config.json'), 'utf8'));
     const { Config: text } = JSON.parse(await run('buildah inspect --type image localhost/labels'));
     const { Labels } = (JSON.parse(text) as Config).config;
