@@ -146,7 +146,7 @@ export async function buildRow(
   try {
     await rechunk(source, destination, {
       hostPlatform: PLATFORM,
-      threads: 2,
+      threads: 1,
       tempDir,
       maxLayerSize: MAX_LAYER_SIZE,
       compression: 'gzip',
