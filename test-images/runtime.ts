@@ -1,12 +1,12 @@
 /**
  * Root file systems as real tools make them of an image: what a rechunked image must look like to those who run it.
  *
- * Everything that a tool keeps (storage, daemons, mounts) is below the directory that is given, and gone after `close`.
- * Needs root. What each tool does differently is in this folder's README.
+ * Everything that a tool keeps (storage, mounts) is below the directory that is given, and gone after `close`; but for
+ * containerd, which is started once and ends with this process. Needs root. What each tool does differently is in this folder's README.
  */
-import { type ChildProcess, spawn } from 'node:child_process';
-import { once } from 'node:events';
-import { mkdir, readFile, rm, writeFile } from 'node:fs/promises';
+import { spawn } from 'node:child_process';
+import { rmSync } from 'node:fs';
+import { mkdir, mkdtemp, readFile, rm, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { command, output } from './command.ts';
 import { untilUp } from './daemon.ts';
@@ -45,8 +45,34 @@ async function copy(from: string, to: string, ...options: string[]): Promise<voi
   await command('skopeo', ['copy', '-q', '--insecure-policy', ...insecure, ...options, from, to]);
 }
 
-/** The image as an OCI layout with gzip layers: umoci 0.4.7 reads no zstd. diffIDs stay as they are. */
+/** The layout of an `oci:` reference, where it has no other image; with what its manifest says. */
+async function loneLayout(
+  image: ToolReference,
+): Promise<{ readonly layout: string; readonly manifest: string } | undefined> {
+  const [, layout] = /^oci:([^:]+):/.exec(image) ?? [];
+  if (layout === undefined) return undefined;
+  const { manifests } = JSON.parse(await readFile(join(layout, 'index.json'), 'utf8'));
+  if (manifests.length !== 1) return undefined;
+  const blob = join(layout, 'blobs', manifests[0].digest.replace(':', '/'));
+  return { layout, manifest: await readFile(blob, 'utf8') };
+}
+
+/** The image as an OCI archive, its blobs as they are. */
+async function archiveOf(image: ToolReference, dir: string): Promise<string> {
+  const archive = `${dir}/image.tar`;
+  const lone = await loneLayout(image);
+  if (!lone) await copy(image, `oci-archive:${archive}:image`);
+  else {
+    const parts = ['oci-layout', 'index.json', 'blobs'];
+    await command('tar', ['-cf', archive, '-C', lone.layout, ...parts]);
+  }
+  return archive;
+}
+
+/** The image as an OCI layout without zstd layers, which umoci 0.4.7 does not read. diffIDs stay as they are. */
 async function gzipLayout(image: ToolReference, dir: string): Promise<string> {
+  const lone = await loneLayout(image);
+  if (lone && !lone.manifest.includes('+zstd')) return image.slice('oci:'.length);
   await copy(image, `dir:${dir}/plain`, '--dest-decompress');
   await copy(`dir:${dir}/plain`, `oci:${dir}/layout:image`, '--dest-compress-level', '1');
   return `${dir}/layout:image`;
@@ -73,31 +99,34 @@ runroot = "${dir}/run"
   const env = { CONTAINERS_STORAGE_CONF: `${dir}/storage.conf`, STORAGE_OPTS: '' };
   const podman = (...parameters: string[]): Promise<string> =>
     output('podman', ['--tmpdir', `${dir}/tmp`, ...parameters], { env });
+  let root = '';
   const close = async (): Promise<void> => {
-    await podman('image', 'umount', '--all', '--force').catch(() => {});
-    await command('umount', ['-l', `${dir}/storage/${driver}`]).catch(() => {});
+    // The storage goes with it, so podman, which takes longer, need not know.
+    for (const mounted of [root, `${dir}/storage/${driver}`])
+      await command('umount', ['-l', mounted]).catch(() => {});
     await remove(dir);
   };
   try {
     const remote = image.startsWith('docker://');
     // podman makes a name of an `oci:` directory's path, which need not be a valid one; an archive states its own.
-    const from = remote ? image : `oci-archive:${dir}/image.tar`;
-    if (!remote) await copy(image, `${from}:image`);
+    const from = remote ? image : `oci-archive:${await archiveOf(image, dir)}`;
     const tls = remote ? ['--tls-verify=false'] : [];
     const id = (await podman('pull', '-q', ...tls, from)).split('\n').at(-1) ?? '';
-    return { root: await podman('image', 'mount', id), close };
+    root = await podman('image', 'mount', id);
+    return { root, close };
   } catch (error) {
     await close();
     throw error;
   }
 }
 
-const daemons = new Set<ChildProcess>();
-process.once('exit', () => {
-  for (const daemon of daemons) daemon.kill();
-});
+/** The one containerd of this process, which ends with it: an image's name and mount are all that is its own. */
+let containerd: Promise<string> | undefined;
+let images = 0;
 
-async function startContainerd(dir: string): Promise<{ daemon: ChildProcess; socket: string }> {
+/** Starts containerd and gives its socket. */
+async function startContainerd(): Promise<string> {
+  const dir = await mkdtemp('/var/tmp/containerd-');
   const socket = `${dir}/containerd.sock`;
   const config = `version = 2
 root = "${dir}/root"
@@ -108,39 +137,40 @@ disabled_plugins = ["io.containerd.grpc.v1.cri", "io.containerd.internal.v1.opt"
 [ttrpc]
   address = "${socket}.ttrpc"
 `;
-  await mkdir(dir, { recursive: true });
   await writeFile(`${dir}/config.toml`, config);
   const daemon = spawn('containerd', ['--config', `${dir}/config.toml`, '--log-level', 'error'], {
     stdio: 'ignore',
   });
   // A test that fails half-way must neither hang on the daemon nor leave it.
   daemon.unref();
-  daemons.add(daemon);
+  process.once('exit', () => {
+    daemon.kill('SIGKILL');
+    rmSync(dir, { recursive: true, force: true, maxRetries: 3 });
+  });
   await untilUp(daemon, () => output('ctr', ['--address', socket, 'version']), START_TIMEOUT_MS);
-  return { daemon, socket };
+  return socket;
 }
 
 async function unpackContainerd(image: ToolReference, dir: string): Promise<Unpacked> {
-  const { daemon, socket } = await startContainerd(dir);
+  containerd ??= startContainerd();
+  const socket = await containerd;
   const ctr = (...parameters: string[]): Promise<string> =>
     output('ctr', ['--address', socket, ...parameters]);
+  const base = `test.invalid/image${++images}`;
   const root = join(dir, 'mounted');
+  let name = '';
   const close = async (): Promise<void> => {
     // Lazily: on a busy machine somebody may still look into it.
     await command('umount', ['-l', root]).catch(() => {});
-    daemon.ref();
-    const ended = once(daemon, 'exit');
-    if (daemon.exitCode === null && daemon.kill()) await ended;
-    daemons.delete(daemon);
+    if (name) await ctr('image', 'rm', name);
     await remove(dir);
   };
   try {
     // The archive keeps blobs as they are, so that containerd unpacks the same compression that a node would pull.
-    await copy(image, `oci-archive:${dir}/image.tar:image`);
-    await ctr('image', 'import', '--base-name', 'test.invalid/image', `${dir}/image.tar`);
-    const name = await ctr('image', 'ls', '-q');
+    await ctr('image', 'import', '--base-name', base, await archiveOf(image, dir));
+    name = (await ctr('image', 'ls', '-q', `name~=^${base}[:@]`)).split('\n')[0] ?? '';
     await mkdir(root);
-    await ctr('image', 'mount', name.split('\n')[0] ?? '', root);
+    await ctr('image', 'mount', name, root);
     return { root, close };
   } catch (error) {
     await close();
