@@ -54,6 +54,26 @@ test('what is attached and cannot be read is told, and the image counts', async 
   assert.ok(told[2]?.startsWith(`${host}/a@${broken.descriptor.digest}: `), told[2]);
 });
 
+test('what is attached is told in one order, whichever way the registry lists it', async () => {
+  const subject = image.root.descriptor;
+  const sboms = ['a', 'b', 'c'].map((seed) => sampleImage({ seed, subject }));
+  const signature = sampleImage({ seed: 'signature' });
+  const orders = [sboms, sboms.toReversed()].map(async (listed) => {
+    const { report } = await reportOn({
+      ...hold('a', [image, signature, ...sboms].flatMap(documentsOf)),
+      '/v2/_catalog': ['a'],
+      '/v2/a/tags/list': ['1.0', tagFor(image, '.sig')],
+      '/v2/a/manifests/1.0': image.root,
+      [`/v2/a/manifests/${tagFor(image, '.sig')}`]: signature.root,
+      [`/v2/a/referrers/${subject.digest}`]: indexOf(...listed.map(({ root }) => root.descriptor)),
+    });
+    return report.tags[0]?.attached?.map(({ digest }) => digest);
+  });
+  const digests = sboms.map(({ root }) => root.descriptor.digest).sort();
+  for (const order of await Promise.all(orders))
+    assert.deepEqual(order, [...digests, signature.root.descriptor.digest]);
+});
+
 test('a signature’s image is gone only where the registry has not got it, and neither case is an update', async () => {
   const [moved, gone] = [sampleImage({ seed: 'moved' }), sampleImage({ seed: 'gone' })];
   const [first, second] = [sampleImage({ seed: 'first' }), sampleImage({ seed: 'second' })];

@@ -126,7 +126,11 @@ class Gathering implements Needs {
     const { attached, standIns } = this.#place.repository;
     const standIn = standIns?.get(subject);
     if (standIn !== undefined) this.#attach(standIn, 'tag');
-    for (const { digest, by } of attached.get(subject) ?? []) this.#attach(digest, by);
+    // Registries, directories and layouts list them in orders of their own.
+    const all = [...(attached.get(subject) ?? [])].sort(
+      (a, b) => compare(a.by, b.by) || compare(a.digest, b.digest),
+    );
+    for (const { digest, by } of all) this.#attach(digest, by);
   }
 
   #attach(digest: Digest, by: AttachedReport['by']): void {
@@ -163,3 +167,5 @@ class Gathering implements Needs {
     this.blobs.set(digest, size);
   }
 }
+
+const compare = (a: string, b: string): number => (a < b ? -1 : a > b ? 1 : 0);
