@@ -1,6 +1,6 @@
 /**
  * How long `rechunk report` takes on a registry of many tags, and what it asks for: the first run, the second, and one after a
- * tag has moved. Images are documents and tiny layers, since no layer is read.
+ * tag has moved, by the command line as it is installed. Images are documents and tiny layers, since no layer is read.
  *
  * `node bench/survey.ts [TAGS] [LAYERS]`; 1,000 tags of 60 layers by default. The registry is Debian's docker-registry on this machine.
  */
@@ -12,6 +12,7 @@ import { type Document, openDestination } from '../registry/registry.ts';
 import { runCli } from '../test-images/cli.ts';
 import { type Registry, startRegistry } from '../test-images/registry.ts';
 import { documentOf, jsonDocument } from '../test-images/sample.ts';
+import { buildProgram } from './speed/tools.ts';
 
 const OCI = 'application/vnd.oci.image';
 const REPOSITORY = 'product';
@@ -79,11 +80,18 @@ async function fill(host: string, tags: number, layers: number): Promise<void> {
   }
 }
 
-async function measure(registry: Registry, run: Measured['run'], cache: string): Promise<Measured> {
+async function measure(
+  registry: Registry,
+  run: Measured['run'],
+  { cache, entry }: { readonly cache: string; readonly entry: string | undefined },
+): Promise<Measured> {
   const before = registry.accessLog().length;
   const began = performance.now();
   const args = ['report', `docker://${registry.host}`, '--json', '--quiet', '--cache', cache];
-  const { status, stderr } = await runCli(args, { env: { RECHUNK_NO_CACHE: '' } });
+  const { status, stderr } = await runCli(args, {
+    env: { RECHUNK_NO_CACHE: '' },
+    ...(entry && { entry }),
+  });
   const ms = performance.now() - began;
   if (status !== 0) throw new Error(stderr);
   const log = registry.accessLog().slice(before);
@@ -96,16 +104,21 @@ async function measure(registry: Registry, run: Measured['run'], cache: string):
   return { run, ms, requests, bytes: log.reduce((sum, one) => sum + one.bytes, 0) };
 }
 
-/** Fills a registry with so many tags of so many layers, and surveys it three times. */
-export async function benchSurvey(tags: number, layers: number): Promise<Measured[]> {
+/** Fills a registry with so many tags of so many layers, and surveys it three times, by the command line at `entry` (default: as tests run it). */
+export async function benchSurvey(
+  tags: number,
+  layers: number,
+  entry?: string,
+): Promise<Measured[]> {
   const registry = await startRegistry();
   const work = await mkdtemp(join(tmpdir(), 'rechunk-survey-'));
   try {
     await fill(registry.host, tags, layers);
-    const first = await measure(registry, 'first', join(work, 'cache'));
-    const second = await measure(registry, 'second', join(work, 'cache'));
+    const by = { cache: join(work, 'cache'), entry };
+    const first = await measure(registry, 'first', by);
+    const second = await measure(registry, 'second', by);
     await push(registry.host, '1.0', imageOf(tags, layers));
-    return [first, second, await measure(registry, 'moved', join(work, 'cache'))];
+    return [first, second, await measure(registry, 'moved', by)];
   } finally {
     await registry.stop();
     await rm(work, { recursive: true, force: true });
@@ -114,7 +127,8 @@ export async function benchSurvey(tags: number, layers: number): Promise<Measure
 
 if (process.argv[1] === fileURLToPath(import.meta.url)) {
   const [tags = 1000, layers = 60] = process.argv.slice(2).map(Number);
-  for (const { run, ms, requests, bytes } of await benchSurvey(tags, layers)) {
+  const found = await benchSurvey(tags, layers, await buildProgram());
+  for (const { run, ms, requests, bytes } of found) {
     const asked = Object.entries(requests).map(([what, count]) => `${count} ${what}`);
     console.log(`${run}: ${(ms / 1000).toFixed(2)} s, ${bytes} bytes; ${asked.join(', ')}`);
   }

@@ -25,8 +25,8 @@ function commandLine(scale: Scale): Promise<string> {
   return scale === 'full' ? buildProgram() : Promise.resolve(join(root, 'rechunk/cli/entry.cjs'));
 }
 
-/** The command line as it is installed, built now. */
-async function buildProgram(): Promise<string> {
+/** The command line as it is installed, built now; its entry. */
+export async function buildProgram(): Promise<string> {
   await output(process.execPath, [join(root, '.ci/build.ts')]);
   return join(root, 'dist/cli/entry.cjs');
 }
