@@ -33,7 +33,11 @@ for (const [text, found] of [
   ['docker://user:s3cret@host.io/app', /'docker:\/\/\*\*\*@host.io\/app': got credentials/],
   ['docker://user:s3cret@host.io', /'docker:\/\/\*\*\*@host.io': got credentials/],
   ['https://user:s3cret@host.io/app', /'https:\/\/\*\*\*@host.io\/app': got/],
-  ['host.io/A', /no part of a repository name/],
+  [
+    'host.io/A',
+    /^reading the target 'host\.io\/A': got 'host\.io\/A', which is no name of a repo[^;]*; want docker:\/\/HOST,/,
+  ],
+  ['docker://', /no name of a repository/],
 ] as const) {
   test(`${text} is refused`, () => {
     assert.throws(

@@ -44,8 +44,19 @@ function parseNamed(text: string, rest: string): Target {
   const pattern = colon < 0 ? undefined : rest.slice(colon + 1);
   if (pattern !== undefined && !PATTERN.test(pattern))
     throw wrong(text, `'${pattern}', which is no pattern of tags`);
-  const { host, repository } = parseRepository(colon < 0 ? rest : rest.slice(0, colon));
+  const { host, repository } = parseName(text, colon < 0 ? rest : rest.slice(0, colon));
   return { kind: 'repository', host, repository, ...(pattern !== undefined && { pattern }) };
+}
+
+/** The repository `name` of the target `text`. What references may be otherwise is no help here. */
+function parseName(text: string, name: string): ReturnType<typeof parseRepository> {
+  try {
+    return parseRepository(name);
+  } catch (error) {
+    if (!(error instanceof RechunkError && error.code === 'reference')) throw error;
+    const rule = "lower case letters, digits, '.', '_' and '-' between slashes";
+    throw wrong(text, `'${name}', which is no name of a repository (${rule})`);
+  }
 }
 
 /** `text` as it may be shown. A target may end with a host, which references do not. */
