@@ -64,7 +64,9 @@ def choose(spark, images):
     chosen.select('image_id').createOrReplaceTempView('chosen')
     # The reader of the embedded engine leaves out the parts that hold none of their layers.
     spark.table('entries').createOrReplaceTempView('held')
+    spark.catalog.clearCache()
     make_all(spark, 'views')
+    spark.table('visible').cache()
 
 
 def parameter(text):
@@ -79,11 +81,15 @@ def cell(value):
     return bytes(value).hex() if isinstance(value, (bytes, bytearray)) else value
 
 
-def run(spark, word):
+def parse(word):
+    """A query's name, its text, its parameters, and the images that these name."""
     name, _, given = word.partition(':')
     args = dict(parameter(one) for one in given.split(',') if one)
     text = read(os.path.join(QUERIES, f'{name}.sql'))
-    choose(spark, [args[one] for one in ('image', 'from', 'to') if f':{one}' in text])
+    return name, text, args, [args[one] for one in ('image', 'from', 'to') if f':{one}' in text]
+
+
+def run(spark, name, text, args):
     rows = spark.sql(text, args=args)
     columns = rows.columns
     found = [{column: cell(value) for column, value in zip(columns, row)} for row in rows.collect()]
@@ -98,8 +104,13 @@ def main():
     if not words:
         names = sorted(glob.glob(os.path.join(QUERIES, '*.sql')))
         words = [os.path.basename(name)[:-4] for name in names if not re.search(r'(?<!:):[a-z]', read(name))]
-    for word in words:
-        run(spark, word)
+    # Queries of the same images one after the other, so that what these show is told once.
+    chosen = None
+    for name, text, args, images in sorted(map(parse, words), key=lambda query: query[3]):
+        if images != chosen:
+            choose(spark, images)
+            chosen = images
+        run(spark, name, text, args)
     spark.stop()
 
 
