@@ -13,6 +13,7 @@ import { withCauses } from '../report/causes.ts';
 import { limitsOf } from '../report/limits.ts';
 import { whatIf, withWhatIf } from '../report/whatif.ts';
 import { addCacheOptions, cacheOptions } from './cache.ts';
+import { checkIndexDirectory } from './indexdirectory.ts';
 import { addSurveyOptions, type Host, listOption, option, type Values } from './options.ts';
 import { addReportIndex, withIndex } from './reportindex.ts';
 import { formatMarkdown } from './reportmarkdown.ts';
@@ -130,6 +131,8 @@ async function report(targets: readonly string[], values: Values, host: Host): P
   // A survey may take hours, after which it is late to learn that.
   if (page !== undefined)
     await during(`writing ${page}`, () => access(dirname(resolve(page)), constants.W_OK));
+  const index = values['index'] as string | undefined;
+  if (index !== undefined) await checkIndexDirectory(resolve(index));
   const questions = questionsOf(values);
   const counts = readCounts(values);
   const found = await withSession(values, host, (session) =>

@@ -141,6 +141,32 @@ test('sizes that no layer can hold are in no sum', async () => {
   );
 });
 
+test('what is no index is told before anything is asked, and nothing is written into it', async () => {
+  const target = 'docker://127.0.0.1:1';
+  const foreign = join(work, 'foreign');
+  mkdirSync(join(foreign, 'parts/of-mine'), { recursive: true });
+  writeFileSync(join(work, 'a-file'), '');
+  for (const [index, found] of [
+    [foreign, /--index \S*foreign: it holds parts; want the directory of an index/],
+    [join(work, 'a-file'), /--index \S*a-file: it is a file/],
+    [join(work, 'a-file/below'), /--index \S*below: it is a file, or lies in one/],
+  ] as const)
+    for (const words of [
+      ['report', target, '--files'],
+      ['report', 'index', target],
+    ]) {
+      const { status, stderr } = await runHere([...words, '--index', index]);
+      assert.equal(status, 2);
+      assert.match(stderr, found);
+    }
+  assert.deepEqual(readdirSync(foreign, { recursive: true }).sort(), ['parts', 'parts/of-mine']);
+  // The top of a volume, and a directory that a run was killed in.
+  const volume = join(work, 'volume');
+  for (const name of ['lost+found', '.ingest']) mkdirSync(join(volume, name), { recursive: true });
+  const made = layoutOf({ tag: '1', layers: [first] });
+  assert.equal((await files(made, 'volume')).status, 0);
+});
+
 test('a part of an index that is damaged is named with the remedy, one of another version passed over', async () => {
   const index = join(work, 'damaged');
   const target = layoutOf({ tag: '1', layers: [base, first] });

@@ -1,5 +1,5 @@
 /** `rechunk report index`, and the index that `rechunk report --files` rests on. */
-import { mkdir, mkdtemp, readdir, rm } from 'node:fs/promises';
+import { mkdir, mkdtemp, rm } from 'node:fs/promises';
 import { join, resolve } from 'node:path';
 import type { Command } from 'commander';
 import { RechunkError } from '../../registry/errors.ts';
@@ -12,15 +12,15 @@ import {
 } from '../../registry/report/index/index.ts';
 import { type IndexMemory, queryMemory, shareMemory } from '../../registry/report/index/memory.ts';
 import { IndexReader } from '../../registry/report/index/reader.ts';
-import { TARGETS, writeSnapshot } from '../../registry/report/index/snapshot.ts';
+import { writeSnapshot } from '../../registry/report/index/snapshot.ts';
 import { type StoredLayers, storedLayers } from '../../registry/report/index/stored.ts';
-import { PARTS } from '../../registry/report/index/writer.ts';
 import type { Skipped } from '../../registry/report/report.ts';
 import type { Survey } from '../../registry/report/survey.ts';
 import { parseTarget } from '../../registry/report/target.ts';
 import { remoteOf } from '../../registry/transport.ts';
 import { KEPT } from '../documents.ts';
 import { addCacheOptions, cacheOptions } from './cache.ts';
+import { checkIndexDirectory, oldFolders } from './indexdirectory.ts';
 import {
   addSurveyOptions,
   type Host,
@@ -32,9 +32,6 @@ import {
 import { print, type Session, withSession } from './session.ts';
 import { requestsOption, withSurvey } from './survey.ts';
 import { oneLine } from './values.ts';
-
-/** What this version has in an index. */
-const FOLDERS: ReadonlySet<string> = new Set([PARTS, TARGETS]);
 
 /** What follows the cache's directory in the name of the one that has the index. */
 const BESIDE_CACHE = '-files';
@@ -65,6 +62,7 @@ async function index(targets: readonly string[], values: Values, host: Host): Pr
   for (const target of targets) parseTarget(target);
   const directory = values['index'] as string | undefined;
   if (directory === undefined) throw new RechunkError('usage', 'report index: want --index DIR');
+  await checkIndexDirectory(resolve(directory));
   const shard = shardOf(values, host);
   shareMemory(memoryLimit(values));
   const summary = await withSession(values, host, async (session) => {
@@ -156,8 +154,7 @@ function resolved(text: string): string {
 
 /** Says which folders of an index no version reads any more. */
 async function tellOld(directory: string, { reporter }: Session): Promise<void> {
-  const names = await readdir(directory).catch(() => []);
-  const old = names.filter((name) => /^(parts|targets)(-\d+)?$/.test(name) && !FOLDERS.has(name));
+  const old = await oldFolders(directory);
   if (old.length === 0) return;
   const what = old.map((name) => join(directory, name)).join(', ');
   reporter.notice(`another version's index is not read, and may be removed: ${what}`);
