@@ -3,7 +3,12 @@ import { access, constants } from 'node:fs/promises';
 import { dirname, resolve } from 'node:path';
 import type { Command, Option } from 'commander';
 import { during, RechunkError } from '../../registry/errors.ts';
-import { isCrossed, makeReport, type Questions } from '../../registry/report/figures.ts';
+import {
+  checkQuestions,
+  isCrossed,
+  makeReport,
+  type Questions,
+} from '../../registry/report/figures.ts';
 import { openSurveyed, type SurveyedImage } from '../../registry/report/imagesource.ts';
 import { uncompressedSizes, withFiles } from '../../registry/report/index/figures.ts';
 import type { Report, Skipped } from '../../registry/report/report.ts';
@@ -164,6 +169,7 @@ async function make(
 ): Promise<Report> {
   const referrers = making.values['referrers'] !== false;
   return withSurvey(targets, { ...making, referrers }, async (survey, memory) => {
+    checkQuestions(survey, questions);
     const made =
       making.values['files'] === true
         ? await makeWithFiles(survey, questions, memory, making)

@@ -1,6 +1,14 @@
 /** `report --files` and `report index` where layers cannot be read, or say what is not so. */
 import assert from 'node:assert/strict';
-import { mkdirSync, mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import {
+  existsSync,
+  mkdirSync,
+  mkdtempSync,
+  readdirSync,
+  readFileSync,
+  rmSync,
+  writeFileSync,
+} from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { test } from 'uvu';
@@ -213,6 +221,17 @@ test('an index has what its targets hold once, wherever they are named from', as
   process.chdir(before);
   // Of one alone, and of both.
   assert.equal(readdirSync(join(index, TARGETS)).length, 2);
+});
+
+test('a pattern that no tag is like is told before layers are read', async () => {
+  const target = layoutOf({ tag: '1', layers: [base] });
+  const index = join(work, 'never');
+  for (const option of ['--if-deleted', '--holds']) {
+    const words = ['report', target, '--files', '--what-if', '--index', index, option, 'nope'];
+    const { status, stderr } = await runHere(words);
+    assert.deepEqual([status, existsSync(index)], [2, false]);
+    assert.match(stderr, /no tag is like 'nope', of 1/);
+  }
 });
 
 test('a report of files is made where no layer can be read', async () => {

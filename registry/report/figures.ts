@@ -76,6 +76,15 @@ export function makeReport(survey: Survey, questions: Questions = {}): Report {
   };
 }
 
+/** Throws `not-found` where a pattern of `questions` matches no tag of `survey`, before layers are read for the report. */
+export function checkQuestions(survey: Survey, { ifDeleted = [], holds = [] }: Questions): void {
+  const repositories = survey.stores.flatMap((store) => store.repositories);
+  const names = repositories.flatMap(({ name, tags }) =>
+    [...tags.keys()].map((tag) => ({ name, tag })),
+  );
+  choose(names, [...ifDeleted, ...holds]);
+}
+
 /** `NAME:TAG` of a tag. */
 export function fullName(report: Pick<Report, 'repositories' | 'tags'>, tag: number): string {
   const found = report.tags[tag];

@@ -68,6 +68,7 @@ test('tags are chosen by themselves or by name', () => {
   assert.deepEqual(choose(names, ['1.0']), [0, 2]);
   assert.deepEqual(choose(names, ['app:1.0']), [0]);
   assert.deepEqual(choose(names, ['host/team/*:*', 'other:1.0']), [0, 1, 2]);
+  assert.deepEqual(choose(names, ['docker://host/team/app:1.?']), [0, 1]);
   assert.throws(() => choose(names, ['1.0', '2.*']), /no tag is like '2\.\*', of 3/);
 });
 

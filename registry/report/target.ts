@@ -81,7 +81,7 @@ export function matcher(pattern: string): (name: string) => boolean {
 
 /**
  * Indexes of those of `names` that one of `patterns` matches, ascending. A pattern with `:` or `/` is of `NAME:TAG`, where the name's beginning may
- * be left out at a slash; any other is of the tag alone. Throws `not-found` for a pattern that matches nothing.
+ * be left out at a slash, and `docker://` may stand before it; any other is of the tag alone. Throws `not-found` for a pattern that matches nothing.
  */
 export function choose(
   names: readonly { readonly name: string; readonly tag: string }[],
@@ -89,7 +89,7 @@ export function choose(
 ): number[] {
   const chosen = new Set<number>();
   for (const pattern of patterns) {
-    const found = indexesLike(names, pattern);
+    const found = indexesLike(names, pattern.replace(/^docker:\/\//, ''));
     if (found.length === 0)
       throw new RechunkError('not-found', `no tag is like '${pattern}', of ${names.length}`);
     for (const at of found) chosen.add(at);
