@@ -8,6 +8,7 @@ import {
   type Clicked,
   colour,
   type Drawn,
+  nameAxis,
   seriesColours,
   slider,
   tooltip,
@@ -100,7 +101,7 @@ export function drawCosts(state: State): Drawn {
       },
       grid: { left: 12, right: 16, top: 40, bottom: zoom.length > 0 ? 34 : 8, containLabel: true },
       dataZoom: zoom,
-      xAxis: { ...base, type: 'category', data: names, splitLine: { show: false } },
+      xAxis: nameAxis(names),
       yAxis: { ...base, type: 'value', axisLabel: { ...base.axisLabel, formatter: axisSize } },
       series: [
         ...line('By Docker’s graph drivers', ({ chain }) => chain, {

@@ -171,6 +171,25 @@ export function axis(): {
   };
 }
 
+/** Most characters of a name at an axis: how many labels have room is counted by their whole text. */
+const LABEL_LENGTH = 22;
+
+/** A name as it stands at an axis: of long ones the beginning and the end, which tell versions apart. */
+export function shortName(name: string): string {
+  const chars = [...name];
+  if (chars.length <= LABEL_LENGTH) return name;
+  const half = Math.floor((LABEL_LENGTH - 1) / 2);
+  return `${chars.slice(0, half).join('')}…${chars.slice(-half).join('')}`;
+}
+
+/** An axis of `names`. */
+export function nameAxis(names: readonly string[]): ReturnType<typeof axis> {
+  const base = axis();
+  const axisLabel = { ...base.axisLabel, formatter: shortName };
+  const own = { type: 'category', data: names, splitLine: { show: false } };
+  return { ...base, ...own, axisLabel };
+}
+
 /** Options of the slider below a picture that has `count` columns, which shows the last `shown`; none where all have room. */
 export function slider(count: number, shown: number): object[] {
   const ROOM = 40;

@@ -1,7 +1,7 @@
 /** The heat map of updates from every tag to every other one. */
 import { formatSize } from '../../../size.ts';
 import { type Cell, cellsOf, pullMatrix } from '../sharing.ts';
-import { axis, type Clicked, colour, type Drawn, heatColours, tooltip } from './drawing.ts';
+import { type Clicked, colour, type Drawn, heatColours, nameAxis, tooltip } from './drawing.ts';
 import { tip } from './elements.ts';
 import type { State } from './state.ts';
 
@@ -60,9 +60,8 @@ export class HeatMap {
       to - from === 1 ? nameOf(from) : `${nameOf(from)} … ${nameOf(to - 1)}`;
     const names = edges.map(nameOf);
     const largest = cells.reduce((most, { mean }) => Math.max(most, mean), 0);
-    const base = axis();
     const side = edges.length;
-    const category = { ...base, type: 'category', data: names, splitLine: { show: false } };
+    const category = nameAxis(names);
     return {
       label: `What nodes pull from each of ${end - start} tags to each other, ${view === 'floor' ? 'at least, by files' : 'by layers'}: at most ${formatSize(cells.reduce((most, { max }) => Math.max(most, max), 0))}`,
       height: 460,

@@ -3,7 +3,16 @@ import { graphic } from 'echarts/core';
 import { formatSize } from '../../../size.ts';
 import { type Group, groupLayers } from '../sharing.ts';
 import { layerWords } from './costs.ts';
-import { axis, axisSize, type Clicked, colour, type Drawn, slider, tooltip } from './drawing.ts';
+import {
+  axis,
+  axisSize,
+  type Clicked,
+  colour,
+  type Drawn,
+  shortName,
+  slider,
+  tooltip,
+} from './drawing.ts';
 import { tip, told } from './elements.ts';
 import type { State } from './state.ts';
 
@@ -76,7 +85,11 @@ export function drawPresence(state: State, unit: 'size' | 'count'): Drawn {
         max: Math.max(1, names.length),
         minInterval: 1,
         splitLine: { show: false },
-        axisLabel: { ...base.axisLabel, formatter: (at: number) => names[at] ?? '', align: 'left' },
+        axisLabel: {
+          ...base.axisLabel,
+          formatter: (at: number) => shortName(names[at] ?? ''),
+          align: 'left',
+        },
       },
       yAxis: {
         ...base,

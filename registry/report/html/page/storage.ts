@@ -1,7 +1,7 @@
 /** The treemap of what is stored, and how large layers are. */
 import { formatSize } from '../../../size.ts';
 import { type Holding, holdingsOf, sizeClasses } from '../sharing.ts';
-import { axis, axisSize, colour, type Drawn, seriesColours, tooltip } from './drawing.ts';
+import { axis, axisSize, colour, type Drawn, nameAxis, seriesColours, tooltip } from './drawing.ts';
 import { tip } from './elements.ts';
 import type { State } from './state.ts';
 
@@ -183,7 +183,7 @@ export function drawSizes(state: State): Drawn {
       },
       legend: { top: 0, textStyle: { color: colour('dim') } },
       grid: { left: 12, right: 12, top: 36, bottom: 28, containLabel: true },
-      xAxis: { ...base, type: 'category', data: names, splitLine: { show: false } },
+      xAxis: nameAxis(names),
       yAxis: [
         { ...base, type: 'value', axisLabel: { ...base.axisLabel, formatter: axisSize } },
         { ...base, type: 'value', splitLine: { show: false } },
