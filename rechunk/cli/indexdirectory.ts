@@ -1,5 +1,5 @@
 /** The directory that `--index` names: that it is one, that it is an index's, and what other versions left there. */
-import { readdir } from 'node:fs/promises';
+import { access, constants, mkdir, readdir } from 'node:fs/promises';
 import { join } from 'node:path';
 import { during, RechunkError, systemCode } from '../../registry/errors.ts';
 import { TARGETS } from '../../registry/report/index/snapshot.ts';
@@ -23,6 +23,14 @@ export async function checkIndexDirectory(directory: string): Promise<void> {
   if (others.length === 0) return;
   const told = others.slice(0, TOLD).join(', ') + (others.length > TOLD ? ', …' : '');
   throw wrong(directory, `it holds ${told}`);
+}
+
+/** Makes the directory of an index, where it is not there; throws what the system says where nothing can be written into it. */
+export function makeIndexDirectory(directory: string): Promise<void> {
+  return during(`writing the index ${directory}`, async () => {
+    await mkdir(directory, { recursive: true });
+    await access(directory, constants.W_OK);
+  });
 }
 
 /** Folders in `directory` that another version of the program wrote, and none reads any more. */

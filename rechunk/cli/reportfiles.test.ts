@@ -234,6 +234,27 @@ test('a pattern that no tag is like is told before layers are read', async () =>
   }
 });
 
+test('where no index can be kept beside the cache the report is made without, and where one is asked for that is an error', async () => {
+  const target = layoutOf({ tag: '1', layers: [base] });
+  writeFileSync(join(work, 'no-directory'), '');
+  // HOME of a pod whose file system is read-only.
+  const home = { HOME: join(work, 'no-directory'), RECHUNK_NO_CACHE: '', XDG_CACHE_HOME: '' };
+  const made = await runHere(['report', target, '--files'], { env: home });
+  assert.equal(made.status, 0, made.stderr);
+  assert.match(
+    made.stderr,
+    /note: the index of files is not kept, --index DIR says where: .*ENOTDIR/,
+  );
+  for (const words of [
+    ['report', target, '--files'],
+    ['report', 'index', target],
+  ]) {
+    const { status, stderr } = await runHere([...words, '--index', '/sys/none']);
+    assert.equal(status, 2);
+    assert.match(stderr, /^rechunk: writing the index \/sys\/none: E(PERM|ACCES|ROFS)/m);
+  }
+});
+
 test('a report of files is made where no layer can be read', async () => {
   const { status, found, stderr } = await files(layoutOf({ tag: '1', layers: [lost] }), 'none');
   assert.equal(status, 0, stderr);

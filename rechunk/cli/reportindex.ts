@@ -1,5 +1,5 @@
 /** `rechunk report index`, and the index that `rechunk report --files` rests on. */
-import { mkdir, mkdtemp, rm } from 'node:fs/promises';
+import { mkdtemp, rm } from 'node:fs/promises';
 import { join, resolve } from 'node:path';
 import type { Command } from 'commander';
 import { RechunkError } from '../../registry/errors.ts';
@@ -20,7 +20,7 @@ import { parseTarget } from '../../registry/report/target.ts';
 import { remoteOf } from '../../registry/transport.ts';
 import { KEPT } from '../documents.ts';
 import { addCacheOptions, cacheOptions } from './cache.ts';
-import { checkIndexDirectory, oldFolders } from './indexdirectory.ts';
+import { checkIndexDirectory, makeIndexDirectory, oldFolders } from './indexdirectory.ts';
 import {
   addSurveyOptions,
   type Host,
@@ -129,7 +129,7 @@ async function openIndex(
       engine.close();
       await remove();
     };
-    await mkdir(directory, { recursive: true });
+    await makeIndexDirectory(directory);
     return { engine, directory, partEntries, keptDigests, close };
   } catch (error) {
     await remove();
@@ -191,6 +191,25 @@ async function fill<T>(
   }
 }
 
+/** Where the index is kept that nobody named, if it can be. */
+async function besideCache(
+  values: Values,
+  host: Host,
+  { reporter }: Session,
+): Promise<string | undefined> {
+  const cache = cacheOptions(values, host);
+  if (!cache) return undefined;
+  const directory = `${cache.directory}${BESIDE_CACHE}`;
+  try {
+    await makeIndexDirectory(directory);
+    return directory;
+  } catch (error) {
+    if (!(error instanceof RechunkError)) throw error;
+    reporter.notice(`the index of files is not kept, --index DIR says where: ${error.message}`);
+    return undefined;
+  }
+}
+
 /**
  * Indexes what `survey` found and hands a reader of it, and the stored layers, to `work`. The index is that of `--index`, else it lies beside the cache, so that no
  * layer is read twice; without a cache it is gone afterwards. `work` is also told which layers could not be read.
@@ -205,8 +224,7 @@ export async function withIndex<T>(
   work: (reader: IndexReader, stored: StoredLayers, skipped: readonly Skipped[]) => Promise<T>,
 ): Promise<T> {
   const named = values['index'] as string | undefined;
-  const cache = cacheOptions(values, host);
-  const kept = named !== undefined ? resolve(named) : cache && `${cache.directory}${BESIDE_CACHE}`;
+  const kept = named === undefined ? await besideCache(values, host, session) : resolve(named);
   const directory = kept ?? (await mkdtemp(join(tempDirectory(values, host), 'rechunk-index-')));
   const open = await openIndex(directory, { values, host, isTemporary: kept === undefined });
   try {
