@@ -7,7 +7,7 @@
  */
 import { createHash } from 'node:crypto';
 import { existsSync, readFileSync, readlinkSync } from 'node:fs';
-import { chmod, lstat, mkdir, readdir, rm, stat } from 'node:fs/promises';
+import { chmod, lstat, mkdir, mkdtemp, readdir, rm, stat } from 'node:fs/promises';
 import { hostname, tmpdir } from 'node:os';
 import { dirname, join, resolve } from 'node:path';
 import { during, systemCode } from './errors.ts';
@@ -32,6 +32,11 @@ export interface Ingest {
   newPath(): string;
   /** Removes the directory and all that is in it. Idempotent; never throws. */
   remove(): Promise<void>;
+}
+
+/** Makes a directory in `parent` whose name begins with `prefix`; throws `io` where that cannot be. */
+export function makeTempDirectory(parent: string, prefix: string): Promise<string> {
+  return during(`making a temporary directory in ${parent}`, () => mkdtemp(join(parent, prefix)));
 }
 
 /** Where temporary files of an image's size go by default: /tmp is often memory. Images of few files may lack /var/tmp. */

@@ -169,7 +169,9 @@ async function make(
 ): Promise<Report> {
   const referrers = making.values['referrers'] !== false;
   return withSurvey(targets, { ...making, referrers }, async (survey, memory) => {
-    checkQuestions(survey, questions);
+    const { platform, ...others } = questions;
+    const isAsked = platform !== undefined && (questions.holds || making.tags > 0);
+    checkQuestions(survey, isAsked ? questions : others);
     const made =
       making.values['files'] === true
         ? await makeWithFiles(survey, questions, memory, making)

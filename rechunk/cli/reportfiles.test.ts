@@ -71,6 +71,11 @@ test('layers that cannot be read are passed over and told, and what rests on the
   const { status, found, stderr } = await files(target, 'passed');
   assert.equal(status, 0, stderr);
   assert.equal(found.files?.bytes, 6000);
+  // Of what was not read nobody can say what it would save.
+  const { uniqueFiles } = found.headline;
+  const whole = signature.blob.length + lost.blob.length;
+  assert.equal(uniqueFiles?.uncompressed, undefined);
+  assert.ok((uniqueFiles?.compressed ?? 0) > whole, JSON.stringify(uniqueFiles));
   const skipped = found.skipped ?? [];
   assert.deepEqual(
     skipped.map(({ name, why }) => [name.replace(target, ''), why.replace(/^.*\): /, '')]),
@@ -223,14 +228,28 @@ test('an index has what its targets hold once, wherever they are named from', as
   assert.equal(readdirSync(join(index, TARGETS)).length, 2);
 });
 
-test('a pattern that no tag is like is told before layers are read', async () => {
+test('what matches no tag and no image is told before layers are read', async () => {
   const target = layoutOf({ tag: '1', layers: [base] });
   const index = join(work, 'never');
-  for (const option of ['--if-deleted', '--holds']) {
-    const words = ['report', target, '--files', '--what-if', '--index', index, option, 'nope'];
+  for (const [options, found] of [
+    [['--if-deleted', 'nope'], /no tag is like 'nope', of 1/],
+    [['--holds', 'nope'], /no tag is like 'nope', of 1/],
+    [['--platform', 'linux/s390x'], /no image is for linux\/s390x; there are: linux\/amd64/],
+  ] as const) {
+    const words = ['report', target, '--files', '--what-if', '--index', index, ...options];
     const { status, stderr } = await runHere(words);
     assert.deepEqual([status, existsSync(index)], [2, false]);
-    assert.match(stderr, /no tag is like 'nope', of 1/);
+    assert.match(stderr, found);
+  }
+});
+
+test('a place for temporary files that is none is told', async () => {
+  const target = layoutOf({ tag: '1', layers: [base] });
+  for (const option of ['--files', '--what-if']) {
+    const words = ['report', target, option, '--index', join(work, 'spills'), '--temp-dir', '/sys'];
+    const { status, stderr } = await runHere(option === '--files' ? words : words.toSpliced(3, 2));
+    assert.equal(status, 2);
+    assert.match(stderr, /^rechunk: making a temporary directory in \/sys: E/m);
   }
 });
 
@@ -259,6 +278,7 @@ test('a report of files is made where no layer can be read', async () => {
   const { status, found, stderr } = await files(layoutOf({ tag: '1', layers: [lost] }), 'none');
   assert.equal(status, 0, stderr);
   assert.deepEqual([found.files?.contents, found.files?.bytes, found.skipped?.length], [0, 0, 2]);
+  assert.deepEqual(found.headline.uniqueFiles, { compressed: lost.blob.length });
 });
 
 test.run();

@@ -1,8 +1,9 @@
 /** `rechunk report index`, and the index that `rechunk report --files` rests on. */
-import { mkdtemp, rm } from 'node:fs/promises';
+import { rm } from 'node:fs/promises';
 import { join, resolve } from 'node:path';
 import type { Command } from 'commander';
 import { RechunkError } from '../../registry/errors.ts';
+import { makeTempDirectory } from '../../registry/ingest.ts';
 import { Engine } from '../../registry/report/index/engine.ts';
 import {
   type IndexSummary,
@@ -118,7 +119,7 @@ async function openIndex(
   }: { readonly values: Values; readonly host: Host; readonly isTemporary?: boolean },
 ): Promise<OpenIndex> {
   const { engine: memory, partEntries, keptDigests } = shareMemory(memoryLimit(values));
-  const spill = await mkdtemp(join(tempDirectory(values, host), 'rechunk-spill-'));
+  const spill = await makeTempDirectory(tempDirectory(values, host), 'rechunk-spill-');
   const remove = async (): Promise<void> => {
     await rm(spill, { recursive: true, force: true });
     if (isTemporary) await rm(directory, { recursive: true, force: true });
@@ -225,7 +226,8 @@ export async function withIndex<T>(
 ): Promise<T> {
   const named = values['index'] as string | undefined;
   const kept = named === undefined ? await besideCache(values, host, session) : resolve(named);
-  const directory = kept ?? (await mkdtemp(join(tempDirectory(values, host), 'rechunk-index-')));
+  const directory =
+    kept ?? (await makeTempDirectory(tempDirectory(values, host), 'rechunk-index-'));
   const open = await openIndex(directory, { values, host, isTemporary: kept === undefined });
   try {
     return await fill(survey, { ...open, session }, async ({ skipped }, stored) => {

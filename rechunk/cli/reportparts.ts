@@ -11,6 +11,7 @@ import {
   describeMigration,
   describeNode,
   describeScope,
+  describeScopeOfFreed,
   describeSeconds,
   describeShare,
   describeThreshold,
@@ -52,12 +53,14 @@ const number = (head: string): Column => ({ head, kind: 'number' });
 export function partsOf(report: Report): Part[] {
   const updates = describeUpdates(report);
   const crossed = (report.thresholds ?? []).map(describeThreshold);
+  const scope = report.tags.length > 0 ? describeScopeOfFreed(report) : undefined;
   const parts: Part[] = [
     { lines: [describeScope(report)] },
     { lines: crossed },
     headlinePart(report),
     repositoriesPart(report),
     tagsPart(report),
+    { lines: scope === undefined ? [] : [scope] },
     { lines: updates === undefined ? [] : [updates] },
     updatesPart(report),
     causesPart(report),

@@ -10,6 +10,7 @@ import type {
   Unreferenced,
   WhatIf,
 } from '../../registry/report/report.ts';
+import { parseTarget } from '../../registry/report/target.ts';
 import { countOf } from './difftext.ts';
 import { formatSize, oneLine } from './values.ts';
 
@@ -82,7 +83,17 @@ export function describeWhatIf({ tags, maxLayers, compression, updates }: WhatIf
 
 /** What the switch costs. */
 export function describeMigration({ firstMigration }: WhatIf): string {
-  return `switching costs nodes that have the newest tag ${formatSize(firstMigration)} once, one node of each stream and platform together`;
+  return `switching costs nodes that have the newest of these tags ${formatSize(firstMigration)} once, one node of each stream and platform together`;
+}
+
+/** What "freed if deleted" does not know: of a registry only some tags or repositories were surveyed. */
+export function describeScopeOfFreed({ targets }: Report): string | undefined {
+  const parsed = targets.map(parseTarget);
+  const whole = new Set(parsed.map((one) => (one.kind === 'registry' ? one.host : undefined)));
+  const isPart = parsed.some((one) => one.kind === 'repository' && !whole.has(one.host));
+  return isPart
+    ? 'freed if deleted: as far as these tags tell; others of the registry may need the same'
+    : undefined;
 }
 
 /** What a deletion frees. */

@@ -310,7 +310,8 @@ function whyOf(
 
 /** The versions of a component's packages; that it is gone, if so. */
 function detailOf(id: string, { packages, components }: Described): string | undefined {
-  if (id === ARCHIVE) return 'no file differs, only how they are archived';
+  if (id === ARCHIVE)
+    return 'no visible file differs, but how they are archived or what later layers hide';
   const own = packages.filter(
     ({ component, from, to }) =>
       component === id && from !== undefined && to !== undefined && from !== to,

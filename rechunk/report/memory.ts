@@ -20,11 +20,18 @@ export async function openMemory(
     { kinds: [KIND] },
     onNotice,
   );
+  let isOpen = true;
   return (
     directory && {
       read: (key) => directory.read(KIND, key),
-      write: (key, bytes) => directory.write(KIND, key, bytes),
-      close: () => directory.close(),
+      // A survey that failed may still have answers under way.
+      write: (key, bytes) => {
+        if (isOpen) directory.write(KIND, key, bytes);
+      },
+      close: () => {
+        isOpen = false;
+        return directory.close();
+      },
     }
   );
 }

@@ -172,7 +172,7 @@ trial('people read it as text and as Markdown', async () => {
     /rechunked, the last 2 tags of each stream in at most 100 layers, zstd \(1 update\)/,
   );
   assert.match(text, /stored +[\d.]+ [kM]B +[\d.]+ [kM]B +[\d.]+ %\n/);
-  assert.match(text, /switching costs nodes that have the newest tag [\d.]+ kB once/);
+  assert.match(text, /switching costs nodes that have the newest of these tags [\d.]+ kB once/);
   const markdown = await run(...args, '--markdown');
   assert.match(markdown, /#### Rechunked, the last/);
   assert.match(markdown, /\| stored \| [\d.]+ [kM]B \|/);

@@ -3,10 +3,10 @@
  * into a layout of temporary files that holds one image at a time. Nothing is sent anywhere. Sizes are measured, not estimated: the layers
  * are the ones that a build would make.
  */
-import { mkdtemp, rm } from 'node:fs/promises';
+import { rm } from 'node:fs/promises';
 import { join } from 'node:path';
 import { openImage, type Source } from '../../registry/image.ts';
-import { LARGE_TEMP_DIR } from '../../registry/ingest.ts';
+import { LARGE_TEMP_DIR, makeTempDirectory } from '../../registry/ingest.ts';
 import { createLayout, openLayout } from '../../registry/layout.ts';
 import { type Digest, parsePlatform } from '../../registry/oci.ts';
 import { type Counting, layOut } from '../../registry/report/counting.ts';
@@ -140,7 +140,7 @@ class Trial {
   /** Rechunks the tags in order; one that cannot be is passed over. */
   async run(series: Series, onDone: () => void): Promise<Planned[]> {
     const { tempDir = LARGE_TEMP_DIR, signal } = this.#options.run ?? {};
-    const work = await mkdtemp(join(tempDir, 'rechunk-what-if-'));
+    const work = await makeTempDirectory(tempDir, 'rechunk-what-if-');
     const planned: Planned[] = [];
     try {
       for (const tag of series.tags) {

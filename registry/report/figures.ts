@@ -2,6 +2,7 @@
  * The figures of a report, counted from a survey: pure, a function of what was found and asked. Each is a sum that a script over the
  * manifests can check.
  */
+import { RechunkError } from '../errors.ts';
 import type { Digest } from '../oci.ts';
 import {
   type CountedLayer,
@@ -76,13 +77,22 @@ export function makeReport(survey: Survey, questions: Questions = {}): Report {
   };
 }
 
-/** Throws `not-found` where a pattern of `questions` matches no tag of `survey`, before layers are read for the report. */
-export function checkQuestions(survey: Survey, { ifDeleted = [], holds = [] }: Questions): void {
+/** Throws `not-found` where a pattern of `questions` matches no tag of `survey`, or no image is for its platform, before layers are read for the report. */
+export function checkQuestions(
+  survey: Survey,
+  { ifDeleted = [], holds = [], platform }: Questions,
+): void {
   const repositories = survey.stores.flatMap((store) => store.repositories);
   const names = repositories.flatMap(({ name, tags }) =>
     [...tags.keys()].map((tag) => ({ name, tag })),
   );
   choose(names, [...ifDeleted, ...holds]);
+  if (platform === undefined) return;
+  const images = layOut(survey).tags.flatMap(({ needs }) => needs.images);
+  const platforms = new Set(images.map((image) => image.platform));
+  if (platforms.has(platform)) return;
+  const there = [...platforms].sort().join(', ') || 'none';
+  throw new RechunkError('not-found', `no image is for ${platform}; there are: ${there}`);
 }
 
 /** `NAME:TAG` of a tag. */

@@ -352,7 +352,7 @@ export interface Threshold {
   readonly where?: string;
 }
 
-/** What could not be read or is not there; it is in no figure. */
+/** What could not be read, or is not there: that is in no figure. Of a tag that lacks some blobs the others are. */
 export interface Skipped {
   readonly name: string;
   readonly why: string;

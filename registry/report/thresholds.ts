@@ -21,7 +21,8 @@ export function thresholdsOf(
   { maxUpdateBytes, minShared, skipped }: Thresholds & { readonly skipped: readonly Skipped[] },
 ): Threshold[] {
   const newest = newestOf(updates, counting);
-  const unread = skipped.find(({ name }) => isNewest(name, counting))?.name;
+  const names = [...skipped.map(({ name }) => name), ...incompleteTags(counting)];
+  const unread = names.find((name) => isNewest(name, counting));
   const worst = (measure: (update: UpdateReport) => number): UpdateReport | undefined =>
     newest.reduce<UpdateReport | undefined>(
       (most, update) => (most && measure(most) >= measure(update) ? most : update),
@@ -67,13 +68,20 @@ function newestOf(updates: readonly UpdateReport[], { tags }: Counting): UpdateR
   return [...newest.values()];
 }
 
-/** Whether `name` (`REPOSITORY:TAG`) is a later version than all of its stream in `counting`, of which there must be one. */
+/** Tags of which a manifest or a config is not there, so that nobody knows what they update. */
+function incompleteTags({ repositories, tags }: Counting): string[] {
+  const incomplete = tags.filter(({ needs }) => needs.missing.length > 0);
+  return incomplete.map(({ repository, tag }) => `${repositories[repository]?.found.name}:${tag}`);
+}
+
+/** Whether `name` (`REPOSITORY:TAG`) is a later version than all others of its stream in `counting`, of which there must be one. */
 function isNewest(name: string, { repositories, tags }: Counting): boolean {
   return repositories.some(({ found, tags: own }) => {
     if (!name.startsWith(`${found.name}:`)) return false;
     const tag = name.slice(found.name.length + 1);
     const stream = streamOf(tag);
-    const others = own.map((at) => tags[at]?.tag ?? '').filter((one) => streamOf(one) === stream);
+    const isOther = (one: string): boolean => one !== tag && streamOf(one) === stream;
+    const others = own.map((at) => tags[at]?.tag ?? '').filter(isOther);
     if (stream === '' || others.length === 0 || !areVersions([tag, ...others])) return false;
     return others.every((one) => compareVersions(tag, one) > 0);
   });

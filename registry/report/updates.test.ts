@@ -83,6 +83,13 @@ test('a limit is not held against the update before one whose tag cannot be read
   const kept = { found: 10, crossed: false, where: 'host:5000/a:1.0 -> 1.1 (linux/amd64)' };
   for (const tag of ['0.9', '1.0.5', '1.2-alpine', 'latest', '2f3a9bc'])
     assert.deepEqual(heldWithout(tag), [{ ...limit, ...kept }], tag);
+  // Its config is gone, so that nobody knows what it updates.
+  const config = fixture.documents.get(fixture.image('e', [['own e', 10]]));
+  assert.ok(config?.kind === 'manifest');
+  fixture.documents.delete(config.config.digest);
+  const more = fixture.survey(fixture.repository('host:5000/a', { ...tags, '1.2': 'e' }));
+  const [held] = makeReport(more, { maxUpdateBytes: 10 }).thresholds ?? [];
+  assert.deepEqual(held, { ...limit, crossed: true, where: 'host:5000/a:1.2' });
   // What is known to be too much is told.
   assert.deepEqual(heldWithout('1.2', 9), [{ ...limit, limit: 9, ...kept, crossed: true }]);
 });

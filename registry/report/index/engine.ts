@@ -40,7 +40,7 @@ async function loadPackage(): Promise<DuckDb> {
     const isThere = isInstalled();
     const found = isThere ? `it does not load: ${(error as Error).message}` : 'it is not installed';
     throw new RechunkError(
-      'unsupported',
+      'usage',
       `loading ${PACKAGE}, the engine that counts files: ${found}; install it beside rechunk with \`npm install ${PACKAGE}@${VERSION}\` (reports of manifests do without)`,
       { cause: error },
     );

@@ -37,13 +37,18 @@ export async function withFiles(report: Report, reader: IndexReader): Promise<Re
   );
   const bytes = number(headline, 'bytes');
   const uniqueBytes = number(headline, 'content_bytes');
-  const compressed = number(headline, 'content_compressed');
+  const unread = await unreadBytes(report, reader);
+  const uniqueFiles = {
+    compressed: number(headline, 'content_compressed') + unread,
+    // Nobody knows what layers unpack to that were not read.
+    ...(unread === 0 && { uncompressed: uniqueBytes }),
+  };
   const skipped = [...(report.skipped ?? []), ...skippedFloors(report, floors)];
   return {
     ...report,
     depth: 'files',
     ...(skipped.length > 0 && { skipped }),
-    headline: { ...report.headline, uniqueFiles: { compressed, uncompressed: uniqueBytes } },
+    headline: { ...report.headline, uniqueFiles },
     updates: report.updates.map((update) => withFloor(update, floors)),
     matrices: report.matrices.map((matrix) => withFloors(matrix, floors)),
     retarred: await retarredOf(report, reader),
@@ -58,6 +63,14 @@ export async function withFiles(report: Report, reader: IndexReader): Promise<Re
       metadataOnly: metadata.flat(),
     },
   };
+}
+
+/** Bytes of the layers that the index lacks, as they are stored: those of no files, and those that cannot be read. */
+async function unreadBytes({ layers }: Report, reader: IndexReader): Promise<number> {
+  const rows = await reader.sql('SELECT diff_id FROM layers');
+  const read = new Set(rows.map((row) => row['diff_id']));
+  const unread = layers.filter(({ diffId }) => diffId === undefined || !read.has(diffId));
+  return unread.reduce((sum, { size }) => sum + size, 0);
 }
 
 /** The layers of a report by diffID, the first blob of each. */
