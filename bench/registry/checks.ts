@@ -103,8 +103,10 @@ export function checkWhatIf(
     readonly tags: Record<string, { size: { compressed: number } }>;
   };
   const names = Object.keys(own).filter((name) => name.endsWith('-rechunked'));
-  // No two of these share a blob.
-  const stored = names.reduce((sum, name) => sum + (own[name]?.total.compressed ?? 0), 0);
+  // There are two; what both have, such as layers of their base, is stored once.
+  const [one = '', other = ''] = names;
+  const total = names.reduce((sum, name) => sum + (own[name]?.total.compressed ?? 0), 0);
+  const stored = total - (own[one]?.sharedWith[other] ?? 0);
   const newest = names.map((name) => all[own[name]?.tags.at(-1) ?? '']?.size.compressed ?? 0);
   const rows = whatIf.updates.map(({ repository, from, to, then }) => {
     const name = `${repositories[repository]?.name.replace(/^.*\//, '')}-rechunked`;
