@@ -37,7 +37,7 @@ export interface Needs {
 }
 
 /** What an image is called that runs on no platform. */
-const ARTIFACT = 'artifact';
+export const ARTIFACT = 'artifact';
 
 /** What is looked up while a digest is followed. */
 export interface Place {

@@ -1,5 +1,6 @@
 /** Limits for CI, held against the newest update of every stream: what was pushed long ago cannot be mended. */
-import type { Counting } from './counting.ts';
+import type { CountedTag, Counting } from './counting.ts';
+import { ARTIFACT } from './needs.ts';
 import { areVersions, compareVersions, streamOf } from './order.ts';
 import type { Skipped, Threshold, UpdateReport } from './report.ts';
 
@@ -68,9 +69,11 @@ function newestOf(updates: readonly UpdateReport[], { tags }: Counting): UpdateR
   return [...newest.values()];
 }
 
-/** Tags of which a manifest or a config is not there, so that nobody knows what they update. */
+/** Tags of which a manifest or a config is not there, and no image is known, so that nobody knows what they update. */
 function incompleteTags({ repositories, tags }: Counting): string[] {
-  const incomplete = tags.filter(({ needs }) => needs.missing.length > 0);
+  const isKnown = ({ needs }: CountedTag): boolean =>
+    needs.missing.length === 0 || needs.images.some(({ platform }) => platform !== ARTIFACT);
+  const incomplete = tags.filter((tag) => !isKnown(tag));
   return incomplete.map(({ repository, tag }) => `${repositories[repository]?.found.name}:${tag}`);
 }
 

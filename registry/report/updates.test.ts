@@ -90,6 +90,16 @@ test('a limit is not held against the update before one whose tag cannot be read
   const more = fixture.survey(fixture.repository('host:5000/a', { ...tags, '1.2': 'e' }));
   const [held] = makeReport(more, { maxUpdateBytes: 10 }).thresholds ?? [];
   assert.deepEqual(held, { ...limit, crossed: true, where: 'host:5000/a:1.2' });
+  // Of an index that was copied for some platforms, what these update is known.
+  fixture.image('f', [['own f', 10]]);
+  fixture.index('sparse', [
+    { of: 'f', platform: 'linux/amd64' },
+    { of: 'absent', platform: 'linux/arm64' },
+  ]);
+  const sparse = fixture.survey(fixture.repository('host:5000/a', { ...tags, '1.2': 'sparse' }));
+  const found = makeReport(sparse, { maxUpdateBytes: 10 });
+  assert.equal(found.skipped?.length, 1);
+  assert.ok(!isCrossed(found), JSON.stringify(found.thresholds));
   // What is known to be too much is told.
   assert.deepEqual(heldWithout('1.2', 9), [{ ...limit, limit: 9, ...kept, crossed: true }]);
 });
