@@ -28,10 +28,6 @@ import { type BuildOptions, type BuildResult, rechunk } from '../rechunk.ts';
 import { parseMap } from '../repos/map.ts';
 import { Cache } from './cache.ts';
 
-// Each of a hundred builds starts threads, which find no compiled modules but by this.
-const compiled = process.env['RECHUNK_TEST_COMPILED'];
-if (compiled) process.env['NODE_COMPILE_CACHE'] = compiled;
-
 const warm = suite('warm');
 const work = mkdtempSync('/var/tmp/rechunk-warm-');
 warm.after(() => rmSync(work, { recursive: true, force: true }));

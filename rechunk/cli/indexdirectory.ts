@@ -42,10 +42,13 @@ export async function oldFolders(directory: string): Promise<string[]> {
 
 /** Whether some version wrote the folder `name`, by its name and by what lies in it. */
 async function isWritten(directory: string, name: string): Promise<boolean> {
-  const content = CONTENT[VERSIONED.exec(name)?.[1] ?? ''];
+  const [, kind = '', version] = VERSIONED.exec(name) ?? [];
+  const content = CONTENT[kind];
   if (content === undefined) return false;
   const list = (path: string): Promise<string[]> => readdir(path).catch(() => []);
   const inside = await list(join(directory, name));
+  // A run that was killed before it had a part.
+  if (inside.length === 0) return version !== undefined;
   const contents = await Promise.all(inside.map((one) => list(join(directory, name, one))));
   return contents.some((names) => names.includes(content));
 }

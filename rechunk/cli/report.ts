@@ -8,6 +8,7 @@ import {
   isCrossed,
   makeReport,
   type Questions,
+  storedLayers,
 } from '../../registry/report/figures.ts';
 import { openSurveyed, type SurveyedImage } from '../../registry/report/imagesource.ts';
 import { uncompressedSizes, withFiles } from '../../registry/report/index/figures.ts';
@@ -137,7 +138,7 @@ async function report(targets: readonly string[], values: Values, host: Host): P
   if (page !== undefined)
     await during(`writing ${page}`, () => access(dirname(resolve(page)), constants.W_OK));
   const index = values['index'] as string | undefined;
-  if (index !== undefined) await checkIndexDirectory(resolve(index));
+  if (index !== undefined && values['files'] === true) await checkIndexDirectory(resolve(index));
   const questions = questionsOf(values);
   const counts = readCounts(values);
   const found = await withSession(values, host, (session) =>
@@ -170,7 +171,9 @@ async function make(
   const referrers = making.values['referrers'] !== false;
   return withSurvey(targets, { ...making, referrers }, async (survey, memory) => {
     const { platform, ...others } = questions;
-    const isAsked = platform !== undefined && (questions.holds || making.tags > 0);
+    const isAsked =
+      platform !== undefined &&
+      (questions.holds || making.tags > 0 || making.values['causes'] !== undefined);
     checkQuestions(survey, isAsked ? questions : others);
     const made =
       making.values['files'] === true
@@ -218,7 +221,7 @@ function makeWithFiles(
   return withIndex(survey, { values, host, session }, async (reader, stored, skipped) => {
     const uncompressed = await uncompressedSizes(reader);
     const plain = makeReport(survey, { ...questions, uncompressed });
-    const made = await withFiles(withSkipped(plain, skipped), reader);
+    const made = await withFiles(withSkipped(plain, skipped), reader, storedLayers(survey));
     if (updates === 0) return made;
     return withCauses(made, survey, {
       ...{ reader, updates, memory, signal: session.run.signal },

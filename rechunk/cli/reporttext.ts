@@ -128,7 +128,7 @@ export function describeThreshold({ name, limit, found, crossed, where }: Thresh
 function describeUnheld(where: string | undefined): string {
   return where === undefined
     ? 'there is no update from one tag to the next of its stream'
-    : `${oneLine(where)}, the newest of its stream, cannot be read`;
+    : `${oneLine(where)}, the newest of its stream, cannot be read (a pattern of tags without it holds the others)`;
 }
 
 /** Limits that tags exceed, a sentence each: how many tags, and the worst. */

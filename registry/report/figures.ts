@@ -12,6 +12,7 @@ import {
   type Counting,
   layOut,
 } from './counting.ts';
+import { ARTIFACT } from './needs.ts';
 import {
   type Bytes,
   type Deletion,
@@ -90,9 +91,18 @@ export function checkQuestions(
   if (platform === undefined) return;
   const images = layOut(survey).tags.flatMap(({ needs }) => needs.images);
   const platforms = new Set(images.map((image) => image.platform));
+  platforms.delete(ARTIFACT);
   if (platforms.has(platform)) return;
   const there = [...platforms].sort().join(', ') || 'none';
   throw new RechunkError('not-found', `no image is for ${platform}; there are: ${there}`);
+}
+
+/** Digests of the layers that are stored, in whichever store: not of foreign ones, nor of those that are not there. */
+export function storedLayers(survey: Survey): ReadonlySet<Digest> {
+  const { stores, layerOf } = layOut(survey);
+  return new Set(
+    stores.flatMap(({ users }) => [...users.keys()].filter((digest) => layerOf.has(digest))),
+  );
 }
 
 /** `NAME:TAG` of a tag. */

@@ -2,7 +2,14 @@
 import { readFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { during, RechunkError } from '../errors.ts';
-import { ANNOTATION, type Descriptor, type Digest, parseDigest, parseIndex } from '../oci.ts';
+import {
+  ANNOTATION,
+  type Annotations,
+  type Descriptor,
+  type Digest,
+  parseDigest,
+  parseIndex,
+} from '../oci.ts';
 import { attachedBySubject, LocalDocuments, layoutBlobs } from './localstore.ts';
 import type { Skipped } from './report.ts';
 import {
@@ -69,7 +76,7 @@ export async function surveyIndex(task: LayoutTask): Promise<SurveyedRepository>
   const standIns = new Map<Digest, Digest>();
   for (const { digest, annotations } of entries) {
     if (!revisions.has(digest)) continue;
-    const name = annotations?.[ANNOTATION.refName] ?? annotations?.[ANNOTATION.containerdName];
+    const name = nameOf(annotations);
     const to = name === undefined ? undefined : attachedTo(name);
     if (to && documents.has(to.subject)) attach(to, digest, { attached, standIns });
     else if (name !== undefined && !tags.has(name)) tags.set(name, digest);
@@ -77,6 +84,11 @@ export async function surveyIndex(task: LayoutTask): Promise<SurveyedRepository>
       tags.set(`@${digest.slice(0, SHORT_DIGEST)}`, digest);
   }
   return { name: task.name, tags, attached, standIns, revisions };
+}
+
+/** The tag that an entry of an index tells. */
+function nameOf(annotations: Annotations | null | undefined): string | undefined {
+  return annotations?.[ANNOTATION.refName] ?? annotations?.[ANNOTATION.containerdName];
 }
 
 function attach(
@@ -95,7 +107,7 @@ async function readEntry(
   entry: Descriptor,
   { local, name, skipped }: LayoutTask,
 ): Promise<boolean> {
-  const shown = entry.annotations?.[ANNOTATION.refName] ?? `@${entry.digest}`;
+  const shown = nameOf(entry.annotations) ?? `@${entry.digest}`;
   const skip = (why: string): false => {
     skipped.push({ name: `${name}:${shown}`, why });
     return false;

@@ -1,8 +1,8 @@
 /** Limits for CI, held against the newest update of every stream: what was pushed long ago cannot be mended. */
-import type { CountedTag, Counting } from './counting.ts';
-import { ARTIFACT } from './needs.ts';
-import { areVersions, compareVersions, streamOf } from './order.ts';
+import type { Counting } from './counting.ts';
+import { streamOf } from './order.ts';
 import type { Skipped, Threshold, UpdateReport } from './report.ts';
+import { unreadNewest } from './unread.ts';
 
 /** What must hold. */
 export interface Thresholds {
@@ -21,9 +21,9 @@ export function thresholdsOf(
   counting: Counting,
   { maxUpdateBytes, minShared, skipped }: Thresholds & { readonly skipped: readonly Skipped[] },
 ): Threshold[] {
+  if (maxUpdateBytes === undefined && minShared === undefined) return [];
   const newest = newestOf(updates, counting);
-  const names = [...skipped.map(({ name }) => name), ...incompleteTags(counting)];
-  const unread = names.find((name) => isNewest(name, counting));
+  const unread = unreadNewest(counting, skipped);
   const worst = (measure: (update: UpdateReport) => number): UpdateReport | undefined =>
     newest.reduce<UpdateReport | undefined>(
       (most, update) => (most && measure(most) >= measure(update) ? most : update),
@@ -67,27 +67,6 @@ function newestOf(updates: readonly UpdateReport[], { tags }: Counting): UpdateR
     if (!known || known.to < update.to) newest.set(stream, update);
   }
   return [...newest.values()];
-}
-
-/** Tags of which a manifest or a config is not there, and no image is known, so that nobody knows what they update. */
-function incompleteTags({ repositories, tags }: Counting): string[] {
-  const isKnown = ({ needs }: CountedTag): boolean =>
-    needs.missing.length === 0 || needs.images.some(({ platform }) => platform !== ARTIFACT);
-  const incomplete = tags.filter((tag) => !isKnown(tag));
-  return incomplete.map(({ repository, tag }) => `${repositories[repository]?.found.name}:${tag}`);
-}
-
-/** Whether `name` (`REPOSITORY:TAG`) is a later version than all others of its stream in `counting`, of which there must be one. */
-function isNewest(name: string, { repositories, tags }: Counting): boolean {
-  return repositories.some(({ found, tags: own }) => {
-    if (!name.startsWith(`${found.name}:`)) return false;
-    const tag = name.slice(found.name.length + 1);
-    const stream = streamOf(tag);
-    const isOther = (one: string): boolean => one !== tag && streamOf(one) === stream;
-    const others = own.map((at) => tags[at]?.tag ?? '').filter(isOther);
-    if (stream === '' || others.length === 0 || !areVersions([tag, ...others])) return false;
-    return others.every((one) => compareVersions(tag, one) > 0);
-  });
 }
 
 function whereOf(update: UpdateReport, { tags, repositories }: Counting): string {

@@ -100,6 +100,9 @@ test('a limit is not held against the update before one whose tag cannot be read
   const found = makeReport(sparse, { maxUpdateBytes: 10 });
   assert.equal(found.skipped?.length, 1);
   assert.ok(!isCrossed(found), JSON.stringify(found.thresholds));
+  // Of two entries with one name, one cannot be read.
+  const twice = [{ name: 'host:5000/a:1.1', why: 'its manifest is not there' }];
+  assert.ok(!isCrossed(makeReport({ ...survey, skipped: twice }, { maxUpdateBytes: 10 })));
   // What is known to be too much is told.
   assert.deepEqual(heldWithout('1.2', 9), [{ ...limit, limit: 9, ...kept, crossed: true }]);
 });

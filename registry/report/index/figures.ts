@@ -25,10 +25,14 @@ export async function uncompressedSizes(reader: IndexReader): Promise<Map<Digest
 }
 
 /**
- * `report` with what the index tells of files; `reader` reads what belongs to the report's targets. Layers that the index lacks are in no
+ * `report` with what the index tells of files; `reader` reads what belongs to the report's targets; of its layers the blobs `stored` are. Layers that the index lacks are in no
  * figure, and updates from or to their images have no floor.
  */
-export async function withFiles(report: Report, reader: IndexReader): Promise<Report> {
+export async function withFiles(
+  report: Report,
+  reader: IndexReader,
+  stored: ReadonlySet<Digest>,
+): Promise<Report> {
   const [headline] = await reader.query('headline');
   const floors = await askFloors(report, reader);
   const whole = new Set((await reader.query('whole')).map((row) => row['digest']));
@@ -37,7 +41,7 @@ export async function withFiles(report: Report, reader: IndexReader): Promise<Re
   );
   const bytes = number(headline, 'bytes');
   const uniqueBytes = number(headline, 'content_bytes');
-  const unread = await unreadBytes(report, reader);
+  const unread = await unreadBytes(report, reader, stored);
   const uniqueFiles = {
     compressed: number(headline, 'content_compressed') + unread,
     // Nobody knows what layers unpack to that were not read.
@@ -65,11 +69,17 @@ export async function withFiles(report: Report, reader: IndexReader): Promise<Re
   };
 }
 
-/** Bytes of the layers that the index lacks, as they are stored: those of no files, and those that cannot be read. */
-async function unreadBytes({ layers }: Report, reader: IndexReader): Promise<number> {
-  const rows = await reader.sql('SELECT diff_id FROM layers');
-  const read = new Set(rows.map((row) => row['diff_id']));
-  const unread = layers.filter(({ diffId }) => diffId === undefined || !read.has(diffId));
+/** Bytes of the layers that are stored and that the index lacks: those of no files, and those that cannot be read. */
+async function unreadBytes(
+  { layers }: Report,
+  reader: IndexReader,
+  stored: ReadonlySet<Digest>,
+): Promise<number> {
+  const rows = await reader.sql(
+    'SELECT DISTINCT i.digest FROM image_layers i JOIN layers l ON l.layer_id = i.layer_id',
+  );
+  const read = new Set(rows.map((row) => row['digest']));
+  const unread = layers.filter(({ digest }) => stored.has(digest) && !read.has(digest));
   return unread.reduce((sum, { size }) => sum + size, 0);
 }
 

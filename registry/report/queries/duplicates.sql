@@ -10,13 +10,13 @@ spread AS (
   GROUP BY e.file_id, e.size
 ),
 digests AS (
-  SELECT f.file_id, f.size, min(lower(hex(f.digest))) AS digest
-  FROM worst w
-  JOIN files f ON f.file_id = w.file_id AND f.size = w.size
-  GROUP BY f.file_id, f.size
+  SELECT f.file_id, min(lower(hex(f.digest))) AS digest
+  FROM (SELECT DISTINCT file_id FROM worst) w
+  JOIN files f ON f.file_id = w.file_id
+  GROUP BY f.file_id
 )
 SELECT w.file_id, d.digest, w.size, w.copies, s.layers, w.wasted
 FROM worst w
-JOIN digests d ON d.file_id = w.file_id AND d.size = w.size
+JOIN digests d ON d.file_id = w.file_id
 JOIN spread s ON s.file_id = w.file_id AND s.size = w.size
 ORDER BY w.wasted DESC, w.file_id, w.size
