@@ -5,10 +5,10 @@ import type { Command, Option } from 'commander';
 import { during, RechunkError } from '../../registry/errors.ts';
 import {
   checkQuestions,
+  heldLayers,
   isCrossed,
   makeReport,
   type Questions,
-  storedLayers,
 } from '../../registry/report/figures.ts';
 import { openSurveyed, type SurveyedImage } from '../../registry/report/imagesource.ts';
 import { uncompressedSizes, withFiles } from '../../registry/report/index/figures.ts';
@@ -221,7 +221,7 @@ function makeWithFiles(
   return withIndex(survey, { values, host, session }, async (reader, stored, skipped) => {
     const uncompressed = await uncompressedSizes(reader);
     const plain = makeReport(survey, { ...questions, uncompressed });
-    const made = await withFiles(withSkipped(plain, skipped), reader, storedLayers(survey));
+    const made = await withFiles(withSkipped(plain, skipped), reader, heldLayers(survey));
     if (updates === 0) return made;
     return withCauses(made, survey, {
       ...{ reader, updates, memory, signal: session.run.signal },

@@ -83,13 +83,12 @@ export function checkQuestions(
   survey: Survey,
   { ifDeleted = [], holds = [], platform }: Questions,
 ): void {
-  const repositories = survey.stores.flatMap((store) => store.repositories);
-  const names = repositories.flatMap(({ name, tags }) =>
-    [...tags.keys()].map((tag) => ({ name, tag })),
-  );
-  choose(names, [...ifDeleted, ...holds]);
+  const patterns = [...ifDeleted, ...holds];
+  if (patterns.length === 0 && platform === undefined) return;
+  const counting = layOut(survey);
+  tagsLike(counting, patterns);
   if (platform === undefined) return;
-  const images = layOut(survey).tags.flatMap(({ needs }) => needs.images);
+  const images = counting.tags.flatMap(({ needs }) => needs.images);
   const platforms = new Set(images.map((image) => image.platform));
   platforms.delete(ARTIFACT);
   if (platforms.has(platform)) return;
@@ -97,8 +96,8 @@ export function checkQuestions(
   throw new RechunkError('not-found', `no image is for ${platform}; there are: ${there}`);
 }
 
-/** Digests of the layers that are stored, in whichever store: not of foreign ones, nor of those that are not there. */
-export function storedLayers(survey: Survey): ReadonlySet<Digest> {
+/** Digests of the layers that some store holds: not of foreign ones, nor of those that are not there. */
+export function heldLayers(survey: Survey): ReadonlySet<Digest> {
   const { stores, layerOf } = layOut(survey);
   return new Set(
     stores.flatMap(({ users }) => [...users.keys()].filter((digest) => layerOf.has(digest))),

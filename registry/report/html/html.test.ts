@@ -10,7 +10,14 @@ import { cellsOf, groupLayers, holdingsOf, pullMatrix, sizeClasses } from './sha
 import { STYLE } from './style.ts';
 import { ROW_LIMIT, table } from './tables.ts';
 import { matrices } from './updates.ts';
-import { duration, grouped, percent, ratio } from './words.ts';
+import { duration, grouped, percent, ratio, shortName } from './words.ts';
+
+test('a long name keeps its beginning and its end at an axis, and a short one all of it', () => {
+  assert.equal(shortName('1.2.3'), '1.2.3');
+  assert.equal(shortName('x'.repeat(22)), 'x'.repeat(22));
+  assert.equal(shortName(`release-${'long'.repeat(30)}-1.4`), 'release-lo…nglong-1.4');
+  assert.equal(shortName('😀'.repeat(30)), `${'😀'.repeat(10)}…${'😀'.repeat(10)}`);
+});
 
 test('what goes into a template is text, whatever it says', () => {
   const name = '</td><script>alert("1")</script>&\'';

@@ -69,3 +69,14 @@ export function day(date: string | undefined): Content {
   if (date === undefined) return '';
   return html`<time datetime="${date}">${date.slice(0, 10)}</time>`;
 }
+
+/** Most characters of a name at an axis: how many labels have room is counted by their whole text. */
+const LABEL_LENGTH = 22;
+
+/** A name as it stands at an axis: of long ones the beginning and the end, which tell versions apart. */
+export function shortName(name: string): string {
+  const chars = [...name];
+  if (chars.length <= LABEL_LENGTH) return name;
+  const half = Math.floor((LABEL_LENGTH - 1) / 2);
+  return `${chars.slice(0, half).join('')}…${chars.slice(-half).join('')}`;
+}

@@ -25,13 +25,14 @@ export async function uncompressedSizes(reader: IndexReader): Promise<Map<Digest
 }
 
 /**
- * `report` with what the index tells of files; `reader` reads what belongs to the report's targets; of its layers the blobs `stored` are. Layers that the index lacks are in no
- * figure, and updates from or to their images have no floor.
+ * `report` with what the index tells of files; `reader` reads what belongs to the report's targets, `held` are the layers that their
+ * stores hold. Layers that the index lacks count whole in what each file once comes to, and in no other figure; updates from or to their
+ * images have no floor.
  */
 export async function withFiles(
   report: Report,
   reader: IndexReader,
-  stored: ReadonlySet<Digest>,
+  held: ReadonlySet<Digest>,
 ): Promise<Report> {
   const [headline] = await reader.query('headline');
   const floors = await askFloors(report, reader);
@@ -41,7 +42,7 @@ export async function withFiles(
   );
   const bytes = number(headline, 'bytes');
   const uniqueBytes = number(headline, 'content_bytes');
-  const unread = await unreadBytes(report, reader, stored);
+  const unread = await unreadBytes(report, reader, held);
   const uniqueFiles = {
     compressed: number(headline, 'content_compressed') + unread,
     // Nobody knows what layers unpack to that were not read.
@@ -69,17 +70,17 @@ export async function withFiles(
   };
 }
 
-/** Bytes of the layers that are stored and that the index lacks: those of no files, and those that cannot be read. */
+/** Bytes of the layers that are held and that the index lacks: those of no files, and those that cannot be read. */
 async function unreadBytes(
   { layers }: Report,
   reader: IndexReader,
-  stored: ReadonlySet<Digest>,
+  held: ReadonlySet<Digest>,
 ): Promise<number> {
   const rows = await reader.sql(
     'SELECT DISTINCT i.digest FROM image_layers i JOIN layers l ON l.layer_id = i.layer_id',
   );
   const read = new Set(rows.map((row) => row['digest']));
-  const unread = layers.filter(({ digest }) => stored.has(digest) && !read.has(digest));
+  const unread = layers.filter(({ digest }) => held.has(digest) && !read.has(digest));
   return unread.reduce((sum, { size }) => sum + size, 0);
 }
 

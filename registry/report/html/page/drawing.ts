@@ -11,6 +11,7 @@ import {
 import { type EChartsCoreOption, type EChartsType, init, use } from 'echarts/core';
 import { CanvasRenderer } from 'echarts/renderers';
 import { formatSize } from '../../../size.ts';
+import { shortName } from '../words.ts';
 
 use([BarChart, CustomChart, HeatmapChart, LineChart, TreemapChart]);
 use([DataZoomInsideComponent, DataZoomSliderComponent, GridComponent, LegendScrollComponent]);
@@ -169,17 +170,6 @@ export function axis(): {
     axisTick: { show: false },
     splitLine: { lineStyle: { color: colour('grid') } },
   };
-}
-
-/** Most characters of a name at an axis: how many labels have room is counted by their whole text. */
-const LABEL_LENGTH = 22;
-
-/** A name as it stands at an axis: of long ones the beginning and the end, which tell versions apart. */
-export function shortName(name: string): string {
-  const chars = [...name];
-  if (chars.length <= LABEL_LENGTH) return name;
-  const half = Math.floor((LABEL_LENGTH - 1) / 2);
-  return `${chars.slice(0, half).join('')}…${chars.slice(-half).join('')}`;
 }
 
 /** An axis of `names`. */

@@ -325,6 +325,31 @@ page('tags as long as they may be leave room for the pictures', async () => {
   }
 });
 
+/** What is written into pictures when they are drawn anew. */
+async function writtenIn(tab: Page): Promise<Set<string>> {
+  await tab.evaluate(() => {
+    const { fillText } = CanvasRenderingContext2D.prototype;
+    const texts: string[] = [];
+    Object.assign(window, { texts });
+    CanvasRenderingContext2D.prototype.fillText = function (text, ...rest) {
+      texts.push(text);
+      return fillText.call(this, text, ...rest);
+    };
+  });
+  await tab.getByRole('radio', { name: 'Dark' }).check();
+  await drawn(tab);
+  return new Set(await tab.evaluate(() => (window as unknown as { texts: string[] }).texts));
+}
+
+page('a tag as long as it may be takes no label from the others', async () => {
+  const tagName = (i: number): string => (i === 2 ? 'long'.repeat(32) : `1.${i}`);
+  const { tab } = await open(madeUpReport({ files: true, tags: 6, layers: 9, tagName }));
+  await drawn(tab);
+  const texts = await writtenIn(tab);
+  for (const label of ['1.0', '1.1', '1.3', '1.4', '1.5', 'longlonglo…nglonglong'])
+    assert.ok(texts.has(label), `${label} of ${[...texts].join(', ')}`);
+});
+
 page('500 tags of 60 layers are drawn in time, and a click shows some of them', async () => {
   const report = madeUpReport({ files: true, tags: 500, layers: 60, repositories: ['r'] });
   const started = performance.now();

@@ -2,17 +2,9 @@
 import { graphic } from 'echarts/core';
 import { formatSize } from '../../../size.ts';
 import { type Group, groupLayers } from '../sharing.ts';
+import { shortName } from '../words.ts';
 import { layerWords } from './costs.ts';
-import {
-  axis,
-  axisSize,
-  type Clicked,
-  colour,
-  type Drawn,
-  shortName,
-  slider,
-  tooltip,
-} from './drawing.ts';
+import { axis, axisSize, type Clicked, colour, type Drawn, slider, tooltip } from './drawing.ts';
 import { tip, told } from './elements.ts';
 import type { State } from './state.ts';
 
